@@ -1,0 +1,68 @@
+"""Replay: copies windows of the training split. No model; what perfect memory and no invention score."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save_file
+
+from replication.errors import UserError
+from replication.files import atomic
+from replication.model import Likelihood
+from replication.randomness import generator
+from replication.train import read_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from replication.model import Job
+
+
+class Replay:
+    """p(window) = its share of the training windows; sampled without replacement as long as they last."""
+
+    def __init__(self, *, length: int) -> None:
+        self.windows = torch.zeros(0, length, dtype=torch.int64)
+
+    def fit(self, job: Job) -> None:
+        """Keep the training windows."""
+        self.windows = job.train.cpu()
+
+    def save(self, path: Path) -> None:
+        """Write the windows."""
+        with atomic(path) as draft:
+            save_file({"windows": self.windows.to(torch.int32)}, draft)
+
+    def load(self, path: Path) -> None:
+        """Read the windows."""
+        tensors, _ = read_tensors(path)
+        if set(tensors) != {"windows"} or tensors["windows"].shape[1:] != self.windows.shape[1:]:
+            raise UserError(
+                f"{path} holds no training windows of {self.windows.shape[1]} tokens; delete the trial's folder"
+            )
+        self.windows = tensors["windows"].long()
+
+    def parameters_count(self) -> int:
+        """Count the tokens kept."""
+        return self.windows.numel()
+
+    def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - exact, so nothing is drawn
+        """Return -ln p(window): infinite for windows that the training split does not have."""
+        counts = Counter(map(tuple, self.windows.tolist()))
+        shares = [counts[tuple(window)] / len(self.windows) for window in tokens.tolist()]
+        nats = [-math.log(share) if share else math.inf for share in shares]
+        return Likelihood(terms={"nll": torch.tensor(nats, dtype=torch.float64)}, exact=True)
+
+    def sample(self, indices: range, *, seed: int) -> Tensor:
+        """Return training windows in a random order, over and over: (len(indices), L)."""
+        size = len(self.windows)
+        orders = {
+            turn: torch.randperm(size, generator=generator("sample", seed, turn))
+            for turn in {index // size for index in indices}
+        }
+        return self.windows[torch.stack([orders[index // size][index % size] for index in indices])]

@@ -1,0 +1,1 @@
+"""Scores, distances, comparison, tracking and the suite that runs the experiments."""

@@ -1,0 +1,155 @@
+"""The command line: `etude list | run | score | report | sync | ui`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from eval import suite
+from replication.corpora import CORPORA
+from replication.errors import UserError
+from replication.scales import SCALES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Scale = Annotated[
+    str, tyro.conf.arg(metavar="auto|" + "|".join(SCALES), help="the budget; auto is gpu with CUDA, else cpu")
+]
+CorpusName = Annotated[
+    str | None, tyro.conf.arg(metavar="NAME|PATH", help="a corpus, or a folder or archive of MIDI files")
+]
+Root = Annotated[Path, tyro.conf.arg(metavar="PATH", help="where runs/ and the MLflow store are")]
+
+
+def list_() -> None:
+    """Show the experiments, scales and corpora."""
+    print("Experiments")
+    for experiment in suite.EXPERIMENTS.values():
+        print(f"  {experiment.name:15} {experiment.note}")
+    print("\nScales")
+    for scale in SCALES.values():
+        print(f"  {scale.name:15} {scale.about}")
+    print("\nCorpora")
+    for corpus in CORPORA.values():
+        print(f"  {corpus.name:15} {corpus.title}")
+    print(f"  {'PATH':15} any folder or .zip/.tar.* of MIDI files")
+
+
+def run(
+    scale: Scale = "auto",
+    corpus: CorpusName = None,
+    only: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help="experiments; all of the scale if empty")
+    ] = (),
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help="trials of each experiment")] = None,
+    root: Root = Path(),
+    *,
+    dry_run: Annotated[
+        bool, tyro.conf.arg(help="show the trials, done and pending, and the time they may take")
+    ] = False,
+) -> int:
+    """Run every trial that is not done yet, then write the report; the same command continues after an interruption."""
+    plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root)
+    if dry_run:
+        return _show_plan(plan)
+    from eval.tracking import open_store
+
+    store = open_store(plan.root)
+    try:
+        failed = suite.run(plan, store)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    if failed:
+        print(f"failed: {', '.join(trial.name for trial in failed)}; all others are done", file=sys.stderr)
+    return _report(plan, Path("reports/output")) or (1 if failed else 0)
+
+
+def score(
+    path: Annotated[
+        Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH", help="a folder or archive of MIDI files")
+    ],
+    scale: Scale = "auto",
+    corpus: CorpusName = None,
+    root: Root = Path(),
+) -> None:
+    """Score MIDI files of any origin against the test split of a corpus, in windows of the scale's length."""
+    from eval.newcomer import score_files
+
+    print(score_files(path, suite.plan(scale=scale, corpus=corpus, root=root)))
+
+
+def report(
+    scale: Scale = "auto",
+    corpus: CorpusName = None,
+    output: Annotated[Path, tyro.conf.arg(metavar="PATH", help="where tables and figures go")] = Path("reports/output"),
+    root: Root = Path(),
+) -> int:
+    """Write the tables and figures from what the trials have left."""
+    return _report(suite.plan(scale=scale, corpus=corpus, root=root), output)
+
+
+def sync(root: Root = Path()) -> None:
+    """Bring MLflow level with the run folders, each result exactly once."""
+    from eval.tracking import open_store
+
+    store = open_store(root.resolve())
+    folders = sorted(path.parent for path in (root / "runs").glob("*/*/*/*/trial.json"))
+    for folder in folders:
+        store.sync(folder.resolve(), final=True)
+    print(f"MLflow is level with {len(folders)} trials")
+
+
+def ui(port: int = 5000, root: Root = Path()) -> int:
+    """Open MLflow on the trials."""
+    from eval.ui import serve
+
+    return serve(root.resolve(), port)
+
+
+def _show_plan(plan: suite.Plan) -> int:
+    from eval.estimate import estimate
+
+    seconds = estimate(plan)
+    pending = 0.0
+    for trial in plan.trials:
+        left = 0.0 if trial.is_done() else seconds[trial.experiment.name]
+        pending += left
+        state = "done" if trial.is_done() else f"pending, about {left / 60:.1f} min"
+        print(f"  {trial.experiment.name:15} seed {trial.seed}  {state}")
+    print(f"scale {plan.scale.name}, corpus {plan.corpus.name}: about {pending / 60:.0f} min on this machine")
+    return 0
+
+
+def _report(plan: suite.Plan, output: Path) -> int:
+    """Run the next package of the chain as the program it is: nothing here imports from reports."""
+    import subprocess
+
+    words = ["--comparison", str(plan.comparison), "--output", str(output)]
+    return subprocess.run([sys.executable, "-m", "reports", *words], check=False).returncode  # noqa: S603 - ourselves
+
+
+def main() -> None:
+    """Run a subcommand; a user's mistake is one sentence and exit code 2."""
+    commands: dict[str, Callable[..., int | None]] = {
+        "list": list_,
+        "run": run,
+        "score": score,
+        "report": report,
+        "sync": sync,
+        "ui": ui,
+    }
+    try:
+        code: int | None = tyro.extras.subcommand_cli_from_dict(commands, prog="etude", description=__doc__)
+    except UserError as error:
+        print(f"etude: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

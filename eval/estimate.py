@@ -1,0 +1,53 @@
+"""What a plan will cost, before it starts."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eval.stages import LIKELIHOOD_WINDOWS
+
+if TYPE_CHECKING:
+    from eval.suite import Plan
+
+
+def estimate(plan: Plan, steps: int = 5) -> dict[str, float]:
+    """Return the seconds that a trial of each experiment may take, by timing a few steps on random tokens here."""
+    import torch
+
+    from replication.model import Job
+    from replication.tokens import ENCODINGS, SEP
+    from replication.train import Trainable, sgd
+
+    scale = plan.scale
+    budget = replace(scale.budget, steps=steps, warmup=0, validate_every=steps, checkpoint_every=steps)
+    seconds = {}
+    for experiment in plan.experiments:
+        vocabulary = len(ENCODINGS[experiment.encoding].vocabulary)
+        model = experiment.model.build(vocabulary=vocabulary, scale=scale)
+        if not isinstance(model, Trainable):  # counting takes no time
+            seconds[experiment.name] = 0.0
+            continue
+        tokens = torch.randint(SEP + 1, vocabulary, (scale.budget.batch, scale.length))
+        with tempfile.TemporaryDirectory() as folder:
+            job = Job(
+                train=tokens,
+                validation=tokens[:1],
+                scale=replace(scale, budget=budget),
+                seed=0,
+                folder=Path(folder),
+                sibling=lambda _: Path(),
+                log=lambda *_: None,
+                device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            )
+            sgd(model, job)
+            started = time.perf_counter()
+            sgd(model, replace(job, folder=Path(folder) / "second"))
+        step = (time.perf_counter() - started) / steps
+        # A forward pass is about a third of a training step.
+        passes = (scale.samples * scale.sampler_steps + LIKELIHOOD_WINDOWS * scale.strata) / scale.budget.batch
+        seconds[experiment.name] = step * (scale.budget.steps + passes / 3)
+    return seconds

@@ -1,0 +1,139 @@
+"""A trial folder as it is at one moment, and what of it a tracking store should show.
+
+The folder holds `trial.json` (what the trial is), `metrics.jsonl` (one object per line: step, time in unix seconds,
+numbers by key; append-only), `scores.json` (final scores by key, once scored) and the artifacts named in `ARTIFACTS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from replication.files import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ARTIFACTS = ("midi/*.mid", "*.png", "scores.parquet", "likelihood.json", "samples.txt")
+
+
+class Point(NamedTuple):
+    """One value of one metric."""
+
+    key: str
+    value: float
+    time: int  # milliseconds since 1970
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """What the folder says."""
+
+    path: Path
+    about: dict[str, Any]  # trial.json
+    lines: list[bytes]  # the whole lines of metrics.jsonl
+    scores: bytes  # scores.json as it stands, empty before scoring
+
+    @classmethod
+    def read(cls, path: Path) -> Folder:
+        """Read the folder; what stands after the last newline of metrics.jsonl is torn and left for later."""
+        metrics, scores = path / "metrics.jsonl", path / "scores.json"
+        return cls(
+            path=path,
+            about=read_json(path / "trial.json"),
+            lines=metrics.read_bytes().split(b"\n")[:-1] if metrics.exists() else [],
+            scores=scores.read_bytes() if scores.exists() else b"",
+        )
+
+    @property
+    def seal(self) -> str:
+        """A name for everything that a final sync shows."""
+        return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores)
+
+    def marks(self) -> dict[str, str]:
+        """Return the tags by which a later sync knows which lines are in."""
+        return {"synced_lines": str(len(self.lines)), "synced_digest": sha256(*self.lines)}
+
+    def continues(self, tags: dict[str, str]) -> bool:
+        """Whether the folder still begins with what was synced; a trial made anew or scored anew does not."""
+        known = int(tags.get("synced_lines", 0))
+        return (
+            known <= len(self.lines)
+            and tags.get("synced_digest", sha256()) == sha256(*self.lines[:known])
+            and tags.get("synced_scores", sha256(self.scores)) == sha256(self.scores)
+        )
+
+    def history(self, start: int = 0) -> tuple[list[Point], int]:
+        """Return the points of the lines from `start`, and how many of these lines are no records (torn by a crash)."""
+        points, torn = [], 0
+        for line in self.lines[start:]:
+            try:
+                record = json.loads(line)
+                time, step = int(record.pop("time") * 1000), int(record.pop("step"))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                torn += 1
+                continue
+            points += [Point(key, value, time, step) for key, value in _numbers(record)]
+        return points, torn
+
+    def final(self) -> list[Point]:
+        """Return the scores as points at step 0, where MLflow draws bars."""
+        time = int((self.about["ended"] or self.about["started"]) * 1000)
+        return [Point(key, value, time, 0) for key, value in _numbers(json.loads(self.scores or b"{}"))]
+
+    def artifacts(self) -> list[Path]:
+        """Return the files to be shown, in order."""
+        return [file for pattern in ARTIFACTS for file in sorted(self.path.glob(pattern))]
+
+    @property
+    def name(self) -> str:
+        """The run's name: variant and seed."""
+        return f"{self.about['experiment']}-s{self.about['seed']}"
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags by which MLflow finds, groups and colours the run."""
+        about = self.about
+        optional = {
+            "mlflow.runColor": about.get("colour"),
+            "mlflow.note.content": about.get("note"),
+            "mlflow.source.git.commit": about.get("environment", {}).get("commit"),
+        }
+        return {
+            "trial_id": about["id"],
+            "label": about["label"],
+            **{key: str(value) for key, value in self._coordinates().items()},
+            **{key: value for key, value in optional.items() if value},
+        }
+
+    def params(self) -> dict[str, str]:
+        """Return the flattened configuration and the trial's coordinates, at most 500 characters each."""
+        flat = dict(_flatten(self.about["config"])) | self._coordinates()
+        return {key: str(value)[:500] for key, value in flat.items()}
+
+    def _coordinates(self) -> dict[str, Any]:
+        about = self.about
+        return {"variant": about["experiment"], **{key: about[key] for key in ("seed", "kind", "scale", "corpus")}}
+
+
+def sha256(*parts: bytes) -> str:
+    """Return the hex digest of the parts, each as a line."""
+    return hashlib.sha256(b"".join(part + b"\n" for part in parts)).hexdigest()
+
+
+def _numbers(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield what MLflow can show as a metric: numbers, with null as NaN; texts and lists stay in the folder."""
+    for key, value in record.items():
+        if value is None or isinstance(value, int | float):
+            yield key, float("nan") if value is None else float(value)
+
+
+def _flatten(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,45 @@
+"""Piano rolls as small images, for a look at a trial's samples wherever its artifacts are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from replication.files import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from replication.piece import Piece
+
+COLUMNS = 4
+STEPS, LOW, HIGH = 256, 24, 108  # the part of a piece and of the keyboard that a roll shows
+
+
+def roll(piece: Piece, *, colour: str) -> NDArray[np.uint8]:
+    """Return an image (pitches, steps, 3) of a piece: notes in `colour` (as #RRGGBB), onsets darker, C lines grey."""
+    image: NDArray[Any] = np.full((HIGH - LOW, STEPS, 3), 255, dtype=np.uint8)
+    image[[pitch - LOW for pitch in range(LOW, HIGH, 12)]] = 225
+    ink = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    for onset, duration, pitch, _ in piece.notes.tolist():
+        if LOW <= pitch < HIGH and onset < STEPS:
+            image[pitch - LOW, onset : onset + duration] = ink
+            image[pitch - LOW, onset] = ink // 2
+    return image[::-1]
+
+
+def save_rolls(pieces: Sequence[Piece], path: Path, *, colour: str) -> None:
+    """Write the pieces' rolls as one PNG, in rows of four."""
+    from matplotlib.image import imsave
+
+    blank: NDArray[Any] = np.full((HIGH - LOW, STEPS, 3), 255, dtype=np.uint8)
+    cells = [roll(piece, colour=colour) for piece in pieces]
+    cells += [blank] * (-len(cells) % COLUMNS)
+    framed = [np.pad(cell, ((4, 4), (4, 4), (0, 0)), constant_values=200) for cell in cells]
+    rows = [np.concatenate(framed[start : start + COLUMNS], axis=1) for start in range(0, len(framed), COLUMNS)]
+    with atomic(path) as draft:
+        imsave(draft, np.concatenate(rows).repeat(2, axis=0).repeat(2, axis=1), metadata={"Software": "Etude"})

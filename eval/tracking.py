@@ -1,0 +1,294 @@
+"""MLflow as a view of the run folders: the folder is the truth, and `Store.sync` makes MLflow say the same.
+
+There is one mechanism. `sync` brings what a folder has and MLflow lacks; live logging is calling it often, and replay
+after an outage is calling it later. MLflow keeps a point once per key, value, time and step, so that even a sync that
+was cut off half-way and repeated leaves every point there exactly once. This is the one module that imports mlflow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import sqlite3
+import sys
+import time
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from eval.folder import Folder, Point, sha256
+from eval.saved_view import VIEW, packed
+from replication.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pandas import DataFrame
+
+EXPERIMENT = "Etude"
+BATCH = 990  # MLflow takes 1000 entities at once, and the last batch carries tags too
+PARAMS = 100  # MLflow's limit per call
+NOTE = """**Etude**: Diffusion-LM on symbolic piano music, its ablations, baselines and controls.
+
+One run is one trial: a variant with one seed. Tags: `variant`, `seed`, `scale`, `corpus`, `kind`.
+Scores are logged at step 0. Every run is a view of a folder under `runs/`; `etude sync` makes the two agree again.
+"""
+
+
+class StoreError(UserError):
+    """MLflow cannot be reached or refuses: nothing is lost, since the results are in the run folders."""
+
+
+class Store:
+    """The tracking store beside the run folders, or the server that MLFLOW_TRACKING_URI names."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.remote = bool(os.environ.get("MLFLOW_TRACKING_URI"))
+        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        self.down = False
+        self._client: Any = None
+        self._experiment = ""
+
+    def sync(self, folder: Path, *, final: bool) -> None:
+        """Bring what `folder` has and MLflow lacks; raises StoreError when MLflow cannot be reached.
+
+        `final` brings the scores and artifacts too and ends the run, unless trial.json still says RUNNING. A folder
+        whose status is FAILED always ends its run. A run that is level already costs one look-up.
+        """
+        trial = Folder.read(folder)
+        with self._speaking():
+            status = trial.about["status"]
+            self._sync(trial, final=status == "FAILED" or (final and status != "RUNNING"))
+
+    def warn(self, error: StoreError) -> None:
+        """Print one line for the first failure, and nothing for those after it."""
+        if not self.down:
+            print(f"warning: {error}", file=sys.stderr)
+        self.down = True
+
+    def connect(self) -> None:
+        """Make the database and the experiment unless they are there, and bring its description up to date."""
+        with self._speaking():
+            self._connect()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per run: status, tags, parameters and latest metrics under MLflow's column names."""
+        rows, token = [], None
+        with self._speaking():
+            client = self._connect()
+            while token != "":
+                page = client.search_runs([self._experiment], page_token=token)
+                rows += [_row(run) for run in page]
+                token = page.token or ""
+        return rows
+
+    def _connect(self) -> Any:  # noqa: ANN401 - an MlflowClient, whose import is lazy
+        if self._client is not None:
+            return self._client
+        client = _mlflow_client(self.uri)
+        here = None if self.uri.startswith("http") else artifact_root(self.root)  # a server has its own place
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            self._experiment = client.create_experiment(EXPERIMENT, artifact_location=here)
+            if not self.remote:
+                with closing(sqlite3.connect(self.root / "mlflow.db")) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")  # persists; parallel trials wait a third less
+        else:
+            self._experiment = found.experiment_id
+            if found.lifecycle_stage == "deleted":  # someone tidied up in the browser
+                client.restore_experiment(self._experiment)
+            if not self.remote:
+                relocate(self.root)
+        self._describe_experiment(client, {} if found is None else found.tags)
+        self._client = client
+        return client
+
+    def _describe_experiment(self, client: Any, known: dict[str, str]) -> None:  # noqa: ANN401
+        from mlflow.exceptions import MlflowException
+
+        tags = {"mlflow.note.content": NOTE, "mlflow.experimentKind": "custom_model_development"}
+        state, key = packed(), f"mlflow.sharedViewState.{VIEW}"
+        for name, value in tags.items():
+            if known.get(name) != value:
+                client.set_experiment_tag(self._experiment, name, value)
+        if f'"{state}"' not in known.get(key, ""):
+            now = int(time.time() * 1000)
+            view = {"name": VIEW, "createdAt": now, "updatedAt": now, "state": state}
+            with suppress(MlflowException):  # an undocumented format: nice where it is understood, never needed
+                client.set_experiment_tag(self._experiment, key, json.dumps(view))
+
+    def _sync(self, trial: Folder, *, final: bool) -> None:
+        client = self._connect()
+        found = client.search_runs([self._experiment], f"tags.trial_id = '{trial.about['id']}'", max_results=1)
+        run, tags = (found[0], found[0].data.tags) if found else (None, {})
+        if final and tags.get("synced_final") == trial.seal:
+            return
+        if run is not None and not trial.continues(tags):
+            client.delete_run(run.info.run_id)  # MLflow has no way to take a point back
+            run, tags = None, {}
+        if run is None:
+            started = int(trial.about["started"] * 1000)
+            run = client.create_run(self._experiment, started, trial.tags(), trial.name)
+        elif run.info.status != "RUNNING":
+            client.update_run(run.info.run_id, status="RUNNING")  # a failed trial was taken up again
+        run_id = run.info.run_id
+        if "synced_lines" not in tags:
+            _describe_run(client, run_id, trial)
+        _log_lines(client, run_id, trial, tags)
+        if final:
+            _log_results(client, run_id, trial, scored="synced_scores" in tags)
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        try:
+            yield
+        except _troubles() as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            text = f"MLflow at {self.uri} does not answer ({reason}); the results are safe in the run folders, and "
+            text += "`etude sync` will bring MLflow level"
+            raise StoreError(re.sub(r"//[^/@\s]*@", "//", text)) from error  # addresses without their passwords
+
+
+class Tracker:
+    """Live logging of one trial: `update` may be called at every step, and never stops the training."""
+
+    def __init__(self, store: Store, folder: Path, every: float = 10.0) -> None:
+        self.store = store
+        self.folder = folder
+        self.every = every  # seconds between syncs
+        self._due = time.monotonic()
+
+    def update(self, *, final: bool = False) -> None:
+        """Sync the folder if the last sync is long enough ago, or if it is the final one.
+
+        A store that failed is left alone, for its timeouts would slow down every trial; the final sync tries again.
+        """
+        if not final and (self.store.down or time.monotonic() < self._due):
+            return
+        try:
+            self.store.sync(self.folder, final=final)
+        except StoreError as error:
+            self.store.warn(error)
+        self._due = time.monotonic() + self.every
+
+
+def open_store(root: Path) -> Store:
+    """Return the store of the project at `root`, made if need be: call it once before trials start in parallel.
+
+    A store that cannot be reached is reported in one line; the trials run all the same.
+    """
+    store = Store(root)
+    try:
+        store.connect()
+    except StoreError as error:
+        store.warn(error)
+    return store
+
+
+def frames(root: Path) -> DataFrame:
+    """Return MLflow's runs as a table, one row each: `tags.*`, `params.*`, `metrics.*` (the final values)."""
+    import pandas as pd
+
+    return pd.DataFrame(Store(root).rows())
+
+
+def artifact_root(root: Path) -> str:
+    """Return where the local store keeps artifacts: MLflow writes it into every run, as an absolute address."""
+    return (root.resolve() / "mlartifacts").as_uri()
+
+
+def relocate(root: Path) -> bool:
+    """Point the stored artifact addresses at `root`, to which the project was moved; say whether anything changed."""
+    here = artifact_root(root)
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
+        select = "SELECT artifact_location FROM experiments WHERE name = ?"
+        (there,) = connection.execute(select, (EXPERIMENT,)).fetchone() or (here,)
+        if there == here or not there.startswith("file:"):
+            return False
+        for update in (
+            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
+            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)",
+            "UPDATE logged_models SET artifact_location = replace(artifact_location, ?, ?)",
+        ):
+            connection.execute(update, (there, here))
+    return True
+
+
+def _describe_run(client: Any, run_id: str, trial: Folder) -> None:  # noqa: ANN401
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+    about, params = trial.about, [Param(key, value) for key, value in trial.params().items()]
+    for start in range(0, len(params), PARAMS):
+        client.log_batch(run_id, params=params[start : start + PARAMS])
+    data = about["dataset"]
+    source = json.dumps({"corpus": data["name"], "sha256": data["digest"]})
+    dataset = Dataset(data["name"], data["digest"][:32], "etude", source, profile=json.dumps(data["windows"]))
+    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+    client.log_dict(run_id, about["environment"], "environment.json")
+
+
+def _log_lines(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) -> None:  # noqa: ANN401
+    known = int(tags.get("synced_lines", -1))
+    if len(trial.lines) > known:
+        points, torn = trial.history(max(known, 0))
+        count = torn + int(tags.get("torn_lines", 0))
+        _log_points(client, run_id, points, trial.marks() | ({"torn_lines": str(count)} if count else {}))
+
+
+def _log_results(client: Any, run_id: str, trial: Folder, *, scored: bool) -> None:  # noqa: ANN401
+    if trial.scores and not scored:
+        _log_points(client, run_id, trial.final(), {"synced_scores": sha256(trial.scores)})
+    for file in trial.artifacts():
+        parent = file.parent.relative_to(trial.path).as_posix()
+        client.log_artifact(run_id, str(file), None if parent == "." else parent)
+    client.set_terminated(run_id, trial.about["status"], int((trial.about["ended"] or time.time()) * 1000))
+    client.set_tag(run_id, "synced_final", trial.seal)  # last: only now is the run level
+
+
+def _log_points(client: Any, run_id: str, points: list[Point], tags: dict[str, str]) -> None:  # noqa: ANN401
+    """Log points in batches, and the tags with the last of them: points that no tag vouches for are sent again."""
+    from mlflow.entities import Metric, RunTag
+
+    infinite = sorted({point.key for point in points if math.isinf(point.value)})
+    tags = tags | {f"infinite.{key}": "shown as NaN" for key in infinite}  # MLflow would show the largest float
+    metrics = [
+        Metric(point.key, math.nan if math.isinf(point.value) else point.value, point.time, point.step)
+        for point in points
+    ]
+    for start in range(0, max(len(metrics), 1), BATCH):
+        last = start + BATCH >= len(metrics)
+        labels = [RunTag(key, value) for key, value in tags.items()] if last else []
+        client.log_batch(run_id, metrics[start : start + BATCH], tags=labels)
+
+
+def _row(run: Any) -> dict[str, Any]:  # noqa: ANN401
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", "synced_"))}
+    groups = {"tags": tags, "params": run.data.params, "metrics": run.data.metrics}
+    cells = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+    return {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, **cells}
+
+
+def _mlflow_client(uri: str) -> Any:  # noqa: ANN401
+    """Import mlflow so that it tells nobody and prints nothing."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # the migrations of a new database too
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 by default: four minutes, while training waits
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _troubles() -> tuple[type[Exception], ...]:
+    """Return what may go wrong between here and a tracking store; asked only when something did."""
+    try:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError:  # a node without mlflow
+        return (ImportError,)
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)

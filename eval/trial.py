@@ -1,0 +1,234 @@
+"""A trial: one experiment, one scale, one corpus, one seed, and the folder that holds all it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from replication.errors import UserError
+from replication.files import describe, digest, read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replication.ablations import Experiment
+    from replication.data import Dataset
+    from replication.scales import Scale
+
+# Part of every trial's identity: raise it when the same configuration comes to mean another computation.
+EDITION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What to compute, and where.
+
+    Attributes:
+        corpus: the corpus's name.
+        comparison: the folder of all trials of this scale and corpus.
+    """
+
+    experiment: Experiment
+    scale: Scale
+    corpus: str
+    seed: int
+    comparison: Path
+
+    @property
+    def name(self) -> str:
+        """For people: experiment and seed."""
+        return f"{self.experiment.name} seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Where everything about the trial lies."""
+        return self.comparison / self.experiment.name / str(self.seed)
+
+    @property
+    def weights(self) -> Path:
+        """The finished model."""
+        return self.folder / "checkpoint" / "model.safetensors"
+
+    def sibling(self, experiment: str) -> Path:
+        """Return the weights of another experiment's trial with the same seed."""
+        return self.comparison / experiment / str(self.seed) / "checkpoint" / "model.safetensors"
+
+    def config(self, dataset: Dataset) -> dict[str, Any]:
+        """Return the resolved configuration: all that decides the result, and nothing else."""
+        decorations = {"name", "about", "corpus", "seeds", "experiments"}
+        return {
+            "edition": EDITION,
+            "model": describe(self.experiment.model),
+            "encoding": self.experiment.encoding,
+            "scale": {
+                field.name: describe(getattr(self.scale, field.name))
+                for field in fields(self.scale)
+                if field.name not in decorations
+            },
+            "data": dataset.digest,
+            "seed": self.seed,
+        }
+
+    def open(self, dataset: Dataset) -> bool:
+        """Make or continue the folder; return whether nothing is left to do.
+
+        Raises:
+            UserError: if it was made with another configuration; names the first difference.
+        """
+        config = self.config(dataset)
+        path = self.folder / "trial.json"
+        if path.exists():
+            about = self.about()
+            if about["config"] != json.loads(json.dumps(config)):
+                raise UserError(
+                    f"{self.folder} was made with another configuration ({_difference(about['config'], config)});"
+                    " move or delete it, or go back to that configuration"
+                )
+            if self.is_done():
+                return True
+            self._note(status="RUNNING", ended=None)
+            return False
+        experiment = self.experiment
+        write_json(
+            path,
+            {
+                "id": digest(config, experiment.name, self.scale.name, self.corpus),
+                "experiment": experiment.name,
+                "label": experiment.label,
+                "note": experiment.note,
+                "colour": experiment.colour,
+                "seed": self.seed,
+                "kind": "trial",
+                "scale": self.scale.name,
+                "corpus": self.corpus,
+                "config": config,
+                "dataset": {
+                    "name": self.corpus,
+                    "digest": dataset.digest,
+                    "windows": {name: len(windows.tokens) for name, windows in dataset.splits.items()},
+                },
+                "environment": environment(),
+                "status": "RUNNING",
+                "started": time.time(),
+                "ended": None,
+            },
+        )
+        return False
+
+    def about(self) -> dict[str, Any]:
+        """Return trial.json.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        path = self.folder / "trial.json"
+        try:
+            about: dict[str, Any] = read_json(path)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}); delete {self.folder} to run the trial again") from None
+        return about
+
+    def close(self, *, finished: bool) -> None:
+        """Say how the trial ended."""
+        self._note(status="FINISHED" if finished else "FAILED", ended=time.time())
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        files = (self.folder / "scores.json", self.folder / "trial.json")
+        return all(file.exists() for file in files) and self.about()["status"] == "FINISHED"
+
+    def _note(self, **changes: object) -> None:
+        about = self.about()
+        if any(about[key] != value for key, value in changes.items()):
+            write_json(self.folder / "trial.json", about | changes)
+
+
+class History:
+    """The log of a trial's training: appends lines to metrics.jsonl, each step once.
+
+    A killed run continues from its last checkpoint and passes steps again that were logged already, with the same
+    values; they are not written twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = -1
+        if path.exists():
+            whole, _, torn = path.read_bytes().rpartition(b"\n")
+            if torn:  # cut off while it was written; its step comes again
+                path.write_bytes(whole + b"\n" if whole else b"")
+            if whole:
+                self.last = int(json.loads(whole.rpartition(b"\n")[2])["step"])
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None:
+        """Append a line."""
+        if step <= self.last:
+            return
+        self.last = step
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Return what the result may depend on besides its configuration."""
+    import torch
+
+    return {
+        "commit": commit(),
+        "command": command(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in ("etude", "torch", "numpy", "safetensors", "muspy", "mlflow")},
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def command() -> str:
+    """Return the command line as one would type it, without the folders of this machine."""
+    return " ".join(["etude", *sys.argv[1:]])
+
+
+def commit() -> str:
+    """Return the commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(  # noqa: S603 - fixed words
+            ["git", *words],  # noqa: S607 - git is where the user has it
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _difference(there: object, here: object, name: str = "") -> str:
+    """Say where two configurations differ first."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted({*there, *here}):
+            if there.get(key) != here.get(key):
+                return _difference(there.get(key), here.get(key), f"{name}.{key}" if name else key)
+    return f"{name} is {there} there and {here} now"

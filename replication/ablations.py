@@ -1,0 +1,83 @@
+"""The paper's model and its ablations: each row differs from the first in one thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replication.embeddings import Embedding, FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
+
+if TYPE_CHECKING:
+    from replication.diffusion import DiffusionLM
+    from replication.model import ModelConfig
+    from replication.scales import Scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion:
+    """Diffusion-LM with one of the arms' embeddings."""
+
+    embedding: Embedding = field(default_factory=Learned)
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # noqa: D102 - see ModelConfig
+        source = self.embedding.source if isinstance(self.embedding, Pretrained) else None
+        return (source.experiment,) if isinstance(source, FromAutoregressive) else ()
+
+    def build(self, *, vocabulary: int, scale: Scale) -> DiffusionLM:  # noqa: D102 - see ModelConfig
+        from replication.diffusion import DiffusionLM
+
+        return DiffusionLM(self.embedding, vocabulary=vocabulary, scale=scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One row of the comparison.
+
+    Attributes:
+        name: for the command line, folders and tags.
+        label: for tables and figures.
+        model: what to build.
+        colour: the same in every figure and in MLflow (Okabe and Ito's palette, told apart by colour-blind readers).
+        note: one sentence on what the row is for.
+        encoding: a row of `ENCODINGS`.
+    """
+
+    name: str
+    label: str
+    model: ModelConfig
+    colour: str
+    note: str
+    encoding: str = "paper"
+
+
+ABLATIONS: tuple[Experiment, ...] = (
+    Experiment(
+        name="e2e",
+        label="Diffusion-LM, end-to-end",
+        model=Diffusion(embedding=Learned()),
+        colour="#0072B2",
+        note="The paper's model: embeddings trained with the diffusion.",
+    ),
+    Experiment(
+        name="gaussian",
+        label="Diffusion-LM, Gaussian",
+        model=Diffusion(embedding=Gaussian()),
+        colour="#E69F00",
+        note="Ablation: frozen random embeddings.",
+    ),
+    Experiment(
+        name="pretrained",
+        label="Diffusion-LM, skip-gram",
+        model=Diffusion(embedding=Pretrained(SkipGram())),
+        colour="#009E73",
+        note="Ablation: frozen embeddings, pretrained with skip-gram on the training split.",
+    ),
+    Experiment(
+        name="pretrained-ar",
+        label="Diffusion-LM, from AR",
+        model=Diffusion(embedding=Pretrained(FromAutoregressive())),
+        colour="#56B4E9",
+        note="Ablation: frozen embeddings, taken from the autoregressive baseline.",
+    ),
+)

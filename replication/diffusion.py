@@ -1,0 +1,206 @@
+"""Diffusion-LM: Gaussian diffusion over token embeddings that are trained with it (Li et al. 2022).
+
+Symbols: w tokens (B, L); E the table (V, d), e = E[w]; x_0 = e + sigma_0 noise; x_i its noised version at index i of T;
+abar_i the signal's share of the variance; f(x_i, i) the network, which predicts x_0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from replication.files import atomic
+from replication.model import Likelihood
+from replication.randomness import generator
+from replication.samplers import Ancestral, nearest
+from replication.train import Trainable, load_weights, read_tensors, sgd
+from replication.transformer import Transformer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from replication.embeddings import Embedding
+    from replication.model import Job
+    from replication.scales import Scale
+
+CHUNK = 64  # windows that are sampled together: always this many, so that a sample does not depend on the others
+
+
+class DiffusionLM(Trainable):
+    """The network f with its embedding table, its training loss, its likelihood bound and its sampler.
+
+    As published (method and code of Li et al.): sinusoids of t * 1000 / T through a two-layer network, d -> H -> H with
+    tanh before the encoder and H -> H -> d after it, and a rounding head whose weight is the table itself, with a bias.
+    """
+
+    alpha_bar: Tensor
+
+    def __init__(self, arm: Embedding, *, vocabulary: int, scale: Scale) -> None:
+        super().__init__()
+        self.arm, self.scale = arm, scale
+        width, dimension = scale.backbone.width, scale.dimension
+        self.embedding = nn.Embedding(vocabulary, dimension)
+        self.embedding.weight.requires_grad_(arm.trainable)
+        self.rounding_bias = nn.Parameter(torch.zeros(vocabulary))
+        self.time = nn.Sequential(nn.Linear(TIME_WIDTH, 4 * TIME_WIDTH), nn.SiLU(), nn.Linear(4 * TIME_WIDTH, width))
+        self.up = nn.Sequential(nn.Linear(dimension, width), nn.Tanh(), nn.Linear(width, width))
+        self.transformer = Transformer(scale.backbone, length=scale.length, causal=False)
+        self.down = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, dimension))
+        # Double precision: the bound divides by differences of these.
+        self.register_buffer("alpha_bar", torch.from_numpy(scale.schedule.alpha_bar(scale.timesteps)), persistent=False)
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        """Predict x_0 (B, L, d) from x_i (B, L, d) and i (B,)."""
+        time = self.time(time_features(index * (1000 / self.scale.timesteps)))  # (B, H)
+        return torch.as_tensor(self.down(self.transformer(self.up(x) + time[:, None])))
+
+    def terms(self, tokens: Tensor, *, random: torch.Generator) -> dict[str, Tensor]:
+        """Return the published loss as named terms (Li et al. 2022, equation 2 and appendix; weights 1, means over d).
+
+        `mse` compares f with the noisy x_0, at i = 0 with the clean embedding; nothing is detached, as published.
+        `rounding` is the cross-entropy of w given x_0: of the true, barely noised embedding, so it says nothing about
+        generation (and is the paper's "bits per word"). `prior` pulls sqrt(abar_T) x_0 to 0 and is about 1e-7.
+        """
+        clean = self.embedding(tokens)
+        abar = self.alpha_bar.float()
+        x_start = clean + (1 - abar[0]).sqrt() * _normal(clean, random)
+        index = torch.randint(len(abar), (len(tokens),), generator=random, device=tokens.device)
+        kept = abar[index, None, None]
+        x = kept.sqrt() * x_start + (1 - kept).sqrt() * _normal(clean, random)
+        target = torch.where(index[:, None, None] == 0, clean, x_start)
+        logits = x_start @ self.embedding.weight.T + self.rounding_bias
+        return {
+            "mse": (target - self(x, index)).float().pow(2).mean(),
+            "rounding": F.cross_entropy(logits.flatten(0, 1), tokens.flatten()),
+            "prior": (abar[-1] * x_start.pow(2)).mean(),
+        }
+
+    def fit(self, job: Job) -> None:
+        """Make the arm's table and train; see `sgd`."""
+        vocabulary, dimension = self.embedding.weight.shape
+        table = self.arm.table(job, vocabulary=vocabulary, dimension=dimension)
+        with torch.no_grad():
+            self.embedding.weight.copy_(table)
+        self.load_state_dict(sgd(self, job).state_dict())
+        self.eval()
+
+    def save(self, path: Path) -> None:
+        """Write the weights."""
+        with atomic(path) as draft:
+            save_file(self.state_dict(), draft)
+
+    def load(self, path: Path) -> None:
+        """Read the weights."""
+        load_weights(self, read_tensors(path)[0], path)
+        self.eval()
+
+    def parameters_count(self) -> int:
+        """Count the parameters that training moves."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    @torch.no_grad()
+    def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:
+        """Return an upper bound of -ln p(window) over all L positions, padding included; see `nll_bound`."""
+        parts = []
+        for number, part in enumerate(torch.split(tokens, CHUNK)):
+            random = generator("likelihood", seed, number, device=tokens.device)
+            table = self.embedding.weight.double()
+            parts.append(nll_bound(self._denoise, table, self.alpha_bar, part, random, strata=self.scale.strata))
+        return Likelihood(terms={name: torch.cat([part[name] for part in parts]) for name in parts[0]}, exact=False)
+
+    @torch.no_grad()
+    def sample(self, indices: range, *, seed: int) -> Tensor:
+        """Draw windows from noise; returns (len(indices), L) on the CPU."""
+        sampler = Ancestral(steps=self.scale.sampler_steps)
+        table = self.embedding.weight
+        shape = (self.scale.length, self.scale.dimension)
+        done = []
+        for first in range(indices.start - indices.start % CHUNK, indices.stop, CHUNK):
+            randoms = [generator("sample", seed, index) for index in range(first, first + CHUNK)]
+
+            def noise(randoms: list[torch.Generator] = randoms) -> Tensor:
+                # On the CPU whatever the device, so that all machines start from the same noise.
+                return torch.stack([torch.randn(shape, generator=random) for random in randoms]).to(table.device)
+
+            x = sampler(self._denoise, lambda x: table[nearest(table, x)], self.alpha_bar, noise)
+            done.append(nearest(table, x).cpu())
+        skip = indices.start % CHUNK
+        return torch.cat(done)[skip : skip + len(indices)]
+
+    def _denoise(self, x: Tensor, index: int | Tensor) -> Tensor:
+        index = torch.as_tensor(index, device=x.device).expand(len(x))
+        predicted: Tensor = self(x.to(self.rounding_bias.dtype), index)
+        return predicted.to(x.dtype)
+
+
+TIME_WIDTH = 128
+
+
+def time_features(t: Tensor) -> Tensor:
+    """Return cosines and sines (B, 128) of times (B,) in 0..1000, as published."""
+    half = TIME_WIDTH // 2
+    frequency = 10_000 ** (-torch.arange(half, device=t.device) / half)
+    angle = t[:, None].float() * frequency
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+def _normal(like: Tensor, random: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=random, device=like.device, dtype=like.dtype)
+
+
+def nll_bound(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    table: Tensor,
+    alpha_bar: Tensor,
+    tokens: Tensor,
+    random: torch.Generator,
+    *,
+    strata: int,
+    refine: Callable[[Tensor], Tensor] = lambda estimate: estimate,
+) -> dict[str, Tensor]:
+    """Return the named terms (B,) of an upper bound of -ln p(w) in nats, summed over positions and dimensions.
+
+    The chain starts from the clean embedding e, a fixed map of w, so that the noise of x_0 is part of the noise of x_i:
+        nu_i = 1 - abar_i (1 - sigma_0^2), x_i = sqrt(abar_i) e + sqrt(nu_i) noise, SNR_i = abar_i / nu_i
+        prior      KL(q(x_{T-1} | w) || N(0, I))
+        diffusion  sum_{i=1}^{T-1} (SNR_{i-1} - SNR_i) / 2 ||e - ehat_i||^2   (Kingma et al. 2021, equation 13)
+        rounding   E[-ln p(w | x at index 0)], the softmax of the Gaussian densities around the embeddings
+    It holds for any ehat. The network was trained to predict the noisy x_0, whose part that x_i reveals is taken out
+    again: k_i = a_i sigma_0^2 / nu_i, ehat = (f - k_i x_i) / (1 - k_i a_i) with a_i = sqrt(abar_i).
+
+    Args:
+        denoise: from x_i (B, L, d) and i (B,) to the predicted x_0.
+        table: (V, d) embeddings, double precision.
+        alpha_bar: (T,) of the training schedule, double precision.
+        tokens: (B, L).
+        random: source of the noise and of the timesteps.
+        strata: timesteps drawn per window, one from each of as many equal parts of 1..T-1: unbiased.
+        refine: applied to ehat.
+    """
+    sigma = 1 - alpha_bar[0]
+    nu = 1 - alpha_bar * (1 - sigma)
+    snr = alpha_bar / nu
+    clean = table[tokens]
+    last = len(alpha_bar) - 1
+    prior = 0.5 * (alpha_bar[last] * clean**2 + nu[last] - 1 - nu[last].log()).sum((1, 2))
+
+    diffusion = torch.zeros_like(prior)
+    for stratum in range(strata):
+        u = torch.rand(len(tokens), generator=random, device=tokens.device, dtype=torch.float64)
+        index = 1 + ((stratum + u) / strata * last).long().clamp(max=last - 1)
+        signal, variance = alpha_bar[index].sqrt()[:, None, None], nu[index][:, None, None]
+        x = signal * clean + variance.sqrt() * _normal(clean, random)
+        revealed = signal * sigma / variance
+        estimate = refine((denoise(x, index) - revealed * x) / (1 - revealed * signal))
+        gain = 0.5 * (snr[index - 1] - snr[index])
+        diffusion += gain * (clean - estimate).pow(2).sum((1, 2)) * last / strata
+
+    x = alpha_bar[0].sqrt() * clean + nu[0].sqrt() * _normal(clean, random)
+    logits = -(torch.cdist(x, alpha_bar[0].sqrt() * table[None]) ** 2) / (2 * nu[0])
+    rounding = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none").sum(1)
+    return {"prior": prior, "diffusion": diffusion, "rounding": rounding}

@@ -1,0 +1,141 @@
+"""The ablated axis: where the embeddings come from, and whether training moves them.
+
+Every arm starts at unit RMS per dimension (times its scale), because the ratio of embedding size to noise decides how
+hard denoising is: without it the arms would differ in two things. Torch is imported where it is used, so that tables of
+experiments can be read without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from replication.tokens import PAD
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from replication.model import Job
+
+
+def unit_rms(table: Tensor) -> Tensor:
+    """Scale the columns of (V, d) to root mean square 1."""
+    return table / table.pow(2).mean(0).sqrt().clamp(min=1e-12)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Trained end to end with the diffusion, from a Gaussian start (the paper's proposal)."""
+
+    scale: float = 1.0
+    trainable: bool = field(default=True, init=False)
+
+    def table(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:  # noqa: D102 - see Embedding
+        return _gaussian(job, vocabulary, dimension) * self.scale
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Frozen random vectors: the start of `Learned`, left where it is."""
+
+    scale: float = 1.0
+    trainable: bool = field(default=False, init=False)
+
+    def table(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:  # noqa: D102 - see Embedding
+        return _gaussian(job, vocabulary, dimension) * self.scale
+
+
+@dataclass(frozen=True)
+class SkipGram:
+    """Word2vec's skip-gram with negative sampling (Mikolov et al. 2013) on the training split.
+
+    The vocabulary is so small that the expected objective can be followed itself, without sampling: with counts #(w, c)
+    of words within `window` tokens, maximise
+        sum_wc #(w, c) ln sigma(u_w . v_c) + negatives #(w) #(c) / #() ln sigma(-u_w . v_c)
+    (Levy and Goldberg 2014, equations 1 to 5).
+    """
+
+    window: int = 5
+    negatives: int = 5
+    steps: int = 500
+    learning_rate: float = 0.05
+
+    def vectors(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:
+        """Return (V, d) word vectors; words that the training split lacks keep their random start."""
+        import torch
+        from torch.nn.functional import logsigmoid
+
+        from replication.randomness import generator
+
+        counts = torch.zeros(vocabulary * vocabulary)
+        for distance in range(1, self.window + 1):
+            left, right = job.train[:, :-distance], job.train[:, distance:]
+            both = (left != PAD) & (right != PAD)
+            counts += torch.bincount(left[both] * vocabulary + right[both], minlength=vocabulary * vocabulary)
+        counts = counts.view(vocabulary, vocabulary)
+        counts = counts + counts.T
+        share = counts / counts.sum()
+        chance = self.negatives * share.sum(1, keepdim=True) * share.sum(0, keepdim=True)
+        random = generator("skip-gram", job.seed)
+        words = (torch.randn(vocabulary, dimension, generator=random) / dimension**0.5).requires_grad_()
+        contexts = (torch.randn(vocabulary, dimension, generator=random) / dimension**0.5).requires_grad_()
+        optimiser = torch.optim.Adam([words, contexts], lr=self.learning_rate)
+        for _ in range(self.steps):
+            scores = words @ contexts.T
+            loss = -(share * logsigmoid(scores) + chance * logsigmoid(-scores)).sum()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            optimiser.step()
+        vectors: Tensor = words.detach()
+        return vectors
+
+
+@dataclass(frozen=True)
+class FromAutoregressive:
+    """The input embeddings of the autoregressive baseline of the same seed, reduced to d dimensions by PCA."""
+
+    experiment: str = "autoregressive"
+
+    def vectors(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:
+        """Return (V, d) principal components of the baseline's table."""
+        import torch
+        from safetensors.torch import load_file
+
+        table = load_file(job.sibling(self.experiment))["embedding.weight"].float()
+        if table.shape[0] != vocabulary or table.shape[1] < dimension:
+            raise ValueError(f"a table of shape {tuple(table.shape)} cannot give {vocabulary} vectors of {dimension}")
+        left, strength, _ = torch.linalg.svd(table - table.mean(0), full_matrices=False)
+        components: Tensor = left[:, :dimension] * strength[:dimension]
+        return components
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Frozen vectors that something else has learnt from the training split."""
+
+    source: SkipGram | FromAutoregressive
+    scale: float = 1.0
+    trainable: bool = field(default=False, init=False)
+
+    def table(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:  # noqa: D102 - see Embedding
+        vectors = self.source.vectors(job, vocabulary=vocabulary, dimension=dimension)
+        return unit_rms(vectors) * self.scale
+
+
+class Embedding(Protocol):
+    """One arm of the ablation."""
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training moves the table."""
+
+    def table(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:
+        """Return the (V, d) table that training starts from."""
+
+
+def _gaussian(job: Job, vocabulary: int, dimension: int) -> Tensor:
+    import torch
+
+    from replication.randomness import generator
+
+    return unit_rms(torch.randn(vocabulary, dimension, generator=generator("embedding", job.seed)))

@@ -1,0 +1,74 @@
+"""Files that are whole or absent, and hashes that name their content."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a fresh path beside `path` to write a file to; on success it takes the place of `path`.
+
+    Whoever looks at `path` sees the old file or the new, never a part: written beside, fsynced, renamed. If the block
+    raises, what was written is removed and `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: writers such as numpy.savez append one of their own otherwise.
+    draft = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        yield draft
+        _fsync(draft)
+        draft.replace(path)
+        _fsync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as indented JSON, atomically."""
+    with atomic(path) as draft:
+        draft.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is what it is
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any shape
+    """Return `value` as plain JSON data in which every dataclass keeps its class name.
+
+    `dataclasses.asdict` drops the names, so that two choices with equal fields would look the same.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, dict):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    return value
+
+
+def digest(*values: object) -> str:
+    """Return the hex SHA-256 of the values' description: equal for equal choices, in any process."""
+    text = json.dumps([describe(value) for value in values], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,134 @@
+"""The scales: one budget for every model of a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from replication.backbones import Backbone, Bert, PreNorm
+from replication.schedule import Schedule, Sqrt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long and how to train; the defaults are Diffusion-LM's (Li et al. 2022, section 6.1 and README)."""
+
+    steps: int = 200_000
+    batch: int = 64  # windows per step
+    accumulate: int = 1  # pieces that a batch is cut into, to fit into memory
+    learning_rate: float = 1e-4  # falls linearly to 0
+    warmup: int = 0  # steps
+    weight_decay: float = 0.0
+    clip: float | None = None  # largest gradient norm
+    ema: float = 0.9999
+    compile: bool = False
+    log_every: int = 50
+    validate_every: int = 2000
+    checkpoint_every: int = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """All that the trials of a comparison share.
+
+    Attributes:
+        name: the row's name in `SCALES`.
+        about: one line for people.
+        corpus: the default corpus.
+        length: L, tokens of a window, the two marks included.
+        backbone: the Transformer of every neural model.
+        dimension: d, of the diffused embeddings.
+        timesteps: T, of the diffusion.
+        schedule: the noise.
+        budget: of training.
+        sampler_steps: network evaluations per diffusion sample.
+        strata: timesteps drawn per window for the likelihood bound.
+        seeds: trials of each experiment.
+        samples: windows drawn from each trial.
+        experiments: what `etude run` runs by default; all rows where empty.
+    """
+
+    name: str
+    about: str
+    corpus: str = "bach"
+    length: int = 130
+    backbone: Backbone = field(default_factory=Bert)
+    dimension: int = 16
+    timesteps: int = 2000
+    schedule: Schedule = field(default_factory=Sqrt)
+    budget: Budget = field(default_factory=Budget)
+    sampler_steps: int = 200
+    strata: int = 64
+    seeds: int = 3
+    samples: int = 256
+    experiments: tuple[str, ...] = ()
+
+
+_SMOKE = Scale(
+    name="smoke",
+    about="seconds; for tests, its numbers mean nothing",
+    corpus="synthetic",
+    length=34,
+    backbone=PreNorm(layers=1, width=32, heads=2, feedforward=64),
+    dimension=8,
+    timesteps=100,
+    budget=Budget(steps=20, batch=8, learning_rate=1e-3, ema=0.9, log_every=5, validate_every=10, checkpoint_every=10),
+    sampler_steps=5,
+    strata=4,
+    seeds=2,
+    samples=32,
+)
+
+_CPU = Scale(
+    name="cpu",
+    about="half an hour on two cores: a demonstration, its verdicts may be inconclusive",
+    length=66,
+    backbone=PreNorm(layers=4, width=128, heads=4, feedforward=512),
+    budget=Budget(
+        steps=1500,
+        batch=32,
+        learning_rate=1e-3,
+        warmup=100,
+        clip=1.0,
+        ema=0.995,
+        log_every=25,
+        validate_every=250,
+        checkpoint_every=500,
+    ),
+    sampler_steps=100,
+    strata=32,
+    samples=256,
+)
+
+_GPU = Scale(
+    name="gpu",
+    about="one datacentre GPU, minutes a trial: the scale that settles",
+    length=258,
+    backbone=PreNorm(layers=8, width=512, heads=8, feedforward=2048, dropout=0.1),
+    budget=Budget(
+        steps=20_000,
+        batch=256,
+        learning_rate=6e-4,
+        warmup=1000,
+        clip=1.0,
+        ema=0.999,
+        log_every=100,
+        validate_every=1000,
+        checkpoint_every=1000,
+    ),
+    seeds=5,
+    samples=1024,
+)
+
+# Li et al. 2022, section 6.1 and appendix F, and their README: the defaults of Bert, Budget and Sqrt are theirs.
+_PAPER = Scale(
+    name="paper",
+    about="to the letter, days: BERT-base, d 16, T 2000, batch 64, 200,000 steps",
+    sampler_steps=2000,
+    samples=1024,
+)
+
+SCALES: Mapping[str, Scale] = {scale.name: scale for scale in (_SMOKE, _CPU, _GPU, _PAPER)}

@@ -1,0 +1,131 @@
+"""A figure with its caption, one look for all figures, and files whose bytes depend on the results only."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from replication.files import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+    from eval.results import Results
+
+INK, GREY, FAINT = "#202020", "#707070", "#e6e6e6"
+REAL = "#404040"  # the test split, everywhere
+LOOK: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "text.parse_math": False,  # labels may hold a dollar sign
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "hatch.linewidth": 0.8,
+    "figure.facecolor": "white",
+    "savefig.dpi": 160,
+    "svg.hashsalt": "etude",  # names of elements are random otherwise
+}
+_METADATA: Mapping[str, Mapping[str, None]] = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure and the sentences below it."""
+
+    figure: Figure
+    caption: str
+
+    def save(self, path: Path) -> None:
+        """Write the figure as its suffix says, .svg or .png."""
+        with atomic(path) as draft, mpl.rc_context(LOOK):
+            self.figure.savefig(draft, metadata=_METADATA[path.suffix])
+
+
+def look(draw: Callable[[Results], Picture]) -> Callable[[Results], Picture]:
+    """Let a function draw in the common look, whatever the settings of the process."""
+
+    @functools.wraps(draw)
+    def drawn(results: Results) -> Picture:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(LOOK)
+            picture = draw(results)
+            # Laid out once: it takes long, and each resolution would come to another layout.
+            picture.figure.draw_without_rendering()
+            picture.figure.set_layout_engine("none")
+            return picture
+
+    return drawn
+
+
+def sheet(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def nothing(text: str, caption: str) -> Picture:
+    """Return a figure that says why there is nothing to see."""
+    figure = sheet(6, 1)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
+    return Picture(figure, caption)
+
+
+def logarithmic(axis: Axis) -> None:
+    """Mark a logarithmic axis by plain numbers: 0.5, 1, 2, 5."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def name_rows(axes: Axes, names: Sequence[str], colours: Sequence[Any]) -> None:
+    """Name the rows 0, 1, ... of a chart from top to bottom, each in its colour."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
+        label.set_color(colour)
+
+
+def name_curves(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, Any]) -> None:
+    """Write names at the right of the axes at the heights where their curves end, moved apart where they would overlap.
+
+    The limits of the axes must be final.
+    """
+    names = sorted(ends, key=lambda name: ends[name])
+    to_axes = axes.transData + axes.transAxes.inverted()
+    heights = [float(to_axes.transform((0, ends[name]))[1]) for name in names]
+    for name, height in zip(names, apart(heights, gap=0.075), strict=True):
+        axes.text(1.02, height, name, transform=axes.transAxes, va="center", color=colours[name], fontsize=8)
+
+
+def apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Return ascending heights moved as little as it takes for neighbours to be `gap` apart, about where they were."""
+    array = np.asarray(heights, dtype=float)
+    steps = gap * np.arange(len(array))
+    moved = np.maximum.accumulate(array - steps) + steps
+    return [float(height) for height in moved - (moved - array).mean()]

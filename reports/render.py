@@ -1,0 +1,81 @@
+"""The report as files: every table and figure, and one page that shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replication.files import atomic
+from reports.facts import between, count, plural
+from reports.figures import FIGURES
+from reports.table import markdown
+from reports.tables import TABLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eval.results import Results
+    from reports.picture import Picture
+    from reports.table import Table
+
+
+def render(results: Results, output: Path) -> list[Path]:
+    """Write tables/, figures/ and report.md below `output`; equal results give equal bytes.
+
+    Returns:
+        The files written, report.md first.
+    """
+    tables = [make(results) for make in TABLES.values()]
+    pictures = {name: draw(results) for name, draw in FIGURES.items()}
+    texts = {output / "report.md": _page(results, tables, pictures)}
+    for table in tables:
+        stem = output / "tables" / table.name
+        texts |= {stem.with_suffix(".md"): table.markdown()}
+        texts |= {stem.with_suffix(".tex"): table.latex(), stem.with_suffix(".csv"): table.csv()}
+    for path, text in texts.items():
+        with atomic(path) as draft:
+            draft.write_text(text, encoding="utf-8", newline="\n")
+    images = {
+        output / "figures" / f"{name}{suffix}": picture
+        for name, picture in pictures.items()
+        for suffix in (".svg", ".png")
+    }
+    for path, picture in images.items():
+        picture.save(path)
+    return [*texts, *images]
+
+
+def _page(results: Results, tables: list[Table], pictures: dict[str, Picture]) -> str:
+    """Return the page: what was run, the first figure, all tables, the other figures, and how to make it again."""
+    about = results.about
+    shown = [_figure(name, picture) for name, picture in pictures.items()]
+    blocks = [
+        f"# Etude: {markdown(about['corpus'])} at scale {markdown(about['scale'])}",
+        markdown(_summary(results)),
+        shown[0],
+        *(table.markdown().rstrip("\n") for table in tables),
+        *shown[1:],
+        "## To reproduce",
+        f"At commit {markdown(between(about['commits']))}:",
+        f"```sh\n{about['command']}\n```",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _summary(results: Results) -> str:
+    """Return two sentences: what was trained on what, and what was done with it."""
+    about = results.about
+    windows = between([f"{size} {split}" for split, size in about["windows"].items()])
+    seeds = count(results.trials.groupby("experiment")["seed"].nunique())
+    return (
+        f"{plural(str(len(results.experiments)), 'model')} shared one split of the corpus {about['corpus']} "
+        f"({windows} windows of {about['length']} tokens, {about['vocabulary']} words) and, where they train by "
+        f"gradients, one budget of {about['steps']} steps of {about['batch']} windows. Each was trained with "
+        f"{plural(seeds, 'seed')}, sampled (diffusion: {about['sampler_steps']} network evaluations per sample) and "
+        "compared with the test split."
+    )
+
+
+def _figure(name: str, picture: Picture) -> str:
+    """Return a figure by a relative link, with its caption."""
+    title = markdown(name.replace("_", " "))
+    return f"![{title}](figures/{name}.svg)\n\n**Figure: {title}.** {markdown(picture.caption)}"

@@ -1,0 +1,166 @@
+"""A table that renders to Markdown, LaTeX and CSV from one definition: cells that know their text and numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from eval.compare import Interval
+
+MISSING = "-"
+MINUS = "\N{MINUS SIGN}"  # a hyphen is a missing number
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+INFINITY = "\N{INFINITY}"
+LESS = "\N{LESS-THAN OR EQUAL TO}"
+DELTA = "\N{GREEK CAPITAL LETTER DELTA}"
+
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|$~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_LATEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        MINUS: "$-$",
+        PLUS_MINUS: r"$\pm$",
+        TIMES: r"$\times$",
+        INFINITY: r"$\infty$",
+        LESS: r"$\leq$",
+        DELTA: r"$\Delta$",
+        "\N{UPWARDS ARROW}": r"$\uparrow$",
+        "\N{DOWNWARDS ARROW}": r"$\downarrow$",
+        "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
+    }
+)
+
+
+class Cell(NamedTuple):
+    """What a cell shows, and the numbers behind it by the column that they get in the CSV file."""
+
+    text: str
+    numbers: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """A table.
+
+    Attributes:
+        name: of its files.
+        caption: what the numbers are and how many there were.
+        frame: the text of the cells.
+        values: the numbers behind the cells, a row for each row of the frame.
+        notes: remarks on single rows, below the table.
+    """
+
+    name: str
+    caption: str
+    frame: pd.DataFrame
+    values: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, *, rows: Sequence[Mapping[str, Cell]], caption: str, notes: Sequence[str] = ()) -> Table:
+        """Build a table from rows of cells by column title."""
+        import pandas as pd
+
+        frame = pd.DataFrame([{title: cell.text for title, cell in row.items()} for row in rows])
+        values = [{key: number for cell in row.values() for key, number in cell.numbers.items()} for row in rows]
+        numbers = pd.DataFrame(values, dtype=object)  # counts stay whole beside rows that have none
+        return cls(name=name, caption=caption, frame=frame, values=numbers, notes=tuple(notes))
+
+    def markdown(self) -> str:
+        """Return a pipe table, its caption and its notes."""
+        grid = self._escaped(markdown).to_markdown(index=False, disable_numparse=True, colalign=self._alignment())
+        notes = "\n".join(f"- {markdown(note)}" for note in self.notes)
+        paragraphs = [f"**Table: {markdown(self.name)}.** {markdown(self.caption)}", grid, notes]
+        return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+    def latex(self) -> str:
+        """Return a floating environment with booktabs rules; the notes end the caption."""
+        styler = self._escaped(latex).style.hide(axis="index")
+        return str(
+            styler.to_latex(
+                column_format="".join(side[0] for side in self._alignment()),
+                position="t",
+                position_float="centering",
+                hrules=True,
+                label=f"tab:{self.name}",
+                caption=latex(" ".join([self.caption, *self.notes])),
+                environment="table*",
+            )
+        )
+
+    def csv(self) -> str:
+        """Return the numbers in full."""
+        return str(self.values.to_csv(index=False, lineterminator="\n"))
+
+    def _escaped(self, escape: Any) -> pd.DataFrame:  # noqa: ANN401 - a function of a text
+        return self.frame.map(escape).rename(columns=escape)
+
+    def _alignment(self) -> tuple[str, ...]:
+        """Return a side per column: words to the left, columns of numbers to the right."""
+        numeric = [any(character.isdigit() for character in "".join(self.frame[title])) for title in self.frame]
+        return tuple("right" if number else "left" for number in (False, *numeric[1:]))
+
+
+def markdown(text: str) -> str:
+    """Return the text with everything escaped that Markdown or HTML would take for markup."""
+    return text.translate(_MARKDOWN)
+
+
+def latex(text: str) -> str:
+    """Return the text with everything escaped that LaTeX would take for a command, mathematical signs as such."""
+    return text.translate(_LATEX)
+
+
+def number(value: float, digits: int = 2, *, sign: str = "") -> str:
+    """Return a number for people: a dash for NaN, a lying eight for infinity; `sign` "+" also shows a plus."""
+    if math.isnan(value):
+        return MISSING
+    text = format(value, f"{sign}z.{digits}f").replace("inf", INFINITY)
+    return text.replace("-", MINUS)
+
+
+def thousands(value: float) -> str:
+    """Return a count in three digits and a unit: 1.53 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return number(value, 0)
+
+
+def plain(title: str, value: Any = None) -> Cell:  # noqa: ANN401 - whatever a CSV file can hold
+    """Return a cell that shows a text; the number behind it, if any, is named after the key `title`."""
+    return Cell(MISSING if value is None else str(value), {title: value})
+
+
+def span(key: str, over: Interval, digits: int = 2, *, sign: str = "") -> Cell:
+    """Return a cell with a mean and its interval: 1.53 [1.41, 1.65]."""
+    ends = [number(end, digits, sign=sign) for end in over[1:]]
+    interval = MISSING if MISSING in ends else ", ".join(ends)
+    mean = number(over.mean, digits, sign=sign)
+    return Cell(mean if mean == MISSING else f"{mean} [{interval}]", _numbers(key, over))
+
+
+def margin(key: str, over: Interval, digits: int = 2, *, sign: str = "") -> Cell:
+    """Return a cell with a mean and half the width of its interval, in less room: 1.53 +- 0.12."""
+    if math.isnan(over.mean):
+        return Cell(MISSING, _numbers(key, over))
+    mean = number(over.mean, digits, sign=sign)
+    half = "" if math.isinf(over.mean) else f" {PLUS_MINUS} {number(over.high - over.mean, digits)}"
+    return Cell(mean + half, _numbers(key, over))
+
+
+def _numbers(key: str, over: Interval) -> dict[str, float]:
+    return {key: over.mean, f"{key}_low": over.low, f"{key}_high": over.high}

@@ -1,0 +1,49 @@
+"""Small scales and jobs for tests."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from replication.model import Job
+from replication.scales import SCALES, Scale
+from replication.tokens import CLS, PAD, SEP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMOKE = SCALES["smoke"]
+
+
+def shrunk(**changes: Any) -> Scale:  # noqa: ANN401 - as dataclasses.replace
+    """Return the smoke scale with fields replaced; those of its budget may be given directly."""
+    budget = {field.name for field in fields(SMOKE.budget)}
+    inner = {name: value for name, value in changes.items() if name in budget}
+    outer = {name: value for name, value in changes.items() if name not in budget}
+    return replace(SMOKE, budget=replace(SMOKE.budget, **inner), **outer)
+
+
+def random_windows(n: int, length: int, vocabulary: int, seed: int = 0) -> torch.Tensor:
+    """Return (n, length) windows that obey the marks' grammar, of random words and random ends."""
+    random = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(SEP + 1, vocabulary, (n, length), generator=random)
+    tokens[:, 0] = CLS
+    for row, end in zip(tokens, torch.randint(length // 2, length, (n,), generator=random).tolist(), strict=True):
+        row[end], row[end + 1 :] = SEP, PAD
+    return tokens
+
+
+def job(folder: Path, scale: Scale, *, vocabulary: int = 12, seed: int = 0, n: int = 64) -> Job:
+    """Return a job on random windows."""
+    return Job(
+        train=random_windows(n, scale.length, vocabulary),
+        validation=random_windows(8, scale.length, vocabulary, seed=1),
+        scale=scale,
+        seed=seed,
+        folder=folder,
+        sibling=lambda name: folder.parent / name / "model.safetensors",
+        log=lambda *_: None,
+        device=torch.device("cpu"),
+    )

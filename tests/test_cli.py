@@ -1,0 +1,103 @@
+"""The program as a user meets it: real processes, exit codes, and what they print."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from replication.corpora import CORPORA, load
+from replication.midi import write_midi
+from replication.piece import Piece
+
+ROOT = Path(__file__).parent.parent
+
+
+def etude(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run `etude` in a folder of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "eval", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+
+def music(folder: Path, count: int) -> Path:
+    """Write `count` pieces as MIDI files."""
+    for piece in load(CORPORA["synthetic"], folder / "cache").pieces[:count]:
+        assert isinstance(piece, Piece)
+        write_midi(piece, folder / "music" / f"{piece.id}.mid")
+    return folder / "music"
+
+
+def test_list_names_what_there_is(tmp_path: Path) -> None:
+    done = etude("list", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("e2e", "gaussian", "autoregressive", "replay", "cpu", "gpu", "bach"):
+        assert name in done.stdout
+
+
+def test_help_explains_every_option(tmp_path: Path) -> None:
+    done = etude("run", "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for option in ("--scale", "--corpus", "--only", "--seeds", "--dry-run"):
+        assert option in done.stdout
+
+
+def test_a_users_own_music_goes_all_the_way(tmp_path: Path) -> None:
+    folder = music(tmp_path, 40)
+    (folder / "broken.mid").write_bytes(b"MThd")
+    words = ("run", "--scale", "smoke", "--corpus", str(folder), "--seeds", "1", "--only", "e2e", "ngram")
+    planned = etude(*words, "--dry-run", folder=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.count("pending") == 2
+    done = etude(*words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "reports" / "output"
+    assert "Diffusion-LM, end-to-end" in (output / "report.md").read_text(encoding="utf-8")
+    for name in (
+        "tables/main.md",
+        "tables/main.tex",
+        "tables/main.csv",
+        "figures/floor_forest.svg",
+        "figures/piano_rolls.png",
+    ):
+        assert (output / name).stat().st_size > 100, name
+    assert etude(*words, "--dry-run", folder=tmp_path).stdout.count("done") == 2
+    synced = etude("sync", folder=tmp_path)
+    assert "MLflow is level with 2 trials" in synced.stdout, synced.stderr
+    scored = etude("score", str(folder), "--scale", "smoke", "--corpus", str(folder), folder=tmp_path)
+    assert scored.returncode == 0, scored.stderr
+    assert "40 files, 1 files could not be read" in scored.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "--scale", "huge"), "unknown scale 'huge'"),
+        (("run", "--scale", "smoke", "--only", "gan"), "unknown experiment 'gan'"),
+        (("run", "--scale", "smoke", "--corpus", "nowhere"), "unknown corpus 'nowhere'"),
+        (("run", "--scale", "smoke", "--corpus", "empty"), "holds no MIDI files"),
+        (("run", "--scale", "smoke", "--corpus", "broken"), "no MIDI file that gives a piece"),
+        (("run", "--scale", "smoke", "--corpus", "music"), "corpus music is too small"),
+        (("report", "--scale", "smoke"), "holds no finished trial"),
+        (("ui",), "nox -s replicate"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.mid").write_bytes(b"not music")
+    if "music" in words:
+        music(tmp_path, 2)
+    done = etude(*words, folder=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

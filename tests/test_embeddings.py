@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from shrunk import job, shrunk
+
+from baselines.autoregressive import Autoregressive
+from replication.ablations import ABLATIONS, Diffusion
+from replication.embeddings import FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
+from replication.tokens import CLS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replication.model import Job
+
+ARMS = [Learned(), Gaussian(), Pretrained(SkipGram(steps=50)), Pretrained(FromAutoregressive())]
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Job:
+    scale = shrunk()
+    Autoregressive(vocabulary=12, scale=scale).save(tmp_path / "autoregressive" / "model.safetensors")
+    return job(tmp_path / "trial", scale)
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_every_arm_starts_at_its_scale_per_dimension(arm: Learned, scale: float, task: Job) -> None:
+    table = replace(arm, scale=scale).table(task, vocabulary=12, dimension=8)
+    assert table.shape == (12, 8)
+    torch.testing.assert_close(table.pow(2).mean(0).sqrt(), torch.full((8,), scale))
+
+
+def test_learned_and_gaussian_start_from_the_same_table(task: Job) -> None:
+    tables = [arm.table(task, vocabulary=12, dimension=8) for arm in (Learned(), Gaussian())]
+    assert torch.equal(*tables)
+    other = Gaussian().table(replace(task, seed=1), vocabulary=12, dimension=8)
+    assert not torch.equal(tables[0], other)
+
+
+def test_skip_gram_puts_words_of_like_company_together(task: Job) -> None:
+    # Words 4 and 5 stand between 6s, words 7 and 8 between 9s.
+    rows = [[CLS, *([6, a, 6, b] * 8), 2] for a, b in ((4, 5), (5, 4), (4, 4), (5, 5))]
+    rows += [[CLS, *([9, a, 9, b] * 8), 2] for a, b in ((7, 8), (8, 7), (7, 7), (8, 8))]
+    vectors = SkipGram(window=1).vectors(replace(task, train=torch.tensor(rows)), vocabulary=12, dimension=4)
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    cosine = unit @ unit.T
+    assert cosine[4, 5] > 0.8
+    assert cosine[7, 8] > 0.8
+    assert cosine[4, 7] < cosine[4, 5] - 0.3
+
+
+def test_a_table_that_is_too_small_is_named(task: Job) -> None:
+    with pytest.raises(ValueError, match=r"shape \(12, 32\) cannot give 13 vectors of 8"):
+        FromAutoregressive().vectors(task, vocabulary=13, dimension=8)
+
+
+def test_every_ablation_differs_from_the_papers_row_in_its_embedding_alone() -> None:
+    assert ABLATIONS[0].name == "e2e"
+    arms = []
+    for row in ABLATIONS:
+        assert isinstance(row.model, Diffusion)
+        assert row.encoding == ABLATIONS[0].encoding
+        arms.append(row.model.embedding)
+    assert len(set(arms)) == len(arms)
+    assert ABLATIONS[3].model.needs == ("autoregressive",)

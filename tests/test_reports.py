@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import made_up
+
+from eval.compare import Interval
+from eval.metrics import FEATURES, METRICS
+from reports.figures import FIGURES
+from reports.geometry import geometry
+from reports.picture import apart
+from reports.render import render
+from reports.table import Table, latex, margin, markdown, number, plain, span, thousands
+from reports.tables import TABLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eval.results import Results
+    from reports.picture import Picture
+
+MANY = ("pretrained", "pretrained-ar", "unigram")
+ODD = "<b> 50 % of a_b & $c|d$"
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return made_up()
+
+
+@pytest.fixture(scope="module")
+def pictures(results: Results) -> dict[str, Picture]:
+    before = {**mpl.rcParams, "backend": ""}  # found out when first looked at
+    drawn = {name: draw(results) for name, draw in FIGURES.items()}
+    assert {**mpl.rcParams, "backend": ""} == before
+    return drawn
+
+
+def rows_of(table: Table) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table.csv())))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_render_in_every_format(results: Results, name: str) -> None:
+    table = TABLES[name](results)
+    assert table.name == name
+    lines = [line for line in table.markdown().splitlines() if line.startswith("|")]
+    assert len(lines) == len(table.frame) + 2
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert table.latex().count(r"\\") == len(table.frame) + 1
+    for command in (r"\toprule", r"\bottomrule", rf"\label{{tab:{name}}}", r"\caption{"):
+        assert command in table.latex()
+    assert len(rows_of(table)) == len(table.frame)
+    for fact in ("Scale cpu, corpus bach", "3 seeds", "40 samples", "80 test windows from 37 songs", "66 tokens"):
+        assert fact in table.caption
+
+
+def test_the_main_table_starts_at_the_floor_and_follows_the_order_of_experiments(results: Results) -> None:
+    table = TABLES["main"](results)
+    assert list(table.frame["Model"]) == ["Test split (floor)", *results.experiments["label"]]
+    assert rows_of(table)[0]["floor_ratio"] == "1.0"
+    by_model = {row["model"]: row for row in rows_of(table)}
+    e2e = results.trials[results.trials["experiment"] == "e2e"]
+    assert float(by_model["Diffusion-LM, end-to-end"]["nll"]) == pytest.approx(e2e["nll"].mean(), rel=1e-12)
+    assert by_model["Diffusion-LM, end-to-end"]["seeds"] == "3"
+    assert list(table.frame["NLL (nats/token)"].str[0]) == ["-", *4 * "\N{LESS-THAN OR EQUAL TO}", *3 * "="]
+
+
+def test_infinite_likelihoods_are_shown_and_explained(results: Results, pictures: dict[str, Picture]) -> None:
+    table = TABLES["main"](results)
+    assert table.frame["NLL (nats/token)"].iloc[-1] == "= \N{INFINITY}"
+    assert r"= $\infty$" in table.latex()
+    assert rows_of(table)[-1]["nll"] == "inf"
+    assert "Replay (control): infinite" in table.markdown()
+    assert "Not finite, so not shown: Replay (control)." in pictures["nll_bars"].caption
+
+
+def test_a_bound_is_never_ranked_against_an_exact_likelihood(results: Results) -> None:
+    rows = {(row["model"], row["measure"]): row for row in rows_of(TABLES["ablation"](results))}
+    bound = rows["Autoregressive", "NLL bound (nats/token)"]
+    assert (bound["difference"], bound["p"], bound["verdict"]) == ("", "", "not comparable")
+    shown = TABLES["ablation"](results).frame.query("Verdict == 'not comparable'")
+    assert list(shown["End-to-end minus model"]) == ["bound"]
+
+
+def test_verdicts_need_an_interval_without_zero_and_know_which_way_is_better(results: Results) -> None:
+    for row in rows_of(TABLES["ablation"](results)):
+        if row["verdict"] == "not comparable":
+            continue
+        low, high, upwards = float(row["difference_low"]), float(row["difference_high"]), row["measure"][:5] == "Valid"
+        expected = "inconclusive" if low <= 0 <= high else "e2e better" if (low > 0) == upwards else "e2e worse"
+        assert row["verdict"] == expected
+        assert float(row["p"]) >= 0.25 - 1e-9  # three seeds
+        assert float(row["p_holm"]) >= float(row["p"])
+
+
+def test_seeds_that_only_one_of_two_models_has_are_left_out_of_their_contrast(results: Results) -> None:
+    trials = results.trials
+    fewer = dataclasses.replace(results, trials=trials[(trials["experiment"] != "gaussian") | (trials["seed"] != 1)])
+    seeds = {row["model"]: row["seeds"] for row in rows_of(TABLES["ablation"](fewer))}
+    assert seeds["Diffusion-LM, Gaussian"] == "2"
+    assert seeds["Diffusion-LM, skip-gram"] == "3"
+    assert "2 to 3 seeds" in TABLES["main"](fewer).caption
+
+
+def test_the_table_of_metrics_counts_what_is_undefined(results: Results) -> None:
+    table = TABLES["metrics"](results)
+    assert list(table.frame["Metric"]) == [metric.label for metric in METRICS.values()]
+    cells = table.frame.set_index("Metric")["Unigram (control)"]
+    assert cells["Pitch entropy"].endswith("NaN 7.5 %")
+    assert "NaN" not in cells["Pitches used"]
+    assert "\N{INFINITY}" in cells["Empty-beat rate"]  # a floor of 0
+
+
+def test_the_terms_of_a_bound_stand_beside_their_references(results: Results) -> None:
+    table = TABLES["likelihood"](results)
+    assert list(table.frame["Model"][-2:]) == ["Uniform (ln V)", "Unigram entropy"]
+    assert list(table.frame["Kind"]) == ["upper bound"] * 4 + ["exact"] * 3 + ["reference"] * 2
+    assert float(rows_of(table)[-2]["nll"]) == math.log(142)
+
+
+def test_special_characters_are_escaped() -> None:
+    assert latex(ODD) == r"\textless{}b\textgreater{} 50 \% of a\_b \& \$c\textbar{}d\$"
+    assert latex("\\{}~^#") == r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\#"
+    assert markdown(ODD) == r"&lt;b&gt; 50 % of a\_b &amp; \$c\|d\$"
+    some = made_up(seeds=1, samples=16, without=MANY)
+    experiments = some.experiments.assign(label=[ODD, *some.experiments["label"][1:]], note=ODD)
+    odd = dataclasses.replace(some, experiments=experiments)
+    for build in TABLES.values():
+        table = build(odd)
+        assert "<b>" not in table.markdown()
+        assert "a_b" not in table.latex()
+    for draw in FIGURES.values():
+        assert draw(odd).caption
+
+
+def test_numbers_for_people() -> None:
+    assert number(-0.001) == "0.00"
+    assert number(-1.5, 1) == "\N{MINUS SIGN}1.5"
+    assert number(math.nan) == "-"
+    assert number(-math.inf) == "\N{MINUS SIGN}\N{INFINITY}"
+    assert number(0.25, sign="+") == "+0.25"
+    assert [thousands(value) for value in (142, 1234, 1_234_567, 2e9, math.nan)] == [
+        "142",
+        "1.23 k",
+        "1.23 M",
+        "2 G",
+        "-",
+    ]
+    assert span("x", Interval(1.5, 1, 2)) == ("1.50 [1.00, 2.00]", {"x": 1.5, "x_low": 1, "x_high": 2})
+    assert span("x", Interval(1.5, math.nan, math.nan)).text == "1.50 [-]"
+    assert span("x", Interval(math.nan, math.nan, math.nan)).text == "-"
+    assert margin("x", Interval(1.5, 1, 2)).text == "1.50 \N{PLUS-MINUS SIGN} 0.50"
+    assert margin("x", Interval(math.inf, math.nan, math.nan)).text == "\N{INFINITY}"
+    assert plain("x").text == "-"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_say_what_they_show(pictures: dict[str, Picture], name: str) -> None:
+    assert "Scale cpu, corpus bach: 3 seeds per model, 40 samples per seed" in pictures[name].caption
+
+
+def test_figures_have_a_panel_for_each_thing(pictures: dict[str, Picture]) -> None:
+    panels = {name: picture.figure.axes for name, picture in pictures.items()}
+    assert len([axes for axes in panels["metric_distributions"] if axes.get_title(loc="left")]) == len(FEATURES)
+    assert len(panels["piano_rolls"]) == 5 * 8
+    texts = [[text.get_text() for text in axes.texts] for axes in panels["piano_rolls"]]
+    assert [index for index, text in enumerate(texts) if text == ["no notes"]] == [5 * 2 + 2]
+    assert len(panels["embedding_geometry"]) == 4
+    assert len(panels["training_curves"]) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{"seeds": 1, "without": MANY}, {"seeds": 2, "without": ("e2e", "autoregressive", *MANY)}]
+)
+def test_less_is_rendered_too(options: dict[str, Any]) -> None:
+    some = made_up(**options, samples=16)
+    for build in TABLES.values():
+        assert build(some).markdown() + build(some).latex() + build(some).csv()
+    for draw in FIGURES.values():
+        assert draw(some).caption
+
+
+def test_intervals_of_a_single_seed_are_dashes() -> None:
+    table = TABLES["main"](made_up(seeds=1))
+    assert table.frame.iloc[1, 3].endswith(" [-]")
+    assert table.frame.iloc[1, 2].endswith(" \N{PLUS-MINUS SIGN} -")
+    assert "1 seed per model" in table.caption
+
+
+def test_missing_pieces_leave_dashes_and_empty_figures(results: Results) -> None:
+    only = results.experiments[results.experiments["name"] == "unigram"]
+    bare = dataclasses.replace(
+        results,
+        experiments=only,
+        trials=results.trials[results.trials["experiment"] == "unigram"].assign(floor_ratio=math.nan, nll=math.nan),
+        scores=results.scores.iloc[:0],
+        distances=results.distances.iloc[:0],
+        curves=results.curves.iloc[:0].astype(object),
+        notes=results.notes.iloc[:0],
+        embeddings=pd.DataFrame(columns=["experiment", "seed"]),
+    )
+    frame = TABLES["main"](bare).frame
+    assert list(frame.iloc[1, 3:8]) == ["-"] * 5
+    assert TABLES["metrics"](bare).latex()
+    for draw in FIGURES.values():
+        assert draw(bare).caption
+
+
+def test_lifts_see_octaves_and_fifths_and_no_structure_in_noise() -> None:
+    pitches = np.arange(30, 96)
+    angles = 2 * np.pi * pitches * 7 / 12  # neighbours on the circle of fifths are close
+    circle = pd.DataFrame({"word": [f"p{pitch}" for pitch in pitches], "d0": np.cos(angles), "d1": np.sin(angles)})
+    found = geometry(circle.sample(frac=1, random_state=1))
+    assert (found.pitches == pitches).all()
+    assert found.shares.sum() == pytest.approx(1)
+    assert found.octave_lift == pytest.approx(1 - math.cos(np.pi * 7 / 6))
+    assert found.fifth_lift == pytest.approx(math.cos(np.pi / 6) - (math.cos(np.pi) + math.cos(2 * np.pi / 3)) / 2)
+    noise = np.random.default_rng(0).normal(size=(66, 64))
+    frame = pd.DataFrame(noise, columns=[f"d{index}" for index in range(64)]).assign(word=circle["word"])
+    assert abs(geometry(frame).octave_lift) < 0.05
+
+
+def test_names_of_curves_are_moved_apart_no_more_than_needed() -> None:
+    assert apart([0.1, 0.5], gap=0.1) == pytest.approx([0.1, 0.5])
+    assert apart([0.5, 0.5, 0.5], gap=0.1) == pytest.approx([0.4, 0.5, 0.6])
+    moved = apart([0.1, 0.11, 0.12, 0.8], gap=0.1)
+    assert np.diff(moved).min() >= 0.1 - 1e-9
+
+
+def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
+    first, second = (render(made_up(seeds=2, samples=16, without=MANY), tmp_path / name) for name in ("a", "b"))
+    assert first[0] == tmp_path / "a" / "report.md"
+    assert {path.relative_to(tmp_path / "a") for path in first} == {
+        path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()
+    }
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one
+    page = first[0].read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((\S+)\)", page):
+        assert (tmp_path / "a" / link).is_file()
+    for name in FIGURES:
+        assert f"(figures/{name}.svg)" in page
+    for name in TABLES:
+        assert f"**Table: {name}.**" in page
+    assert "etude run --scale cpu" in page
+    assert page.index("floor_forest") < page.index("**Table: main.**")

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from shrunk import job, shrunk
+from torch import Tensor
+
+from baselines.autoregressive import Autoregressive
+from replication.diffusion import DiffusionLM
+from replication.embeddings import Learned
+from replication.errors import UserError
+from replication.randomness import seeded
+from replication.train import CHECKPOINT, DivergedError, Trainable, batch_indices, sgd
+
+LONG = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
+
+
+def diffusion(scale: object = LONG) -> DiffusionLM:
+    with seeded("model", 0):
+        return DiffusionLM(Learned(), vocabulary=12, scale=scale)  # type: ignore[arg-type]  # a scale in all uses
+
+
+def autoregressive() -> Autoregressive:
+    with seeded("model", 0):
+        return Autoregressive(vocabulary=12, scale=LONG)
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    pass
+
+
+@pytest.mark.parametrize("build", [diffusion, autoregressive])
+def test_an_interrupted_run_ends_with_the_same_bits(build: type, tmp_path: Path) -> None:
+    whole = sgd(build(), job(tmp_path / "whole", LONG)).state_dict()
+
+    def interrupt(step: int, values: object) -> None:  # noqa: ARG001 - a log
+        if step == 25:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        sgd(build(), replace(job(tmp_path / "cut", LONG), log=interrupt))
+    torch.manual_seed(123)  # the global generator plays no part
+    steps = []
+    resumed = sgd(build(), replace(job(tmp_path / "cut", LONG), log=lambda step, _: steps.append(step))).state_dict()
+    assert steps == [25, 30]  # from the checkpoint of step 20
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "eval", "run", "--scale", "smoke", "--seeds", "1", "--only", "e2e", "--root"]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    root = Path(__file__).parent.parent
+
+    def weights(folder: str) -> Path:
+        return tmp_path / folder / "runs/smoke/synthetic/e2e/0/checkpoint/model.safetensors"
+
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, cwd=root, env=environment, capture_output=True)
+    checkpoint = weights("cut").parent / CHECKPOINT
+    with subprocess.Popen(
+        [*command, str(tmp_path / "cut")], cwd=root, env=environment, stderr=subprocess.PIPE
+    ) as process:
+        while not checkpoint.exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    assert checkpoint.exists()
+    subprocess.run([*command, str(tmp_path / "cut")], check=True, cwd=root, env=environment, capture_output=True)
+    assert weights("cut").read_bytes() == weights("whole").read_bytes()
+    lines = (weights("cut").parent.parent / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [5, 10, 15, 20]  # each once
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    # The autoregressive loss draws no noise, so that the pieces of a batch add up to it.
+    tokens = job(tmp_path, LONG).train.clamp(min=3)  # windows of equal length weigh the same
+    tokens[:, 0] = 1
+    whole = sgd(autoregressive(), replace(job(tmp_path / "1", LONG), train=tokens))
+    scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10, accumulate=4)
+    pieces = sgd(autoregressive(), replace(job(tmp_path / "4", scale), train=tokens))
+    for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+def test_logged_terms_add_up_to_the_loss(tmp_path: Path) -> None:
+    logged: list[dict[str, float]] = []
+    sgd(diffusion(), replace(job(tmp_path, LONG), log=lambda _, values: logged.append(dict(values))))
+    assert len(logged) == 6
+    for values in logged:
+        for part in ("train", "val"):
+            terms = [values.get(f"{part}/{name}", 0.0) for name in ("mse", "rounding", "prior")]
+            assert sum(terms) == pytest.approx(values.get(f"{part}/loss", 0.0), rel=1e-4)
+    assert "val/loss" in logged[1]
+    assert "val/loss" not in logged[0]
+
+
+class Exploding(Trainable):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.calls = 0
+
+    def terms(self, tokens: Tensor, *, random: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002 - see Trainable
+        self.calls += self.training
+        return {"loss_of_all_hope": self.weight.sum() * 0 + (float("nan") if self.calls > 12 else 1.0)}
+
+
+def test_a_loss_that_is_no_number_stops_training(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"the loss is nan by step 15; the last good checkpoint is .* of step 10"):
+        sgd(Exploding(), job(tmp_path, LONG))
+    assert (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    sgd(diffusion(), job(tmp_path, LONG))
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"last\.safetensors is damaged"):
+        sgd(diffusion(), job(tmp_path, LONG))
+
+
+def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
+    sgd(diffusion(), job(tmp_path, LONG))
+    wider = replace(LONG, dimension=5)
+    with pytest.raises(UserError, match=r"belongs to another model: .* has shape"):
+        sgd(diffusion(wider), job(tmp_path, wider))
+
+
+def test_every_epoch_shows_every_example_once() -> None:
+    seen = torch.cat([batch_indices(step, batch=7, size=21, seed=0) for step in range(6)])
+    for epoch in (seen[:21], seen[21:]):
+        assert sorted(epoch.tolist()) == list(range(21))
+    assert not torch.equal(seen[:21], seen[21:])
+    assert batch_indices(0, batch=50, size=20, seed=0).max() < 20  # a batch of more than an epoch
