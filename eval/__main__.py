@@ -46,21 +46,27 @@ def run(
         tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help="experiments; all of the scale if empty")
     ] = (),
     seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help="trials of each experiment")] = None,
-    root: Root = Path(),
+    workers: Annotated[
+        int | None, tyro.conf.arg(metavar="N", help="trials side by side; one a core, one on a GPU")
+    ] = None,
     *,
+    root: Root = Path(),
     dry_run: Annotated[
         bool, tyro.conf.arg(help="show the trials, done and pending, and the time they may take")
     ] = False,
 ) -> int:
     """Run every trial that is not done yet, then write the report; the same command continues after an interruption."""
     plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root)
-    if dry_run:
-        return _show_plan(plan)
+    from eval import engine
     from eval.tracking import open_store
 
-    store = open_store(plan.root)
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: at least one is needed")
+    workers = workers or engine.default_workers()
+    if dry_run:
+        return _show_plan(plan, workers)
     try:
-        failed = suite.run(plan, store)
+        failed = engine.run(plan, open_store(plan.root), workers=workers)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
@@ -111,17 +117,18 @@ def ui(port: int = 5000, root: Root = Path()) -> int:
     return serve(root.resolve(), port)
 
 
-def _show_plan(plan: suite.Plan) -> int:
+def _show_plan(plan: suite.Plan, workers: int) -> int:
+    from eval.engine import threads_of
     from eval.estimate import estimate
 
-    seconds = estimate(plan)
+    seconds = estimate(plan, threads=threads_of(workers))
     pending = 0.0
     for trial in plan.trials:
         left = 0.0 if trial.is_done() else seconds[trial.experiment.name]
         pending += left
         state = "done" if trial.is_done() else f"pending, about {left / 60:.1f} min"
         print(f"  {trial.experiment.name:15} seed {trial.seed}  {state}")
-    print(f"scale {plan.scale.name}, corpus {plan.corpus.name}: about {pending / 60:.0f} min on this machine")
+    print(f"scale {plan.scale.name}, corpus {plan.corpus.name}: about {pending / workers / 60:.0f} min on this machine")
     return 0
 
 

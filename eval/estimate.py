@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eval.suite import Plan
 
 
-def estimate(plan: Plan, steps: int = 5) -> dict[str, float]:
+def estimate(plan: Plan, *, threads: int, steps: int = 5) -> dict[str, float]:
     """Return the seconds that a trial of each experiment may take, by timing a few steps on random tokens here."""
     import torch
 
@@ -22,6 +22,7 @@ def estimate(plan: Plan, steps: int = 5) -> dict[str, float]:
     from replication.tokens import ENCODINGS, SEP
     from replication.train import Trainable, sgd
 
+    torch.set_num_threads(threads)
     scale = plan.scale
     budget = replace(scale.budget, steps=steps, warmup=0, validate_every=steps, checkpoint_every=steps)
     seconds = {}

@@ -21,7 +21,6 @@ from replication.randomness import seed_of, seeded
 from replication.tokens import ENCODINGS, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -42,7 +41,6 @@ class Workbench:
     trial: Trial
     dataset: Dataset
     device: torch.device
-    progress: Callable[[int, Mapping[str, float]], None]
 
     @property
     def encoding(self) -> Encoding:
@@ -84,12 +82,6 @@ def fit(bench: Workbench) -> None:
     if trial.weights.exists():
         return
     since = time.perf_counter()
-    history = History(trial.folder / "metrics.jsonl")
-
-    def log(step: int, values: Mapping[str, float]) -> None:
-        history(step, values)
-        bench.progress(step, values)
-
     model = bench.untrained()
     model.fit(
         Job(
@@ -99,7 +91,7 @@ def fit(bench: Workbench) -> None:
             seed=trial.seed,
             folder=trial.weights.parent,
             sibling=trial.sibling,
-            log=log,
+            log=History(trial.folder / "metrics.jsonl"),
             device=bench.device,
         )
     )

@@ -1,11 +1,8 @@
-"""The suite: all experiments, the plan of a comparison, and its execution."""
+"""The suite: all experiments, and the plan of a comparison."""
 
 from __future__ import annotations
 
 import math
-import sys
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +16,8 @@ from replication.files import write_json
 from replication.scales import SCALES, Scale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
-    import torch
-
-    from eval.tracking import Store
     from replication.data import Dataset
 
 EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in (*ABLATIONS, *BASELINES)}
@@ -46,6 +40,12 @@ class Plan:
     def comparison(self) -> Path:
         """The folder of these trials."""
         return self.root / "runs" / self.scale.name / self.corpus.name
+
+    @property
+    def encoding(self) -> str:
+        """The encoding that all experiments share."""
+        (encoding,) = {experiment.encoding for experiment in self.experiments}
+        return encoding
 
     @property
     def trials(self) -> list[Trial]:
@@ -104,7 +104,7 @@ def find_corpus(name: str) -> Corpus:
         raise UserError(
             f"unknown corpus {name!r}: neither one of {', '.join(CORPORA)} nor a folder or archive of MIDI files"
         )
-    return folder_corpus(Path(name))
+    return folder_corpus(Path(name).resolve())
 
 
 def _in_order(names: Sequence[str]) -> tuple[Experiment, ...]:
@@ -123,21 +123,27 @@ def _in_order(names: Sequence[str]) -> tuple[Experiment, ...]:
     return tuple(ordered.values())
 
 
+def windows(plan: Plan) -> Dataset:
+    """Return the windows of the plan's corpus, from the cache if they are there."""
+    from replication.data import prepare as prepare_windows
+    from replication.tokens import ENCODINGS
+
+    return prepare_windows(
+        plan.corpus, ENCODINGS[plan.encoding], length=plan.scale.length, cache=plan.root / "runs" / "cache"
+    )
+
+
 def prepare(plan: Plan) -> Dataset:
     """Read the corpus, cut it into windows, and describe it in the comparison's data.json."""
     import numpy as np
 
     from eval.compare import MIN_SONGS
     from replication.data import SHARES
-    from replication.data import prepare as prepare_windows
     from replication.tokens import ENCODINGS, MARKS, SEP
 
-    (encoding,) = {experiment.encoding for experiment in plan.experiments}
+    dataset, encoding = windows(plan), plan.encoding
     vocabulary = ENCODINGS[encoding].vocabulary
-    dataset = prepare_windows(
-        plan.corpus, ENCODINGS[encoding], length=plan.scale.length, cache=plan.root / "runs" / "cache"
-    )
-    songs = {name: len(set(windows.groups.tolist())) for name, windows in dataset.splits.items()}
+    songs = {name: len(set(part.groups.tolist())) for name, part in dataset.splits.items()}
     if songs["test"] < MIN_SONGS:
         raise UserError(
             f"corpus {plan.corpus.name} is too small to compare with: its test split has {songs['test']} songs, and a"
@@ -156,7 +162,7 @@ def prepare(plan: Plan) -> Dataset:
             "counts": dataset.counts,
             "digest": dataset.digest,
             "encoding": encoding,
-            "windows": {name: len(windows.tokens) for name, windows in dataset.splits.items()},
+            "windows": {name: len(part.tokens) for name, part in dataset.splits.items()},
             "songs": songs,
             "vocabulary": len(vocabulary),
             "words_used": [word for word, n in zip(vocabulary, counts, strict=True) if n and word not in MARKS],
@@ -165,73 +171,3 @@ def prepare(plan: Plan) -> Dataset:
         },
     )
     return dataset
-
-
-def run(plan: Plan, store: Store) -> list[Trial]:
-    """Run the trials that are not done, one after another; return those that failed.
-
-    A trial that diverges is marked and the others go on; so are those skipped that need it.
-    """
-    import torch
-
-    dataset = prepare(plan)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    failed: list[Trial] = []
-    trials = plan.trials
-    for number, trial in enumerate(trials, 1):
-        label = f"[{number}/{len(trials)}] {trial.name}"
-        missing = [name for name in trial.experiment.model.needs if not trial.sibling(name).exists()]
-        if missing:
-            print(f"{label}: skipped, for it needs {', '.join(missing)}, which failed", file=sys.stderr)
-            failed.append(trial)
-        elif not run_trial(trial, dataset, store, device=device, label=label):
-            failed.append(trial)
-    return failed
-
-
-def run_trial(trial: Trial, dataset: Dataset, store: Store, *, device: torch.device, label: str) -> bool:
-    """Run the stages of a trial that are not done; return whether it finished."""
-    from eval import stages
-    from eval.tracking import Tracker
-    from replication.train import DivergedError
-
-    tracker = Tracker(store, trial.folder)
-    if trial.open(dataset):
-        tracker.update(final=True)
-        return True
-    started = time.perf_counter()
-    with _progress(label, trial.scale.budget.steps) as bar:
-
-        def progress(step: int, values: Mapping[str, float]) -> None:
-            bar(step, values)
-            tracker.update()
-
-        bench = stages.Workbench(trial=trial, dataset=dataset, device=device, progress=progress)
-        try:
-            for stage in (stages.fit, stages.sample, stages.likelihood, stages.score):
-                stage(bench)
-        except (DivergedError, UserError) as error:
-            trial.close(finished=False)
-            tracker.update(final=True)
-            if isinstance(error, UserError):
-                raise
-            print(f"{label}: failed, {error}", file=sys.stderr)
-            return False
-    trial.close(finished=True)
-    tracker.update(final=True)
-    print(f"{label}: done in {time.perf_counter() - started:.0f} s", flush=True)
-    return True
-
-
-@contextmanager
-def _progress(label: str, steps: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Yield what shows the training's progress: a bar with the time left on a terminal, nothing elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(total=steps, desc=label, unit="step", disable=None, leave=False) as bar:
-
-        def show(step: int, values: Mapping[str, float]) -> None:
-            bar.set_postfix(loss=f"{values['train/loss']:.3f}", refresh=False)
-            bar.update(step - bar.n)
-
-        yield show

@@ -85,7 +85,7 @@ class Trial:
         """
         config = self.config(dataset)
         path = self.folder / "trial.json"
-        if path.exists():
+        if self.exists():
             about = self.about()
             if about["config"] != json.loads(json.dumps(config)):
                 raise UserError(
@@ -94,7 +94,7 @@ class Trial:
                 )
             if self.is_done():
                 return True
-            self._note(status="RUNNING", ended=None)
+            self._note(status="RUNNING", error=None, ended=None)
             return False
         experiment = self.experiment
         write_json(
@@ -117,6 +117,7 @@ class Trial:
                 },
                 "environment": environment(),
                 "status": "RUNNING",
+                "error": None,
                 "started": time.time(),
                 "ended": None,
             },
@@ -136,14 +137,17 @@ class Trial:
             raise UserError(f"{path} is damaged ({error}); delete {self.folder} to run the trial again") from None
         return about
 
-    def close(self, *, finished: bool) -> None:
-        """Say how the trial ended."""
-        self._note(status="FINISHED" if finished else "FAILED", ended=time.time())
+    def close(self, *, error: str | None = None) -> None:
+        """Say that the trial has ended, and why if it failed."""
+        self._note(status="FAILED" if error else "FINISHED", error=error, ended=time.time())
+
+    def exists(self) -> bool:
+        """Whether the folder has been made."""
+        return (self.folder / "trial.json").exists()
 
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
-        files = (self.folder / "scores.json", self.folder / "trial.json")
-        return all(file.exists() for file in files) and self.about()["status"] == "FINISHED"
+        return self.exists() and (self.folder / "scores.json").exists() and self.about()["status"] == "FINISHED"
 
     def _note(self, **changes: object) -> None:
         about = self.about()

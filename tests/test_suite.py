@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from shrunk import shrunk
 
-from eval import stages, suite
+from eval import engine, stages, suite
 from eval.results import gather
 from eval.tracking import frames, open_store
 from replication.errors import UserError
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Every experiment with two seeds, run once on real parts."""
     plan = suite.plan(scale="smoke", root=tmp_path_factory.mktemp("suite"))
-    assert suite.run(plan, open_store(plan.root)) == []
+    assert engine.run(plan, open_store(plan.root), workers=2) == []
     return plan
 
 
@@ -58,7 +61,7 @@ def test_the_numbers_are_those_of_the_samples(finished: Plan) -> None:
 
 def test_running_again_does_nothing(finished: Plan) -> None:
     files = {path: path.stat().st_mtime_ns for path in finished.comparison.rglob("*") if path.is_file()}
-    assert suite.run(finished, open_store(finished.root)) == []
+    assert engine.run(finished, open_store(finished.root), workers=2) == []
     changed = {path for path, time in files.items() if path.stat().st_mtime_ns != time}
     assert changed <= {finished.comparison / "data.json"}
 
@@ -91,31 +94,45 @@ def test_a_folder_of_another_configuration_is_refused(finished: Plan) -> None:
     with pytest.raises(
         UserError, match=r"was made with another configuration \(scale.budget.steps is 20 there and 21 now"
     ):
-        suite.run(other, open_store(finished.root))
+        engine.run(other, open_store(finished.root), workers=1)
 
 
-def test_a_diverged_trial_is_marked_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from replication.train import DivergedError
-
-    def diverge(bench: stages.Workbench) -> None:
-        if bench.trial.experiment.name == "autoregressive":
-            raise DivergedError("the loss is nan by step 5")
-
-    for stage in ("sample", "likelihood", "score"):
-        monkeypatch.setattr(stages, stage, lambda _: None)
-    monkeypatch.setattr(stages, "fit", diverge)
-    plan = suite.plan(scale="smoke", only=["pretrained-ar", "e2e"], seeds=1, root=tmp_path)
-    assert [trial.name for trial in suite.run(plan, open_store(tmp_path))] == [
-        "autoregressive seed 0",
-        "pretrained-ar seed 0",
-    ]
-    error = capsys.readouterr().err
-    assert "autoregressive seed 0: failed, the loss is nan by step 5" in error
+def test_a_diverged_trial_is_marked_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = suite.plan(scale="smoke", only=["pretrained-ar", "ngram"], seeds=1, root=tmp_path)
+    wild = replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30))
+    failed = engine.run(replace(plan, scale=wild), open_store(tmp_path), workers=2)
+    assert [trial.name for trial in failed] == ["autoregressive seed 0", "pretrained-ar seed 0"]
+    error = capfd.readouterr().err
+    assert "autoregressive seed 0: failed, the loss is nan by step" in error
     assert "pretrained-ar seed 0: skipped, for it needs autoregressive" in error
     status = frames(tmp_path).set_index("tags.variant")["status"].to_dict()
-    assert status == {"autoregressive": "FAILED", "e2e": "FINISHED"}
+    assert status == {"autoregressive": "FAILED", "ngram": "FINISHED"}
+
+
+def test_a_killed_worker_is_noticed_and_its_trial_goes_on_later(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = suite.plan(scale="smoke", only=["e2e"], seeds=1, root=tmp_path)
+    longer = replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=400)))
+    (trial,) = longer.trials
+
+    def kill() -> None:
+        checkpoint = trial.weights.parent / "last.safetensors"
+        while not checkpoint.exists():
+            time.sleep(0.01)
+        workers = [child for child in psutil.Process().children(recursive=True) if not child.children()]
+        for worker in workers:
+            if "forkserver" in " ".join(worker.cmdline()):
+                worker.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    store = open_store(tmp_path)
+    assert engine.run(longer, store, workers=1) == [trial]
+    killer.join()
+    assert "e2e seed 0: failed, its process ended with code -9" in capfd.readouterr().err
+    assert engine.run(longer, store, workers=1) == []
+    assert trial.is_done()
 
 
 def test_what_an_experiment_needs_comes_first(tmp_path: Path) -> None:

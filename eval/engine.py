@@ -1,0 +1,159 @@
+"""Running trials side by side: each in a process of its own, watched through the folder that it writes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+from eval.suite import Plan, prepare, windows
+from eval.tracking import Store, Tracker
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
+    from eval.trial import Trial
+
+POLL = 1.0  # seconds between looks at the running trials
+
+
+def default_workers() -> int:
+    """Return how many trials to run side by side: one on a GPU; else one a core, for small models use no more."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
+
+
+def threads_of(workers: int) -> int:
+    """Return the threads of each of `workers` workers; the bits of a result depend on it."""
+    return max(1, (os.cpu_count() or 1) // workers)
+
+
+def run(plan: Plan, store: Store, *, workers: int) -> list[Trial]:
+    """Run the trials that are not done, `workers` at a time; return those that failed.
+
+    A trial that fails is marked and the others go on, but for those that need it. Workers never touch the tracking
+    store: what they write to their folders is brought there from here.
+
+    Raises:
+        UserError: if a folder was made with another configuration; nothing is run then.
+    """
+    dataset = prepare(plan)
+    waiting: list[Trial] = []
+    failed: list[Trial] = []
+    for trial in plan.trials:
+        if trial.exists() and trial.open(dataset):
+            Tracker(store, trial.folder).update(final=True)
+        else:
+            waiting.append(trial)
+    # Forked from a clean process that has imported everything once, a worker starts in no time.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["eval.stages", "eval.compare", "pandas", "scipy.stats", "muspy"])
+    running: list[_Running] = []
+    try:
+        while waiting or running:
+            ready = [trial for trial in waiting if not _missing(trial)]
+            for trial in ready[: workers - len(running)]:
+                waiting.remove(trial)
+                process = context.Process(target=work, args=(plan, trial, threads_of(workers)), daemon=True)
+                process.start()
+                label = f"[{plan.trials.index(trial) + 1}/{len(plan.trials)}] {trial.name}"
+                running.append(_Running(trial, process, Tracker(store, trial.folder), label))
+            if not running:  # what is left needs what has failed
+                for trial in waiting:
+                    print(f"{trial.name}: skipped, for it needs {', '.join(_missing(trial))}", file=sys.stderr)
+                return failed + waiting
+            wait([one.process.sentinel for one in running], timeout=POLL)
+            for one in running:
+                one.look()
+            failed += [one.trial for one in running if one.ended and not one.trial.is_done()]
+            running = [one for one in running if not one.ended]
+    finally:
+        for one in running:
+            one.process.kill()
+    return failed
+
+
+def _missing(trial: Trial) -> list[str]:
+    return [name for name in trial.experiment.model.needs if not trial.sibling(name).exists()]
+
+
+class _Running:
+    """A trial that a worker is at."""
+
+    def __init__(self, trial: Trial, process: ForkServerProcess, tracker: Tracker, label: str) -> None:
+        from tqdm import tqdm
+
+        self.trial, self.process, self.tracker, self.label = trial, process, tracker, label
+        self.started = time.perf_counter()
+        self.ended = False
+        # Shown on a terminal only.
+        self._bar = tqdm(total=trial.scale.budget.steps, desc=label, unit="step", disable=None, leave=False)
+
+    def look(self) -> None:
+        """Bring the bar and the tracking store to where the trial is; at its end, say how it ended."""
+        self.ended = self.process.exitcode is not None
+        if self.trial.exists():
+            if self.ended and self.trial.about()["status"] == "RUNNING":  # it could not say so itself
+                self.trial.close(error=f"its process ended with code {self.process.exitcode}; memory may have run out")
+            self._show_progress()
+            self.tracker.update(final=self.ended)
+        if self.ended:
+            self._bar.close()
+            seconds = time.perf_counter() - self.started
+            if self.trial.is_done():
+                print(f"{self.label}: done in {seconds:.0f} s", flush=True)
+            else:
+                reason = self.trial.about()["error"] if self.trial.exists() else "its process did not start"
+                print(f"{self.label}: failed, {reason}", file=sys.stderr, flush=True)
+
+    def _show_progress(self) -> None:
+        path = self.trial.folder / "metrics.jsonl"
+        if self._bar.disable or not path.exists():
+            return
+        lines = path.read_bytes().rpartition(b"\n")[0].rpartition(b"\n")
+        if lines[2]:
+            last = json.loads(lines[2])
+            self._bar.set_postfix(loss=f"{last['train/loss']:.3f}", refresh=False)
+            self._bar.update(last["step"] - self._bar.n)
+
+
+def work(plan: Plan, trial: Trial, threads: int) -> None:
+    """Run the stages of a trial that are not done; called in a worker process."""
+    import torch
+
+    from eval import stages
+    from replication.errors import UserError
+    from replication.train import DivergedError
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    with (trial.folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever else is at this trial finishes first
+        if trial.open(dataset := windows(plan)):
+            return
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        bench = stages.Workbench(trial=trial, dataset=dataset, device=device)
+        try:
+            for stage in (stages.fit, stages.sample, stages.likelihood, stages.score):
+                stage(bench)
+        except (DivergedError, UserError) as error:
+            trial.close(error=str(error))
+        else:
+            trial.close()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
