@@ -83,8 +83,8 @@ _SMOKE = Scale(
 )
 
 # Chosen by measurement on Bach and two cores, at equal time: steps are worth more than width or batch. End-to-end, one
-# seed, distance in floors: width 128, 1,500 x 32 windows 3.6; 96, 2,400 x 16 3.7; 64, 7,000 x 8 2.8; 64, 4,000 x 16 2.4.
-# Sampler steps 25, 50, 100: 2.8, 2.6, 2.4; without clamping 3.4 and 3.5 at 50 and 100.
+# seed, distance in floors: width 128, 1,500 x 32 windows 3.6; 96, 2,400 x 16 3.7; 64, 7,000 x 8 2.8; 64, 4,000 x 16
+# 2.4. Sampler steps 25, 50, 100: 2.8, 2.6, 2.4; without clamping 3.4 and 3.5 at 50 and 100.
 _CPU = Scale(
     name="cpu",
     about="half an hour on two cores: a demonstration, its verdicts may be inconclusive",
