@@ -151,7 +151,9 @@ def main() -> None:
         "ui": ui,
     }
     try:
-        code: int | None = tyro.extras.subcommand_cli_from_dict(commands, prog="etude", description=__doc__)
+        code: int | None = tyro.extras.subcommand_cli_from_dict(
+            commands, prog="etude", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
+        )
     except UserError as error:
         print(f"etude: {error}", file=sys.stderr)
         sys.exit(2)

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING
 
 from eval.suite import Plan, prepare, windows
 from eval.tracking import Store, Tracker
+from replication.errors import UserError
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
     from eval.trial import Trial
+    from replication.data import Dataset
 
 POLL = 1.0  # seconds between looks at the running trials
+MISTAKE = 2  # the exit code of a worker that met a user's mistake, as of the command line
 
 
 def default_workers() -> int:
@@ -43,16 +46,12 @@ def run(plan: Plan, store: Store, *, workers: int) -> list[Trial]:
     store: what they write to their folders is brought there from here.
 
     Raises:
-        UserError: if a folder was made with another configuration; nothing is run then.
+        UserError: if a folder was made with another configuration, before anything is run; or if a trial meets a file
+            that it cannot use. The trials that were running go on with the next call.
     """
     dataset = prepare(plan)
-    waiting: list[Trial] = []
+    waiting = [trial for trial in plan.trials if not _was_done(trial, dataset, store)]
     failed: list[Trial] = []
-    for trial in plan.trials:
-        if trial.exists() and trial.open(dataset):
-            Tracker(store, trial.folder).update(final=True)
-        else:
-            waiting.append(trial)
     # Forked from a clean process that has imported everything once, a worker starts in no time.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["eval.stages", "eval.compare", "pandas", "scipy.stats", "muspy"])
@@ -73,12 +72,23 @@ def run(plan: Plan, store: Store, *, workers: int) -> list[Trial]:
             wait([one.process.sentinel for one in running], timeout=POLL)
             for one in running:
                 one.look()
+            for one in running:
+                if one.ended and one.process.exitcode == MISTAKE:
+                    raise UserError(one.trial.about()["error"])
             failed += [one.trial for one in running if one.ended and not one.trial.is_done()]
             running = [one for one in running if not one.ended]
     finally:
         for one in running:
             one.process.kill()
     return failed
+
+
+def _was_done(trial: Trial, dataset: Dataset, store: Store) -> bool:
+    """Return whether nothing is left to do, after bringing the tracking store level with what there is."""
+    done = trial.exists() and trial.open(dataset)
+    if done:
+        Tracker(store, trial.folder).update(final=True)
+    return done
 
 
 def _missing(trial: Trial) -> list[str]:
@@ -110,8 +120,8 @@ class _Running:
             seconds = time.perf_counter() - self.started
             if self.trial.is_done():
                 print(f"{self.label}: done in {seconds:.0f} s", flush=True)
-            else:
-                reason = self.trial.about()["error"] if self.trial.exists() else "its process did not start"
+            elif self.process.exitcode != MISTAKE:  # which ends the run and is said then
+                reason = self.trial.about()["error"] if self.trial.exists() else "it did not start"
                 print(f"{self.label}: failed, {reason}", file=sys.stderr, flush=True)
 
     def _show_progress(self) -> None:
@@ -130,7 +140,6 @@ def work(plan: Plan, trial: Trial, threads: int) -> None:
     import torch
 
     from eval import stages
-    from replication.errors import UserError
     from replication.train import DivergedError
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its workers
@@ -146,8 +155,11 @@ def work(plan: Plan, trial: Trial, threads: int) -> None:
         try:
             for stage in (stages.fit, stages.sample, stages.likelihood, stages.score):
                 stage(bench)
-        except (DivergedError, UserError) as error:
+        except DivergedError as error:
             trial.close(error=str(error))
+        except UserError as error:
+            trial.close(error=str(error))
+            sys.exit(MISTAKE)
         else:
             trial.close()
 

@@ -10,25 +10,20 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from replication.files import atomic
 from replication.model import Likelihood
 from replication.randomness import generator
 from replication.samplers import Ancestral, nearest
-from replication.train import Trainable, load_weights, read_tensors, sgd
+from replication.train import CHUNK, Trainable
 from replication.transformer import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from replication.embeddings import Embedding
     from replication.model import Job
     from replication.scales import Scale
-
-CHUNK = 64  # windows that are sampled together: always this many, so that a sample does not depend on the others
 
 
 class DiffusionLM(Trainable):
@@ -86,22 +81,7 @@ class DiffusionLM(Trainable):
         table = self.arm.table(job, vocabulary=vocabulary, dimension=dimension)
         with torch.no_grad():
             self.embedding.weight.copy_(table)
-        self.load_state_dict(sgd(self, job).state_dict())
-        self.eval()
-
-    def save(self, path: Path) -> None:
-        """Write the weights."""
-        with atomic(path) as draft:
-            save_file(self.state_dict(), draft)
-
-    def load(self, path: Path) -> None:
-        """Read the weights."""
-        load_weights(self, read_tensors(path)[0], path)
-        self.eval()
-
-    def parameters_count(self) -> int:
-        """Count the parameters that training moves."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        super().fit(job)
 
     @torch.no_grad()
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:
@@ -114,24 +94,18 @@ class DiffusionLM(Trainable):
             parts.append(nll_bound(estimate, table, self.alpha_bar, part, random, strata=self.scale.strata))
         return Likelihood(terms={name: torch.cat([part[name] for part in parts]) for name in parts[0]}, exact=False)
 
-    @torch.no_grad()
-    def sample(self, indices: range, *, seed: int) -> Tensor:
-        """Draw windows from noise; returns (len(indices), L) on the CPU."""
-        sampler = Ancestral(steps=self.scale.sampler_steps)
+    def draw(self, indices: range, *, seed: int) -> Tensor:
+        """Walk from noise to windows (CHUNK, L) with the scale's sampler."""
         table = self.embedding.weight
+        randoms = [generator("sample", seed, index) for index in indices]
         shape = (self.scale.length, self.scale.dimension)
-        done = []
-        for first in range(indices.start - indices.start % CHUNK, indices.stop, CHUNK):
-            randoms = [generator("sample", seed, index) for index in range(first, first + CHUNK)]
 
-            def noise(randoms: list[torch.Generator] = randoms) -> Tensor:
-                # On the CPU whatever the device, so that all machines start from the same noise.
-                return torch.stack([torch.randn(shape, generator=random) for random in randoms]).to(table.device)
+        def noise() -> Tensor:
+            # On the CPU whatever the device, so that all machines start from the same noise.
+            return torch.stack([torch.randn(shape, generator=random) for random in randoms]).to(table.device)
 
-            x = sampler(self._denoise, lambda x: table[nearest(table, x)], self.alpha_bar, noise)
-            done.append(nearest(table, x).cpu())
-        skip = indices.start % CHUNK
-        return torch.cat(done)[skip : skip + len(indices)]
+        sampler = Ancestral(steps=self.scale.sampler_steps)
+        return nearest(table, sampler(self._denoise, lambda x: table[nearest(table, x)], self.alpha_bar, noise))
 
     def _denoise(self, x: Tensor, index: int | Tensor) -> Tensor:
         index = torch.as_tensor(index, device=x.device).expand(len(x))

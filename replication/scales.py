@@ -113,8 +113,8 @@ _GPU = Scale(
     length=258,
     backbone=PreNorm(layers=8, width=512, heads=8, feedforward=2048, dropout=0.1),
     budget=Budget(
-        steps=20_000,
-        batch=256,
+        steps=10_000,
+        batch=128,
         learning_rate=6e-4,
         warmup=1000,
         clip=1.0,

@@ -31,14 +31,51 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "last.safetensors"
 VALIDATION_WINDOWS = 256  # enough for a curve
+CHUNK = 64  # windows that are sampled, or whose likelihood is measured, together
 
 
 class Trainable(nn.Module, ABC):
-    """A network that names the terms of its loss."""
+    """A network as a `Model`: names the terms of its loss, draws samples chunk by chunk, and is kept in safetensors."""
 
     @abstractmethod
     def terms(self, tokens: Tensor, *, random: torch.Generator) -> dict[str, Tensor]:
         """Return the named terms, means over the batch (B, L), whose sum is the loss."""
+
+    @abstractmethod
+    def draw(self, indices: range, *, seed: int) -> Tensor:
+        """Return the samples with these CHUNK indices: (CHUNK, L). The noise of sample i is named by (seed, i)."""
+
+    def fit(self, job: Job) -> None:
+        """Train, and keep the average of the weights; see `sgd`."""
+        self.load_state_dict(sgd(self, job).state_dict())
+        self.eval()
+
+    @torch.no_grad()
+    def sample(self, indices: range, *, seed: int) -> Tensor:
+        """Draw (len(indices), L) windows, on the CPU.
+
+        Always CHUNK at a time, on the same borders: the bits of a matrix product depend on its size, and so a sample
+        would otherwise depend on how many others were asked for.
+        """
+        first = indices.start - indices.start % CHUNK
+        chunks = [
+            self.draw(range(start, start + CHUNK), seed=seed).cpu() for start in range(first, indices.stop, CHUNK)
+        ]
+        return torch.cat(chunks)[indices.start - first :][: len(indices)]
+
+    def save(self, path: Path) -> None:
+        """Write the weights."""
+        with atomic(path) as draft:
+            save_file(self.state_dict(), draft)
+
+    def load(self, path: Path) -> None:
+        """Read the weights."""
+        load_weights(self, read_tensors(path)[0], path)
+        self.eval()
+
+    def parameters_count(self) -> int:
+        """Count the parameters that training moves."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
 
 Network = TypeVar("Network", bound=Trainable)

@@ -77,6 +77,23 @@ def test_a_users_own_music_goes_all_the_way(tmp_path: Path) -> None:
     assert "40 files, 1 files could not be read" in scored.stdout
 
 
+def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    words = ("run", "--scale", "smoke", "--seeds", "1", "--only", "ngram", "e2e")
+    assert etude(*words, folder=tmp_path).returncode == 0
+    folder = tmp_path / "runs" / "smoke" / "synthetic" / "e2e" / "0"
+    weights = folder / "checkpoint" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    for name in ("samples.npz", "scores.json"):
+        (folder / name).unlink()
+    done = etude(*words, folder=tmp_path)
+    assert done.returncode == 2
+    assert "model.safetensors is damaged" in done.stderr
+    assert "delete it" in done.stderr
+    assert "Traceback" not in done.stderr
+    weights.unlink()  # as the sentence says
+    assert etude(*words, folder=tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

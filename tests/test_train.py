@@ -110,7 +110,10 @@ class Exploding(Trainable):
 
     def terms(self, tokens: Tensor, *, random: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002 - see Trainable
         self.calls += self.training
-        return {"loss_of_all_hope": self.weight.sum() * 0 + (float("nan") if self.calls > 12 else 1.0)}
+        return {"term": self.weight.sum() * 0 + (float("nan") if self.calls > 12 else 1.0)}
+
+    def draw(self, indices: range, *, seed: int) -> Tensor:  # noqa: ARG002 - see Trainable
+        return torch.zeros(len(indices), 1)
 
 
 def test_a_loss_that_is_no_number_stops_training(tmp_path: Path) -> None:
