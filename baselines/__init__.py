@@ -74,7 +74,7 @@ BASELINES: tuple[Experiment, ...] = (
         name="unigram",
         label="Unigram (control)",
         model=NGramConfig(order=1),
-        colour="#F0E442",
+        colour="#8C564B",
         note="Control: every token drawn by itself. Whoever is no better has learnt no music.",
     ),
     Experiment(

@@ -65,8 +65,9 @@ def run(
     workers = workers or engine.default_workers()
     if dry_run:
         return _show_plan(plan, workers)
+    dataset = suite.prepare(plan)  # first, so that a corpus that will not do is known before anything is made
     try:
-        failed = engine.run(plan, open_store(plan.root), workers=workers)
+        failed = engine.run(plan, dataset, open_store(plan.root), workers=workers)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130

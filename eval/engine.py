@@ -13,7 +13,7 @@ import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from eval.suite import Plan, prepare, windows
+from eval.suite import Plan, windows
 from eval.tracking import Store, Tracker
 from replication.errors import UserError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from replication.data import Dataset
 
 POLL = 1.0  # seconds between looks at the running trials
+LISTED = 5  # dropped files that are named on the terminal
 MISTAKE = 2  # the exit code of a worker that met a user's mistake, as of the command line
 
 
@@ -39,7 +40,7 @@ def threads_of(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def run(plan: Plan, store: Store, *, workers: int) -> list[Trial]:
+def run(plan: Plan, dataset: Dataset, store: Store, *, workers: int) -> list[Trial]:
     """Run the trials that are not done, `workers` at a time; return those that failed.
 
     A trial that fails is marked and the others go on, but for those that need it. Workers never touch the tracking
@@ -49,7 +50,7 @@ def run(plan: Plan, store: Store, *, workers: int) -> list[Trial]:
         UserError: if a folder was made with another configuration, before anything is run; or if a trial meets a file
             that it cannot use. The trials that were running go on with the next call.
     """
-    dataset = prepare(plan)
+    _announce(plan, dataset)
     waiting = [trial for trial in plan.trials if not _was_done(trial, dataset, store)]
     failed: list[Trial] = []
     # Forked from a clean process that has imported everything once, a worker starts in no time.
@@ -81,6 +82,21 @@ def run(plan: Plan, store: Store, *, workers: int) -> list[Trial]:
         for one in running:
             one.process.kill()
     return failed
+
+
+def _announce(plan: Plan, dataset: Dataset) -> None:
+    """Say what became of every file of the corpus."""
+    counts = dataset.counts
+    windows = ", ".join(f"{len(part.tokens)} {name}" for name, part in dataset.splits.items())
+    print(
+        f"{plan.corpus.name}: {counts['files']} files, {counts['dropped']} dropped, {counts['duplicates']} duplicates,"
+        f" {counts['short']} too short, {counts['pieces']} pieces with {counts['notes']} notes; windows: {windows}",
+        flush=True,
+    )
+    for name, reason in list(dataset.dropped.items())[:LISTED]:
+        print(f"  dropped {name}: {reason}", flush=True)
+    if len(dataset.dropped) > LISTED:
+        print(f"  and {len(dataset.dropped) - LISTED} more, in {plan.comparison / 'data.json'}", flush=True)
 
 
 def _was_done(trial: Trial, dataset: Dataset, store: Store) -> bool:
@@ -119,10 +135,10 @@ class _Running:
             self._bar.close()
             seconds = time.perf_counter() - self.started
             if self.trial.is_done():
-                print(f"{self.label}: done in {seconds:.0f} s", flush=True)
+                self._bar.write(f"{self.label}: done in {seconds:.0f} s")
             elif self.process.exitcode != MISTAKE:  # which ends the run and is said then
                 reason = self.trial.about()["error"] if self.trial.exists() else "it did not start"
-                print(f"{self.label}: failed, {reason}", file=sys.stderr, flush=True)
+                self._bar.write(f"{self.label}: failed, {reason}", file=sys.stderr)
 
     def _show_progress(self) -> None:
         path = self.trial.folder / "metrics.jsonl"

@@ -31,7 +31,8 @@ class Results:
     Attributes:
         about: of the comparison as a whole: scale, corpus, length (tokens of a window), windows (per split), songs (of
             the test split), vocabulary, ln_vocabulary and unigram_entropy (nats per token), steps and batch (of
-            training), sampler_steps, command, commits, floor_p95 (of the mean distance, as a ratio to the floor).
+            training), sampler_steps, configuration (the scale's), command, commits, floor_p95 (of the mean distance,
+            as a ratio to the floor).
         experiments: name, label, colour, note; in the order of the tables; a row for each experiment that has trials.
         trials: experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples without any
             repair), floor_ratio (mean distance to the test split in multiples of the noise floor), nll (nats per
@@ -125,6 +126,7 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         "steps": scale["budget"]["steps"],
         "batch": scale["budget"]["batch"],
         "sampler_steps": scale["sampler_steps"],
+        "configuration": scale,
         "command": trials[0]["environment"]["command"],
         "commits": sorted({about["environment"]["commit"] for about in trials}),
     }

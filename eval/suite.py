@@ -160,6 +160,7 @@ def prepare(plan: Plan) -> Dataset:
             "licence": plan.corpus.licence,
             "citation": plan.corpus.citation,
             "counts": dataset.counts,
+            "dropped": dataset.dropped,
             "digest": dataset.digest,
             "encoding": encoding,
             "windows": {name: len(part.tokens) for name, part in dataset.splits.items()},

@@ -38,7 +38,7 @@ class Experiment:
         name: for the command line, folders and tags.
         label: for tables and figures.
         model: what to build.
-        colour: the same in every figure and in MLflow (Okabe and Ito's palette, told apart by colour-blind readers).
+        colour: the same in every figure and in MLflow; distinct to colour-blind readers, dark enough for text.
         note: one sentence on what the row is for.
         encoding: a row of `ENCODINGS`.
     """

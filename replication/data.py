@@ -48,12 +48,14 @@ class Dataset:
 
     Attributes:
         splits: by the names of `SHARES`; no song is in two of them.
-        counts: what became of the corpus: files, dropped, duplicates, pieces, short (too short for a window), notes.
+        counts: what became of the corpus: files, dropped, duplicates, short (for a window), pieces, notes.
+        dropped: the files that gave no piece, and why.
         digest: names the content of all splits.
     """
 
     splits: dict[str, Windows]
     counts: dict[str, int]
+    dropped: dict[str, str]
     digest: str
 
 
@@ -89,7 +91,8 @@ def prepare(corpus: Corpus, encoding: Encoding, *, length: int, cache: Path) -> 
         "pieces": len(usable),
         "notes": sum(len(piece.notes) for piece in usable),
     }
-    dataset = Dataset(splits=splits, counts=counts, digest=_content_digest(splits))
+    dropped = {item.id: str(item.reason) for item in loaded.dropped}
+    dataset = Dataset(splits=splits, counts=counts, dropped=dropped, digest=_content_digest(splits))
     _write(path, dataset)
     return dataset
 
@@ -142,7 +145,7 @@ def _write(path: Path, dataset: Dataset) -> None:
     arrays: dict[str, NDArray[Any]] = {}
     for name, windows in dataset.splits.items():
         arrays |= {f"{name}.tokens": windows.tokens, f"{name}.groups": windows.groups}
-    header = json.dumps({"counts": dataset.counts, "digest": dataset.digest})
+    header = json.dumps({"counts": dataset.counts, "dropped": dataset.dropped, "digest": dataset.digest})
     with atomic(path) as draft:
         np.savez_compressed(draft, header=np.array(header), **arrays)  # type: ignore[arg-type]  # stub lacks **arrays
 
@@ -154,7 +157,9 @@ def _read(path: Path) -> Dataset | None:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
             splits = {name: Windows(tokens=file[f"{name}.tokens"], groups=file[f"{name}.groups"]) for name in SHARES}
+        if _content_digest(splits) != header["digest"]:
+            raise ValueError("its windows do not match their digest")  # noqa: TRY301 - one place for all damage
+        return Dataset(splits=splits, **header)
     except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip, zlib, npy and JSON
         print(f"warning: {path} is damaged ({error}); cutting the windows again", file=sys.stderr)
         return None
-    return Dataset(splits=splits, **header) if _content_digest(splits) == header["digest"] else None

@@ -1,8 +1,8 @@
 """The ablated axis: where the embeddings come from, and whether training moves them.
 
-Every arm starts at unit RMS per dimension (times its scale), because the ratio of embedding size to noise decides how
-hard denoising is: without it the arms would differ in two things. Torch is imported where it is used, so that tables of
-experiments can be read without it.
+Every arm starts at unit RMS per dimension (times its scale) over the words that the training split has, because the
+ratio of embedding size to noise decides how hard denoising is: without it the arms would differ in two things. Torch is
+imported where it is used, so that tables of experiments can be read without it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from replication.model import Job
 
 
-def unit_rms(table: Tensor) -> Tensor:
-    """Scale the columns of (V, d) to root mean square 1."""
-    return table / table.pow(2).mean(0).sqrt().clamp(min=1e-12)
+def unit_rms(table: Tensor, job: Job) -> Tensor:
+    """Scale the columns of (V, d) to root mean square 1 over the words that the training split has."""
+    import torch
+
+    return table / table[torch.unique(job.train)].pow(2).mean(0).sqrt().clamp(min=1e-12)
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,22 @@ class FromAutoregressive:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Frozen vectors that something else has learnt from the training split."""
+    """Frozen vectors that something else has learnt from the training split.
+
+    They are centred and each is given the norm sqrt(d), as Strudel et al. (2022) do with theirs: rare words would
+    otherwise have vectors so long that at unit RMS the frequent ones lie within the noise of each other.
+    """
 
     source: SkipGram | FromAutoregressive
     scale: float = 1.0
     trainable: bool = field(default=False, init=False)
 
     def table(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:  # noqa: D102 - see Embedding
+        import torch
+
         vectors = self.source.vectors(job, vocabulary=vocabulary, dimension=dimension)
-        return unit_rms(vectors) * self.scale
+        centred = vectors - vectors[torch.unique(job.train)].mean(0)
+        return unit_rms(centred / centred.norm(dim=1, keepdim=True) * dimension**0.5, job) * self.scale
 
 
 class Embedding(Protocol):
@@ -138,4 +147,4 @@ def _gaussian(job: Job, vocabulary: int, dimension: int) -> Tensor:
 
     from replication.randomness import generator
 
-    return unit_rms(torch.randn(vocabulary, dimension, generator=generator("embedding", job.seed)))
+    return unit_rms(torch.randn(vocabulary, dimension, generator=generator("embedding", job.seed)), job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from replication.files import atomic
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def render(results: Results, output: Path) -> list[Path]:
-    """Write tables/, figures/ and report.md below `output`; equal results give equal bytes.
+    """Write report.md, tables/, figures/, trials.csv and about.json below `output`; equal results give equal bytes.
 
     Returns:
         The files written, report.md first.
@@ -31,6 +32,9 @@ def render(results: Results, output: Path) -> list[Path]:
         stem = output / "tables" / table.name
         texts |= {stem.with_suffix(".md"): table.markdown()}
         texts |= {stem.with_suffix(".tex"): table.latex(), stem.with_suffix(".csv"): table.csv()}
+    # What the numbers were made from: every trial by itself, and the configuration that all share.
+    texts[output / "trials.csv"] = results.trials.to_csv(index=False, lineterminator="\n")
+    texts[output / "about.json"] = json.dumps(results.about, indent=2, sort_keys=True) + "\n"
     for path, text in texts.items():
         with atomic(path) as draft:
             draft.write_text(text, encoding="utf-8", newline="\n")

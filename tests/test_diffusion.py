@@ -11,7 +11,7 @@ from shrunk import job, random_windows, shrunk
 
 from replication.backbones import Bert
 from replication.diffusion import DiffusionLM, clean_estimate, nll_bound, time_features
-from replication.embeddings import Gaussian, Learned, unit_rms
+from replication.embeddings import Gaussian, Learned
 from replication.randomness import generator, seeded
 from replication.samplers import Ancestral, nearest
 from replication.scales import SCALES
@@ -162,7 +162,7 @@ def test_equal_seeds_give_equal_samples_whatever_else_is_drawn() -> None:
 
 
 def test_a_clamped_sampler_ends_on_embeddings() -> None:
-    table = unit_rms(torch.randn(9, 4, generator=generator("table")))
+    table = torch.randn(9, 4, generator=generator("table"))
     random = generator("walk")
     x = Ancestral(steps=7)(
         lambda x, _: 0.5 * x,

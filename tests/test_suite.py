@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Every experiment with two seeds, run once on real parts."""
     plan = suite.plan(scale="smoke", root=tmp_path_factory.mktemp("suite"))
-    assert engine.run(plan, open_store(plan.root), workers=2) == []
+    assert engine.run(plan, suite.prepare(plan), open_store(plan.root), workers=2) == []
     return plan
 
 
@@ -61,7 +61,7 @@ def test_the_numbers_are_those_of_the_samples(finished: Plan) -> None:
 
 def test_running_again_does_nothing(finished: Plan) -> None:
     files = {path: path.stat().st_mtime_ns for path in finished.comparison.rglob("*") if path.is_file()}
-    assert engine.run(finished, open_store(finished.root), workers=2) == []
+    assert engine.run(finished, suite.prepare(finished), open_store(finished.root), workers=2) == []
     changed = {path for path, time in files.items() if path.stat().st_mtime_ns != time}
     assert changed <= {finished.comparison / "data.json"}
 
@@ -94,13 +94,13 @@ def test_a_folder_of_another_configuration_is_refused(finished: Plan) -> None:
     with pytest.raises(
         UserError, match=r"was made with another configuration \(scale.budget.steps is 20 there and 21 now"
     ):
-        engine.run(other, open_store(finished.root), workers=1)
+        engine.run(other, suite.prepare(other), open_store(finished.root), workers=1)
 
 
 def test_a_diverged_trial_is_marked_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plan = suite.plan(scale="smoke", only=["pretrained-ar", "ngram"], seeds=1, root=tmp_path)
     wild = replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30))
-    failed = engine.run(replace(plan, scale=wild), open_store(tmp_path), workers=2)
+    failed = engine.run(replace(plan, scale=wild), suite.prepare(plan), open_store(tmp_path), workers=2)
     assert [trial.name for trial in failed] == ["autoregressive seed 0", "pretrained-ar seed 0"]
     error = capfd.readouterr().err
     assert "autoregressive seed 0: failed, the loss is nan by step" in error
@@ -128,10 +128,10 @@ def test_a_killed_worker_is_noticed_and_its_trial_goes_on_later(
     killer = threading.Thread(target=kill)
     killer.start()
     store = open_store(tmp_path)
-    assert engine.run(longer, store, workers=1) == [trial]
+    assert engine.run(longer, suite.prepare(longer), store, workers=1) == [trial]
     killer.join()
     assert "e2e seed 0: failed, its process ended with code -9" in capfd.readouterr().err
-    assert engine.run(longer, store, workers=1) == []
+    assert engine.run(longer, suite.prepare(longer), store, workers=1) == []
     assert trial.is_done()
 
 
