@@ -26,6 +26,8 @@ class Autoregressive(Trainable):
         self.length = scale.length
         width = scale.backbone.width
         self.embedding = nn.Embedding(vocabulary, width)
+        # Small, so that training decides what the table says: it is pretrained vectors for another experiment.
+        nn.init.normal_(self.embedding.weight, std=0.02)
         self.transformer = Transformer(scale.backbone, length=scale.length, causal=True)
         self.head = nn.Linear(width, vocabulary)
 

@@ -73,7 +73,7 @@ def run(
         return 130
     if failed:
         print(f"failed: {', '.join(trial.name for trial in failed)}; all others are done", file=sys.stderr)
-    return _report(plan, Path("reports/output")) or (1 if failed else 0)
+    return _report(plan, None) or (1 if failed else 0)
 
 
 def score(
@@ -93,7 +93,7 @@ def score(
 def report(
     scale: Scale = "auto",
     corpus: CorpusName = None,
-    output: Annotated[Path, tyro.conf.arg(metavar="PATH", help="where tables and figures go")] = Path("reports/output"),
+    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help="where to; reports/output if not given")] = None,
     root: Root = Path(),
 ) -> int:
     """Write the tables and figures from what the trials have left."""
@@ -133,10 +133,11 @@ def _show_plan(plan: suite.Plan, workers: int) -> int:
     return 0
 
 
-def _report(plan: suite.Plan, output: Path) -> int:
+def _report(plan: suite.Plan, output: Path | None) -> int:
     """Run the next package of the chain as the program it is: nothing here imports from reports."""
     import subprocess
 
+    output = output or plan.root / "reports" / "output"
     words = ["--comparison", str(plan.comparison), "--output", str(output)]
     return subprocess.run([sys.executable, "-m", "reports", *words], check=False).returncode  # noqa: S603 - ourselves
 

@@ -41,7 +41,7 @@ class Contrast(NamedTuple):
 
     Attributes:
         difference: mean of a - b.
-        low: lower end of the 95 % t interval of the difference.
+        low: lower end of the t interval of the difference.
         high: upper end.
         p: exact two-sided sign-flip p value.
         n: number of seeds.
@@ -183,7 +183,7 @@ def interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def contrast(a: Sequence[float], b: Sequence[float]) -> Contrast:
+def contrast(a: Sequence[float], b: Sequence[float], *, level: float = 0.95) -> Contrast:
     """Return how much method `a` exceeds method `b`, paired by seed: a[i] and b[i] share a seed.
 
     p is the share of all 2^n ways to flip the signs of the differences whose mean is at least as far from 0 as the one
@@ -195,7 +195,7 @@ def contrast(a: Sequence[float], b: Sequence[float]) -> Contrast:
         raise ValueError(f"{len(a)} and {len(b)} values cannot be paired by seed")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     n = len(differences)
-    mean, low, high = interval(differences.tolist())
+    mean, low, high = interval(differences.tolist(), level=level)
     p = math.nan
     if n > 1 and math.isfinite(mean):
         signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)  # (2^n, n)

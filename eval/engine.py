@@ -101,7 +101,7 @@ def _announce(plan: Plan, dataset: Dataset) -> None:
 
 def _was_done(trial: Trial, dataset: Dataset, store: Store) -> bool:
     """Return whether nothing is left to do, after bringing the tracking store level with what there is."""
-    done = trial.exists() and trial.open(dataset)
+    done = trial.exists() and trial.check(dataset)
     if done:
         Tracker(store, trial.folder).update(final=True)
     return done
@@ -128,7 +128,8 @@ class _Running:
         self.ended = self.process.exitcode is not None
         if self.trial.exists():
             if self.ended and self.trial.about()["status"] == "RUNNING":  # it could not say so itself
-                self.trial.close(error=f"its process ended with code {self.process.exitcode}; memory may have run out")
+                why = "; memory may have run out" if self.process.exitcode == -signal.SIGKILL else ""
+                self.trial.close(error=f"its process ended with code {self.process.exitcode}{why}")
             self._show_progress()
             self.tracker.update(final=self.ended)
         if self.ended:
@@ -164,11 +165,11 @@ def work(plan: Plan, trial: Trial, threads: int) -> None:
     trial.folder.mkdir(parents=True, exist_ok=True)
     with (trial.folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # whoever else is at this trial finishes first
-        if trial.open(dataset := windows(plan)):
-            return
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        bench = stages.Workbench(trial=trial, dataset=dataset, device=device)
         try:
+            if trial.open(dataset := windows(plan)):
+                return
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            bench = stages.Workbench(trial=trial, dataset=dataset, device=device)
             for stage in (stages.fit, stages.sample, stages.likelihood, stages.score):
                 stage(bench)
         except DivergedError as error:
@@ -176,6 +177,9 @@ def work(plan: Plan, trial: Trial, threads: int) -> None:
         except UserError as error:
             trial.close(error=str(error))
             sys.exit(MISTAKE)
+        except Exception as error:  # a defect: its traceback goes to the terminal
+            trial.close(error=f"{type(error).__name__}: {error}")
+            raise
         else:
             trial.close()
 

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from eval.suite import Plan
 
 
-def estimate(plan: Plan, *, threads: int, steps: int = 5) -> dict[str, float]:
-    """Return the seconds that a trial of each experiment may take, by timing a few steps on random tokens here."""
+def estimate(plan: Plan, *, threads: int, steps: int = 2) -> dict[str, float]:
+    """Return the seconds that a trial of each experiment may take, by timing a few steps on random tokens here.
+
+    Experiments of one class of model take the same time, so each class is timed once.
+    """
     import torch
 
     from replication.model import Job
@@ -24,13 +27,17 @@ def estimate(plan: Plan, *, threads: int, steps: int = 5) -> dict[str, float]:
 
     torch.set_num_threads(threads)
     scale = plan.scale
-    budget = replace(scale.budget, steps=steps, warmup=0, validate_every=steps, checkpoint_every=steps)
-    seconds = {}
+    budget = replace(scale.budget, steps=steps, warmup=0, log_every=steps, validate_every=steps, checkpoint_every=steps)
+    seconds: dict[str, float] = {}
+    timed: dict[type, float] = {}
     for experiment in plan.experiments:
         vocabulary = len(ENCODINGS[experiment.encoding].vocabulary)
         model = experiment.model.build(vocabulary=vocabulary, scale=scale)
         if not isinstance(model, Trainable):  # counting takes no time
             seconds[experiment.name] = 0.0
+            continue
+        if type(model) in timed:
+            seconds[experiment.name] = timed[type(model)]
             continue
         tokens = torch.randint(SEP + 1, vocabulary, (scale.budget.batch, scale.length))
         with tempfile.TemporaryDirectory() as folder:
@@ -50,5 +57,5 @@ def estimate(plan: Plan, *, threads: int, steps: int = 5) -> dict[str, float]:
         step = (time.perf_counter() - started) / steps
         # A forward pass is about a third of a training step.
         passes = (scale.samples * scale.sampler_steps + LIKELIHOOD_WINDOWS * scale.strata) / scale.budget.batch
-        seconds[experiment.name] = step * (scale.budget.steps + passes / 3)
+        seconds[experiment.name] = timed[type(model)] = step * (scale.budget.steps + passes / 3)
     return seconds

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.stages import read_samples
+from eval.stages import read_samples, test_scores
 from eval.suite import EXPERIMENTS
 from replication.errors import UserError
 from replication.files import read_json
@@ -65,6 +65,7 @@ def gather(comparison: Path) -> Results:
     import pandas as pd
 
     trials = [read_json(path.parent / "trial.json") for path in sorted(comparison.glob("*/*/scores.json"))]
+    trials = [about for about in trials if about["status"] == "FINISHED"]
     rank = {name: index for index, name in enumerate(EXPERIMENTS)}
     trials.sort(key=lambda about: (rank.get(about["experiment"], len(rank)), about["seed"]))
     if not trials or not (comparison / "data.json").exists():
@@ -73,6 +74,13 @@ def gather(comparison: Path) -> Results:
         (about["experiment"], about["seed"]): comparison / about["experiment"] / str(about["seed"]) for about in trials
     }
     data = read_json(comparison / "data.json")
+    for about in trials:
+        config, first = about["config"], trials[0]["config"]
+        if config["data"] != data["digest"] or any(config[key] != first[key] for key in ("edition", "scale")):
+            raise UserError(
+                f"{comparison} mixes configurations: {about['experiment']} seed {about['seed']} was made with another"
+                f" corpus or budget than {trials[0]['experiment']} seed {trials[0]['seed']}; move one of them away"
+            )
     experiments = (
         pd.DataFrame(
             {about["experiment"]: {key: about[key] for key in ("label", "colour", "note")} for about in trials}
@@ -89,7 +97,7 @@ def gather(comparison: Path) -> Results:
         scores=pd.concat([_real(comparison, data), _stack(folders, _scores)], ignore_index=True),
         distances=distances,
         curves=pd.concat([pd.DataFrame(columns=CURVES), _stack(folders, _curves)], ignore_index=True),
-        notes=_notes(folders, trials),
+        notes=_notes(comparison, data, folders),
         embeddings=_stack({key: folder for key, folder in folders.items() if key[1] == 0}, _embedding),
     )
 
@@ -127,7 +135,8 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         "batch": scale["budget"]["batch"],
         "sampler_steps": scale["sampler_steps"],
         "configuration": scale,
-        "command": trials[0]["environment"]["command"],
+        "command": f"python3 -m nox -s replicate -- --scale {trials[0]['scale']} --corpus {data['corpus']}"
+        f" --seeds {len({about['seed'] for about in trials})}",
         "commits": sorted({about["environment"]["commit"] for about in trials}),
     }
 
@@ -158,7 +167,7 @@ def _scores(folder: Path) -> pd.DataFrame:
 def _real(comparison: Path, data: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
-    table = pd.read_parquet(comparison / "test" / f"{data['digest'][:32]}.parquet").drop(columns=["repairs", "group"])
+    table = pd.read_parquet(test_scores(comparison, data["digest"])).drop(columns=["repairs", "group"])
     table.insert(0, "experiment", "test")
     table.insert(1, "seed", 0)
     return table
@@ -179,22 +188,19 @@ def _curves(folder: Path) -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=["step", "key", "value"])
 
 
-def _notes(folders: dict[tuple[str, int], Path], trials: list[dict[str, Any]]) -> pd.DataFrame:
+def _notes(comparison: Path, data: dict[str, Any], folders: dict[tuple[str, int], Path]) -> pd.DataFrame:
     """Return the notes of the first samples of every experiment's first seed, and of real windows."""
     import pandas as pd
 
-    comparison = next(iter(folders.values())).parent.parent
-    encodings = {about["experiment"]: about["config"]["encoding"] for about in reversed(trials)}
-    windows = {"test": np.load(comparison / "test" / "windows.npy", allow_pickle=False)}
+    windows = {"test": np.load(test_scores(comparison, data["digest"]).with_suffix(".npy"), allow_pickle=False)}
     for (experiment, seed), folder in folders.items():
         if seed == 0:
             windows[experiment] = read_samples(folder)[:SHOWN]
     columns = ["onset", "duration", "pitch", "velocity"]
     frames = []
     for experiment, tokens in windows.items():
-        encoding = ENCODINGS[encodings.get(experiment, trials[0]["config"]["encoding"])]
         for sample, row in enumerate(tokens.tolist()):
-            notes = encoding.decode(row).notes
+            notes = ENCODINGS[data["encoding"]].decode(row).notes
             frame = pd.DataFrame({name: notes[name].astype(int) for name in columns})
             frames.append(frame.assign(experiment=experiment, sample=sample))
     return pd.concat(frames, ignore_index=True)[["experiment", "sample", *columns]]

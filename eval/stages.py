@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from eval.metrics import scoring
 from eval.trial import History, Trial
 from replication.errors import UserError
 from replication.files import atomic, read_json, write_json
@@ -82,6 +83,7 @@ def fit(bench: Workbench) -> None:
     if trial.weights.exists():
         return
     since = time.perf_counter()
+    history = History(trial.folder / "metrics.jsonl")
     model = bench.untrained()
     model.fit(
         Job(
@@ -91,11 +93,12 @@ def fit(bench: Workbench) -> None:
             seed=trial.seed,
             folder=trial.weights.parent,
             sibling=trial.sibling,
-            log=History(trial.folder / "metrics.jsonl"),
+            log=history,
             device=bench.device,
         )
     )
-    bench.time("fit", since)
+    # The training loop counts the time before an interruption too.
+    bench.time("fit", since if history.seconds is None else time.perf_counter() - history.seconds)
     model.save(trial.weights)
 
 
@@ -144,7 +147,7 @@ def score(bench: Workbench) -> None:
     from eval.rolls import save_rolls
 
     done = bench.folder / "scores.json"
-    if done.exists():
+    if done.exists() and read_json(done)["scoring"] == scoring():
         return
     since = time.perf_counter()
     table, pieces = scored(read_samples(bench.folder), bench.encoding)
@@ -163,6 +166,7 @@ def score(bench: Workbench) -> None:
     write_json(
         done,
         {
+            "scoring": scoring(),
             "eval/floor_ratio": distances.loc[MEAN, "ratio"],
             "eval/validity": float(table["valid"].mean()),
             "eval/nan_rate": distances.loc[MEAN, "nan_rate"],
@@ -192,16 +196,21 @@ def scored(tokens: NDArray[np.uint16], encoding: Encoding) -> tuple[pd.DataFrame
     return table, pieces
 
 
+def test_scores(comparison: Path, digest: str) -> Path:
+    """Return where the scores of the test split are, those of some of its windows beside them with suffix .npy."""
+    return comparison / "test" / f"{digest[:32]}-{scoring()}.parquet"
+
+
 def reference(comparison: Path, dataset: Dataset, encoding: Encoding) -> pd.DataFrame:
     """Return the scores of the test split with the song of each window in column "group", made once."""
     import pandas as pd
 
-    path = comparison / "test" / f"{dataset.digest[:32]}.parquet"
+    path = test_scores(comparison, dataset.digest)
     if not path.exists():
         windows = dataset.splits["test"]
         table, _ = scored(windows.tokens, encoding)
         _, firsts = np.unique(windows.groups, return_index=True)  # one window a song, for figures
-        with atomic(path.parent / "windows.npy") as draft:
+        with atomic(path.with_suffix(".npy")) as draft:
             np.save(draft, windows.tokens[firsts[:5]])
         write_parquet(path, table.assign(group=windows.groups))
     return pd.read_parquet(path)

@@ -12,7 +12,7 @@ from eval.trial import Trial
 from replication.ablations import ABLATIONS, Experiment
 from replication.corpora import CORPORA, Corpus, folder_corpus
 from replication.errors import UserError
-from replication.files import write_json
+from replication.files import read_json, write_json
 from replication.scales import SCALES, Scale
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ class Plan:
     @property
     def encoding(self) -> str:
         """The encoding that all experiments share."""
-        (encoding,) = {experiment.encoding for experiment in self.experiments}
-        return encoding
+        encodings = sorted({experiment.encoding for experiment in self.experiments})
+        if len(encodings) > 1:
+            raise UserError(f"experiments in different encodings ({', '.join(encodings)}) cannot share a comparison")
+        return encodings[0]
 
     @property
     def trials(self) -> list[Trial]:
@@ -149,11 +151,17 @@ def prepare(plan: Plan) -> Dataset:
             f"corpus {plan.corpus.name} is too small to compare with: its test split has {songs['test']} songs, and a"
             f" noise floor takes {MIN_SONGS}; about {round(MIN_SONGS / SHARES['test'])} different pieces will do"
         )
+    path = plan.comparison / "data.json"
+    if path.exists() and read_json(path)["digest"] != dataset.digest:
+        raise UserError(
+            f"{plan.comparison} holds trials of other data named {plan.corpus.name}: move or delete it, or give the"
+            " corpus another name"
+        )
     train = dataset.splits["train"].tokens
     counts = np.bincount(train[train >= SEP], minlength=len(vocabulary))
     shares = counts[counts > 0] / counts.sum()
     write_json(
-        plan.comparison / "data.json",
+        path,
         {
             "corpus": plan.corpus.name,
             "title": plan.corpus.title,

@@ -6,13 +6,13 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.metrics import scoring
 from replication.errors import UserError
 from replication.files import describe, digest, read_json, write_json
 
@@ -77,22 +77,30 @@ class Trial:
             "seed": self.seed,
         }
 
-    def open(self, dataset: Dataset) -> bool:
-        """Make or continue the folder; return whether nothing is left to do.
+    def check(self, dataset: Dataset) -> bool:
+        """Return whether nothing is left to do in a folder that exists.
 
         Raises:
             UserError: if it was made with another configuration; names the first difference.
         """
+        there, here = self.about()["config"], json.loads(json.dumps(self.config(dataset)))
+        if there != here:
+            raise UserError(
+                f"{self.folder} was made with another configuration ({_difference(there, here)}); move or delete it, or"
+                " go back to that configuration"
+            )
+        return self.is_done()
+
+    def open(self, dataset: Dataset) -> bool:
+        """Make or continue the folder; return whether nothing is left to do.
+
+        Raises:
+            UserError: if it was made with another configuration.
+        """
         config = self.config(dataset)
         path = self.folder / "trial.json"
         if self.exists():
-            about = self.about()
-            if about["config"] != json.loads(json.dumps(config)):
-                raise UserError(
-                    f"{self.folder} was made with another configuration ({_difference(about['config'], config)});"
-                    " move or delete it, or go back to that configuration"
-                )
-            if self.is_done():
+            if self.check(dataset):
                 return True
             self._note(status="RUNNING", error=None, ended=None)
             return False
@@ -125,16 +133,8 @@ class Trial:
         return False
 
     def about(self) -> dict[str, Any]:
-        """Return trial.json.
-
-        Raises:
-            UserError: if it is damaged.
-        """
-        path = self.folder / "trial.json"
-        try:
-            about: dict[str, Any] = read_json(path)
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error}); delete {self.folder} to run the trial again") from None
+        """Return trial.json."""
+        about: dict[str, Any] = read_json(self.folder / "trial.json")
         return about
 
     def close(self, *, error: str | None = None) -> None:
@@ -147,7 +147,10 @@ class Trial:
 
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
-        return self.exists() and (self.folder / "scores.json").exists() and self.about()["status"] == "FINISHED"
+        scores = self.folder / "scores.json"
+        if not (self.exists() and scores.exists() and self.about()["status"] == "FINISHED"):
+            return False
+        return bool(read_json(scores)["scoring"] == scoring())
 
     def _note(self, **changes: object) -> None:
         about = self.about()
@@ -165,18 +168,23 @@ class History:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last = -1
+        self.seconds: float | None = None  # of training, as last logged
         if path.exists():
             whole, _, torn = path.read_bytes().rpartition(b"\n")
             if torn:  # cut off while it was written; its step comes again
                 path.write_bytes(whole + b"\n" if whole else b"")
             if whole:
-                self.last = int(json.loads(whole.rpartition(b"\n")[2])["step"])
+                try:
+                    record = json.loads(whole.rpartition(b"\n")[2])
+                    self.last, self.seconds = int(record["step"]), float(record["train/seconds"])
+                except (ValueError, KeyError, TypeError) as error:
+                    raise UserError(f"{path} is damaged ({error}); delete its trial's folder to train again") from None
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
         """Append a line."""
         if step <= self.last:
             return
-        self.last = step
+        self.last, self.seconds = step, values["train/seconds"]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
 
@@ -187,7 +195,6 @@ def environment() -> dict[str, Any]:
 
     return {
         "commit": commit(),
-        "command": command(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in ("etude", "torch", "numpy", "safetensors", "muspy", "mlflow")},
         "platform": platform.platform(),
@@ -196,11 +203,6 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def command() -> str:
-    """Return the command line as one would type it, without the folders of this machine."""
-    return " ".join(["etude", *sys.argv[1:]])
 
 
 def commit() -> str:

@@ -66,7 +66,8 @@ def prepare(corpus: Corpus, encoding: Encoding, *, length: int, cache: Path) -> 
         UserError: if the corpus is too small for a window in every split.
     """
     loaded = load(corpus, cache)
-    key = digest(EDITION, loaded.digest, type(encoding).__name__, encoding, length, SHARES)
+    dropped = {item.id: str(item.reason) for item in loaded.dropped}
+    key = digest(EDITION, loaded.digest, dropped, encoding, length, SHARES)
     path = cache / f"windows-{key[:32]}.npz"
     if path.exists() and (cached := _read(path)):
         return cached
@@ -91,7 +92,6 @@ def prepare(corpus: Corpus, encoding: Encoding, *, length: int, cache: Path) -> 
         "pieces": len(usable),
         "notes": sum(len(piece.notes) for piece in usable),
     }
-    dropped = {item.id: str(item.reason) for item in loaded.dropped}
     dataset = Dataset(splits=splits, counts=counts, dropped=dropped, digest=_content_digest(splits))
     _write(path, dataset)
     return dataset
@@ -138,6 +138,7 @@ def _content_digest(splits: dict[str, Windows]) -> str:
     for name, windows in sorted(splits.items()):
         content.update(f"{name} {windows.tokens.shape}".encode())
         content.update(windows.tokens.astype("<u2").tobytes())
+        content.update("\0".join(windows.groups.tolist()).encode(errors="surrogateescape"))
     return content.hexdigest()
 
 

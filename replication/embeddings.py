@@ -106,8 +106,9 @@ class FromAutoregressive:
         table = load_file(job.sibling(self.experiment))["embedding.weight"].float()
         if table.shape[0] != vocabulary or table.shape[1] < dimension:
             raise ValueError(f"a table of shape {tuple(table.shape)} cannot give {vocabulary} vectors of {dimension}")
-        left, strength, _ = torch.linalg.svd(table - table.mean(0), full_matrices=False)
-        components: Tensor = left[:, :dimension] * strength[:dimension]
+        used = table[torch.unique(job.train)]  # the others have learnt nothing
+        _, _, axes = torch.linalg.svd(used - used.mean(0), full_matrices=False)
+        components: Tensor = (table - used.mean(0)) @ axes[:dimension].T
         return components
 
 
@@ -116,7 +117,9 @@ class Pretrained:
     """Frozen vectors that something else has learnt from the training split.
 
     They are centred and each is given the norm sqrt(d), as Strudel et al. (2022) do with theirs: rare words would
-    otherwise have vectors so long that at unit RMS the frequent ones lie within the noise of each other.
+    otherwise have vectors so long that at unit RMS the frequent ones lie within the noise of each other. Then they are
+    rotated so that all dimensions have the same RMS, 1, which keeps every distance: the principal axes, whose powers
+    add up to d, are spread by a Hadamard matrix, whose squares are all 1/d.
     """
 
     source: SkipGram | FromAutoregressive
@@ -128,7 +131,15 @@ class Pretrained:
 
         vectors = self.source.vectors(job, vocabulary=vocabulary, dimension=dimension)
         centred = vectors - vectors[torch.unique(job.train)].mean(0)
-        return unit_rms(centred / centred.norm(dim=1, keepdim=True) * dimension**0.5, job) * self.scale
+        table = centred / centred.norm(dim=1, keepdim=True) * dimension**0.5
+        _, _, axes = torch.linalg.svd(table[torch.unique(job.train)])
+        hadamard = torch.ones(1, 1)
+        while len(hadamard) < dimension:
+            hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
+        if len(hadamard) != dimension:
+            raise ValueError(f"dimension {dimension} is no power of 2, which pretrained vectors need")
+        rotated: Tensor = table @ axes.T @ hadamard / dimension**0.5
+        return rotated * self.scale
 
 
 class Embedding(Protocol):

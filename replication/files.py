@@ -10,6 +10,8 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from replication.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -49,8 +51,15 @@ def write_json(path: Path, content: object) -> None:
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is what it is
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it or its folder to make it again") from None
 
 
 def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any shape

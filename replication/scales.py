@@ -24,6 +24,7 @@ class Budget:
     weight_decay: float = 0.0
     clip: float | None = None  # largest gradient norm
     ema: float = 0.9999
+    ema_warmup: bool = False  # the average follows fast at first, for budgets that are short against its memory
     compile: bool = False
     log_every: int = 50
     validate_every: int = 2000
@@ -75,7 +76,7 @@ _SMOKE = Scale(
     backbone=PreNorm(layers=1, width=32, heads=2, feedforward=64),
     dimension=8,
     timesteps=100,
-    budget=Budget(steps=20, batch=8, learning_rate=1e-3, ema=0.9, log_every=5, validate_every=10, checkpoint_every=10),
+    budget=Budget(steps=60, batch=8, learning_rate=1e-3, ema=0.9, log_every=5, validate_every=10, checkpoint_every=10),
     sampler_steps=5,
     strata=4,
     seeds=2,
@@ -97,6 +98,7 @@ _CPU = Scale(
         warmup=100,
         clip=1.0,
         ema=0.995,
+        ema_warmup=True,
         log_every=25,
         validate_every=250,
         checkpoint_every=500,
@@ -119,6 +121,7 @@ _GPU = Scale(
         warmup=1000,
         clip=1.0,
         ema=0.999,
+        ema_warmup=True,
         log_every=100,
         validate_every=1000,
         checkpoint_every=1000,

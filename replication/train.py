@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeVar
@@ -114,7 +115,8 @@ def sgd(model: Network, job: Job) -> Network:
         fused=True,
     )
     path = job.folder / CHECKPOINT
-    start = _restore(path, model, average, optimiser) if path.exists() else 0
+    start, spent = _restore(path, model, average, optimiser) if path.exists() else (0, 0.0)
+    since = time.perf_counter() - spent
     if budget.compile:
         for module in model.modules():
             if isinstance(module, Transformer):
@@ -129,7 +131,9 @@ def sgd(model: Network, job: Job) -> Network:
         terms["gradient_norm"] = nn.utils.clip_grad_norm_(model.parameters(), budget.clip or math.inf)
         optimiser.step()
         optimiser.zero_grad()
-        _update_average(average, model, decay=min(budget.ema, (1 + step) / (10 + step)))
+        _update_average(
+            average, model, decay=min(budget.ema, (1 + step) / (10 + step)) if budget.ema_warmup else budget.ema
+        )
         sums = {name: sums.get(name, 0) + value for name, value in terms.items()}
 
         done = step + 1
@@ -138,15 +142,18 @@ def sgd(model: Network, job: Job) -> Network:
             continue
         means = {f"train/{name}": value.item() / (done - logged) for name, value in sums.items()}
         sums, logged = {}, done
-        if not math.isfinite(means["train/loss"]):
+        if not math.isfinite(means["train/loss"] + means["train/gradient_norm"]):
+            kept = f"the last good checkpoint is {path} of step {saved}" if saved else "there is no checkpoint yet"
             raise DivergedError(
-                f"the loss is {means['train/loss']} by step {done}; the last good checkpoint is {path} of step {saved}"
+                f"the loss is {means['train/loss']} and the norm of its gradient {means['train/gradient_norm']} by step"
+                f" {done}; {kept}"
             )
         if due[budget.validate_every]:
             means |= {f"val/{name}": value for name, value in validate(average, job).items()}
-        job.log(done, means)
+        job.log(done, {**means, "train/seconds": time.perf_counter() - since})
         if due[budget.checkpoint_every]:
-            _save(path, done, model, average, optimiser)
+            progress = {"step": str(done), "seconds": str(time.perf_counter() - since)}
+            _save(path, progress, model, average, optimiser)
             saved = done
     return average
 
@@ -208,17 +215,19 @@ def _update_average(average: nn.Module, model: nn.Module, *, decay: float) -> No
         mean.lerp_(value, 1 - decay)
 
 
-def _save(path: Path, step: int, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def _save(
+    path: Path, progress: dict[str, str], model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+) -> None:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
     with atomic(path) as draft:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, draft, metadata={"step": str(step)})
+        save_file({name: value.contiguous() for name, value in tensors.items()}, draft, metadata=progress)
 
 
-def _restore(path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """Load a checkpoint in place and return its step."""
+def _restore(path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
+    """Load a checkpoint in place; return its step and the seconds of training until then."""
     tensors, metadata = read_tensors(path)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
     for name, value in tensors.items():
@@ -231,7 +240,7 @@ def _restore(path: Path, model: nn.Module, average: nn.Module, optimiser: torch.
     load_weights(model, parts["model"], path)
     load_weights(average, parts["average"], path)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return int(metadata["step"])
+    return int(metadata["step"]), float(metadata["seconds"])
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

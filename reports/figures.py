@@ -65,8 +65,8 @@ def floor_forest(results: Results) -> Picture:
     caption = (
         f"Distance to real music. {setting(results)} Large dots: means over seeds; bars, cut at the frame, and "
         f"brackets, in full: {INTERVALS}; small dots: single seeds. Line at 1: the mean distance of one half of the "
-        f"test split from the other; band: up to its 95th percentile, {number(p95)}; a model within it cannot be told "
-        "from real music by this distance."
+        f"test split from the other; band: up to its 95th percentile, {number(p95)}; replay, made of real "
+        "windows, shows what a perfect model would score."
     )
     return Picture(figure, caption)
 

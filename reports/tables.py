@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from eval.compare import Contrast, Interval, contrast, detectable_effect, holm
+from eval.compare import MEAN, Contrast, Interval, contrast, detectable_effect, holm
 from eval.metrics import FEATURES, METRICS
 from reports.facts import (
     INTERVALS,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from eval.results import Results
 
+_UNDEFINED = "Undefined % \N{DOWNWARDS ARROW}"
 _MUSIC = {"pitch_class_entropy": 2, "scale_consistency": 3, "groove_consistency": 3}  # with their decimals
 _MIN_SEEDS = 6  # the fewest whose sign-flip p value can reach 0.05
 
@@ -50,6 +51,7 @@ def main(results: Results) -> Table:
         "Model": plain("model", "Test split (floor)"),
         "Seeds": plain("seeds"),
         valid: _cell("valid_percent", 100 * test["valid"].mean(), 1),
+        _UNDEFINED: _cell("undefined_percent", 100 * test[list(FEATURES)].isna().any(axis=1).mean(), 1),
         distance: _cell("floor_ratio", 1.0, 0),
         nll: plain("nll"),
         **{titles[metric]: _cell(metric, test[metric].mean(), digits) for metric, digits in _MUSIC.items()},
@@ -67,6 +69,7 @@ def main(results: Results) -> Table:
                 "Model": plain("model", label),
                 "Seeds": plain("seeds", len(trials)),
                 valid: margin("valid_percent", over_seeds(100 * by_seed(results, name, "validity")), 1),
+                _UNDEFINED: margin("undefined_percent", over_seeds(_undefined(results, name)), 1),
                 distance: span("floor_ratio", over_seeds(by_seed(results, name, "floor_ratio"))),
                 nll: _likelihood(results, name),
                 **{
@@ -79,16 +82,25 @@ def main(results: Results) -> Table:
             }
         )
     caption = (
-        f"What each model is worth. {setting(results)} Valid: share of samples that follow the grammar to the letter. "
+        f"What each model is worth. {setting(results)} Valid: share of samples that can be read without repair. "
+        f"Undefined: share of samples that lack one of the {len(FEATURES)} metrics, such as those without notes; "
+        "distances leave those values out, so a model with many is worse than its distance says. "
         f"Distance: mean Wasserstein distance over {len(FEATURES)} metrics to the test split, as a multiple of the "
         "noise floor, the distance of one half of the test split's songs from the other; 95 % of floors are below "
-        f"{number(results.about['floor_p95'])}. {DELTA}: mean over pieces minus that of the test split, whose own "
+        f"{number(results.about['floor_p95'])}. Windows of one song are alike, so windows of independent songs can "
+        f"come a little below 1, as replay shows. {DELTA}: mean over pieces minus that of the test split, whose own "
         f"value the first row gives. {_references(results)} Seconds are of one trial. Brackets and {PLUS_MINUS}: "
         f"{INTERVALS}. Means over pieces leave out undefined values (NaN), whose rate the table of metrics gives; "
         f"{MISSING} stands for a number that is not there."
     )
     notes = [f"{row.label}: {row.note}" for row in results.experiments.itertuples()]
     return Table.of("main", rows=rows, caption=caption, notes=[*notes, *_infinite(results)])
+
+
+def _undefined(results: Results, name: str) -> pd.Series[float]:
+    """Return by seed the percentage of samples for which a metric of the mean distance is not defined."""
+    distances = of(results.distances, name)
+    return 100 * distances[distances["metric"] == MEAN].set_index("seed")["nan_rate"]
 
 
 class _Pair(NamedTuple):
@@ -101,17 +113,17 @@ class _Pair(NamedTuple):
     e2e: pd.Series[float]
     other: pd.Series[float]
 
-    def contrast(self) -> Contrast:
+    def contrast(self, *, level: float = 0.95) -> Contrast:
         """Return the difference; NaN where a bound would be ranked against an exact value or a value is not finite."""
         if self.comparable and np.isfinite([self.e2e, self.other]).all():
-            return contrast(self.e2e.tolist(), self.other.tolist())
+            return contrast(self.e2e.tolist(), self.other.tolist(), level=level)
         return Contrast(math.nan, math.nan, math.nan, math.nan, len(self.e2e))
 
-    def verdict(self) -> str:
-        """Say in plain words what the interval allows to say."""
+    def verdict(self, *, tests: int) -> str:
+        """Say in plain words what the interval allows to say, made wide enough for this many verdicts (Bonferroni)."""
         if not self.comparable:
             return "not comparable"
-        found = self.contrast()
+        found = self.contrast(level=1 - 0.05 / tests)
         if not (found.low > 0 or found.high < 0):
             return "inconclusive"
         return "e2e better" if found.difference * self.better > 0 else "e2e worse"
@@ -121,6 +133,7 @@ def ablation(results: Results) -> Table:
     """Return the differences of end-to-end embeddings from the other arms and the autoregressive model."""
     pairs = list(_pairs(results))
     contrasts = [pair.contrast() for pair in pairs]
+    tests = sum(pair.comparable for pair in pairs)
     rows = []
     for pair, found, adjusted in zip(pairs, contrasts, holm([found.p for found in contrasts]), strict=True):
         difference = Interval(found.difference, found.low, found.high)
@@ -134,18 +147,17 @@ def ablation(results: Results) -> Table:
                 "p": _cell("p", found.p, 3),
                 "p (Holm)": _cell("p_holm", adjusted, 3),
                 "Detectable": _cell("detectable", _detectable(pair), 2),
-                "Verdict": plain("verdict", pair.verdict()),
+                "Verdict": plain("verdict", pair.verdict(tests=tests)),
             }
         )
-    tests = sum(not math.isnan(found.p) for found in contrasts)
     caption = (
         f"Do embeddings trained end to end help? {setting(results)} Differences are paired by seed: end-to-end minus "
-        f"the model of the row; brackets: {INTERVALS}. The verdict is better or worse only where the interval "
-        f"excludes 0. p: exact sign-flip test; Holm: adjusted for the {tests} tests of this table; with fewer than "
-        f"{_MIN_SEEDS} seeds p cannot reach 0.05 whatever the data. Detectable: the smallest true difference that a "
-        "paired t test finds with power 0.8 at level 0.05, with this many seeds and the deviation observed; "
-        "inconclusive does not mean that there is no smaller one. A bound on the likelihood cannot be ranked against "
-        "an exact value."
+        f"the model of the row; brackets: {INTERVALS}. The verdict is better or worse only where the interval still "
+        f"excludes 0 at level 1 - 0.05/{tests}, for {tests} verdicts. p: exact sign-flip test; Holm: adjusted for the "
+        f"{tests} tests of this table; with fewer than {_MIN_SEEDS} seeds p cannot reach 0.05 whatever the "
+        "data. Detectable: the smallest true difference that a paired t test finds with power 0.8 at level 0.05, "
+        "with this many seeds and the deviation observed; inconclusive does not mean that there is no smaller one. A "
+        "bound on the likelihood cannot be ranked against an exact value."
     )
     nothing = () if rows else ("There is nothing to compare: the end-to-end model or all others have not been run.",)
     return Table.of("ablation", rows=rows, caption=caption, notes=nothing)

@@ -20,7 +20,8 @@ def show(results: Results, output: Path) -> None:
     main = TABLES["main"](results)
     console = Console()
     table = Table(title=f"{results.about['corpus']}, scale {results.about['scale']}")
-    shown = list(main.frame.columns[:4])
+    columns = list(main.frame.columns)
+    shown = [*columns[:3], *columns[4:6]]  # model, seeds, valid, distance, likelihood
     for column in shown:
         table.add_column(column, overflow="fold")
     for row in main.frame[shown].itertuples(index=False):

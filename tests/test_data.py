@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from replication.corpora import CORPORA, folder_corpus
+from replication.corpora import CORPORA, folder_corpus, load
 from replication.data import SHARES, deduplicate, prepare, split
 from replication.errors import UserError
 from replication.midi import write_midi
@@ -54,6 +54,17 @@ def test_the_cache_gives_the_same_and_a_damaged_one_is_made_again(
             np.testing.assert_array_equal(again.splits[name].tokens, first.splits[name].tokens)
             np.testing.assert_array_equal(again.splits[name].groups, first.splits[name].groups)
         assert ("is damaged" in capsys.readouterr().err) == damage
+
+
+def test_a_file_that_comes_to_the_corpus_is_counted(tmp_path: Path) -> None:
+    for index, one in enumerate(load(SYNTHETIC, tmp_path).pieces):
+        write_midi(one, tmp_path / "music" / f"{index}.mid")
+    before = prepare(folder_corpus(tmp_path / "music"), PAPER, length=34, cache=tmp_path)
+    (tmp_path / "music" / "broken.mid").write_bytes(b"not music")
+    after = prepare(folder_corpus(tmp_path / "music"), PAPER, length=34, cache=tmp_path)
+    assert (before.counts["files"], before.dropped) == (40, {})
+    assert (after.counts["files"], after.dropped) == (41, {"broken.mid": "unreadable"})
+    assert after.digest == before.digest
 
 
 def test_copies_in_another_key_or_later_are_dropped() -> None:

@@ -10,6 +10,7 @@ from shrunk import job, shrunk
 from baselines.autoregressive import Autoregressive
 from replication.ablations import ABLATIONS, Diffusion
 from replication.embeddings import FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
+from replication.randomness import seeded
 from replication.tokens import CLS
 
 if TYPE_CHECKING:
@@ -52,6 +53,33 @@ def test_skip_gram_puts_words_of_like_company_together(task: Job) -> None:
     assert cosine[4, 5] > 0.8
     assert cosine[7, 8] > 0.8
     assert cosine[4, 7] < cosine[4, 5] - 0.3
+
+
+def test_pretrained_vectors_keep_their_geometry(task: Job) -> None:
+    used = task.train.clamp(max=8)  # the last three words do not occur
+    some = replace(task, train=used)
+    for source in (SkipGram(steps=50), FromAutoregressive()):
+        vectors = source.vectors(some, vocabulary=12, dimension=8)[:9]
+        table = Pretrained(source).table(some, vocabulary=12, dimension=8)[:9]
+        centred = vectors - vectors.mean(0)
+        cosines = torch.nn.functional.normalize(centred) @ torch.nn.functional.normalize(centred).T
+        torch.testing.assert_close(table @ table.T / 8, cosines, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(table.pow(2).mean(0), torch.ones(8), atol=1e-4, rtol=1e-3)
+    with pytest.raises(ValueError, match="dimension 6 is no power of 2"):
+        Pretrained(SkipGram(steps=1)).table(some, vocabulary=12, dimension=6)
+
+
+def test_the_autoregressive_model_learns_its_table(task: Job) -> None:
+    scale = shrunk(steps=200)
+    with seeded("model", 0):
+        model = Autoregressive(vocabulary=12, scale=scale)
+    before = model.embedding.weight.detach().clone()
+    scales = torch.arange(31) + torch.arange(32)[:, None]  # windows in which each word tells the next
+    windows = torch.cat((torch.ones(32, 1), 3 + scales % 9, torch.full((32, 2), 2)), dim=1).long()
+    windows[:, -1] = 0
+    model.fit(replace(task, scale=scale, train=windows))
+    cosine = torch.nn.functional.cosine_similarity(before[3:], model.embedding.weight[3:])
+    assert cosine.mean() < 0.95  # from N(0, 1) it would stay above 0.99
 
 
 def test_a_table_that_is_too_small_is_named(task: Job) -> None:
