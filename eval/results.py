@@ -31,8 +31,8 @@ class Results:
     Attributes:
         about: of the comparison as a whole: scale, corpus, length (tokens of a window), windows (per split), songs (of
             the test split), vocabulary, ln_vocabulary and unigram_entropy (nats per token), steps and batch (of
-            training), sampler_steps, configuration (the scale's), command, commits, floor_p95 (of the mean distance,
-            as a ratio to the floor).
+            training), sampler_steps, configuration (the scale's), environment, command, commits, floor_p95 (of the
+            mean distance, as a ratio to the floor).
         experiments: name, label, colour, note; in the order of the tables; a row for each experiment that has trials.
         trials: experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples without any
             repair), floor_ratio (mean distance to the test split in multiples of the noise floor), nll (nats per
@@ -135,6 +135,9 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         "batch": scale["budget"]["batch"],
         "sampler_steps": scale["sampler_steps"],
         "configuration": scale,
+        "environment": {
+            key: trials[0]["environment"][key] for key in ("python", "packages", "processor", "cores", "threads", "gpu")
+        },
         "command": f"python3 -m nox -s replicate -- --scale {trials[0]['scale']} --corpus {data['corpus']}"
         f" --seeds {len({about['seed'] for about in trials})}",
         "commits": sorted({about["environment"]["commit"] for about in trials}),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from reports.facts import setting
 from reports.tables import TABLES
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ def show(results: Results, output: Path) -> None:
     """Print the main table's first columns and the addresses of the rest."""
     main = TABLES["main"](results)
     console = Console()
-    table = Table(title=f"{results.about['corpus']}, scale {results.about['scale']}")
+    table = Table(title=setting(results))
     columns = list(main.frame.columns)
-    shown = [*columns[:3], *columns[4:6]]  # model, seeds, valid, distance, likelihood
+    shown = [columns[0], columns[2], *columns[4:6]]  # what fits into 80 columns: model, valid, distance, likelihood
     for column in shown:
         table.add_column(column, overflow="fold")
     for row in main.frame[shown].itertuples(index=False):
