@@ -46,4 +46,4 @@ def score_files(path: Path, plan: Plan) -> str:
         f"{len(windows)} windows of {len(loaded.pieces)} files, {len(loaded.dropped)} files could not be read\n"
         f"ratio: distance to the test split of {plan.corpus.name} in multiples of the noise floor"
     )
-    return f"{head}\n{distances.round(3)}"
+    return f"{head}\n{distances.round(3).to_string()}"
