@@ -87,10 +87,10 @@ def run(plan: Plan, dataset: Dataset, store: Store, *, workers: int) -> list[Tri
 def _announce(plan: Plan, dataset: Dataset) -> None:
     """Say what became of every file of the corpus."""
     counts = dataset.counts
-    windows = ", ".join(f"{len(part.tokens)} {name}" for name, part in dataset.splits.items())
+    sizes = ", ".join(f"{len(part.tokens)} {name}" for name, part in dataset.splits.items())
     print(
         f"{plan.corpus.name}: {counts['files']} files, {counts['dropped']} dropped, {counts['duplicates']} duplicates,"
-        f" {counts['short']} too short, {counts['pieces']} pieces with {counts['notes']} notes; windows: {windows}",
+        f" {counts['short']} too short, {counts['pieces']} pieces with {counts['notes']} notes; windows: {sizes}",
         flush=True,
     )
     for name, reason in list(dataset.dropped.items())[:LISTED]:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.compare import floor_ratios
-from eval.stages import reference, scored
+from eval.metrics import METRICS
+from eval.stages import distances_to, reference, scored
 from eval.suite import Plan, prepare
 from replication.corpora import folder_corpus, load
 from replication.errors import UserError
-from replication.randomness import seed_of
 from replication.tokens import ENCODINGS
 
 if TYPE_CHECKING:
@@ -37,11 +36,9 @@ def score_files(path: Path, plan: Plan) -> str:
         )
     table, _ = scored(np.stack(windows), encoding)
     real = reference(plan.comparison, dataset, encoding)
-    metrics = [name for name in real.columns if name not in {"sample", "valid", "repairs", "group"}]
-    rng = np.random.default_rng(seed_of("halves", dataset.digest))
-    distances = floor_ratios(table[metrics], real[metrics], real["group"].tolist(), rng=rng)
-    distances.insert(0, "value", table[metrics].mean())
-    distances.insert(1, "test", real[metrics].mean())
+    distances = distances_to(real, table, dataset)
+    for place, (name, scores) in enumerate({"value": table, "test": real}.items()):
+        distances.insert(place, name, scores[list(METRICS)].mean())
     head = (
         f"{len(windows)} windows of {len(loaded.pieces)} files, {len(loaded.dropped)} files could not be read\n"
         f"ratio: distance to the test split of {plan.corpus.name} in multiples of the noise floor"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from eval.metrics import scoring
+from eval.metrics import METRICS, scoring
 from eval.trial import History, Trial
 from replication.errors import UserError
 from replication.files import atomic, read_json, write_json
@@ -70,11 +70,11 @@ class Workbench:
             model.to(self.device)
         return model
 
-    def time(self, stage: str, since: float) -> None:
-        """Note the seconds that a stage took."""
+    def time(self, stage: str, seconds: float) -> None:
+        """Note how long a stage took."""
         path = self.folder / "timing.json"
         known = read_json(path) if path.exists() else {}
-        write_json(path, {**known, stage: round(time.perf_counter() - since, 3)})
+        write_json(path, {**known, stage: round(seconds, 3)})
 
 
 def fit(bench: Workbench) -> None:
@@ -98,7 +98,7 @@ def fit(bench: Workbench) -> None:
         )
     )
     # The training loop counts the time before an interruption too.
-    bench.time("fit", since if history.seconds is None else time.perf_counter() - history.seconds)
+    bench.time("fit", time.perf_counter() - since if history.seconds is None else history.seconds)
     model.save(trial.weights)
 
 
@@ -109,7 +109,7 @@ def sample(bench: Workbench) -> None:
         return
     since = time.perf_counter()
     tokens = bench.trained().sample(range(bench.trial.scale.samples), seed=bench.trial.seed).numpy().astype(np.uint16)
-    bench.time("sample", since)
+    bench.time("sample", time.perf_counter() - since)
     with atomic(bench.folder / "samples.txt") as draft:
         draft.write_text("".join(to_text(bench.encoding, row) + "\n" for row in tokens.tolist()), encoding="utf-8")
     with atomic(path) as draft:
@@ -127,7 +127,7 @@ def likelihood(bench: Workbench) -> None:
     model = bench.trained()
     result = model.nll(test.to(bench.device), seed=bench.trial.seed)
     counts = token_counts(test).double()
-    bench.time("likelihood", since)
+    bench.time("likelihood", time.perf_counter() - since)
     write_json(
         path,
         {
@@ -143,7 +143,7 @@ def likelihood(bench: Workbench) -> None:
 
 def score(bench: Workbench) -> None:
     """Decode, score and compare the samples: midi/, scores.parquet, distances.parquet, scores.json."""
-    from eval.compare import MEAN, floor_ratios
+    from eval.compare import MEAN
     from eval.rolls import save_rolls
 
     done = bench.folder / "scores.json"
@@ -152,15 +152,12 @@ def score(bench: Workbench) -> None:
     since = time.perf_counter()
     table, pieces = scored(read_samples(bench.folder), bench.encoding)
     real = reference(bench.trial.comparison, bench.dataset, bench.encoding)
-    metrics = [name for name in table.columns if name not in {"sample", "valid", "repairs"}]
-    # The same halves of the test split for every trial, so that all are compared with the same music.
-    rng = np.random.default_rng(seed_of("halves", bench.dataset.digest))
-    distances = floor_ratios(table[metrics], real[metrics], real["group"].tolist(), rng=rng)
+    distances = distances_to(real, table, bench.dataset)
     write_midi_files(pieces[:MIDI_FILES], bench.folder / "midi")
     save_rolls(pieces[:8], bench.folder / "roll.png", colour=bench.trial.experiment.colour)
     write_parquet(bench.folder / "scores.parquet", table)
     write_parquet(bench.folder / "distances.parquet", distances.reset_index())
-    bench.time("score", since)
+    bench.time("score", time.perf_counter() - since)
     nll = read_json(bench.folder / "likelihood.json")
     timing = read_json(bench.folder / "timing.json")
     write_json(
@@ -170,8 +167,8 @@ def score(bench: Workbench) -> None:
             "eval/floor_ratio": distances.loc[MEAN, "ratio"],
             "eval/validity": float(table["valid"].mean()),
             "eval/nan_rate": distances.loc[MEAN, "nan_rate"],
-            **{f"metrics/{name}": float(table[name].mean()) for name in metrics},
-            **{f"floors/{name}": distances.loc[name, "ratio"] for name in metrics},
+            **{f"metrics/{name}": float(table[name].mean()) for name in METRICS},
+            **{f"floors/{name}": distances.loc[name, "ratio"] for name in METRICS},
             "nll/nats_per_token": nll["nats_per_token"],
             **({} if nll["exact"] else {f"nll/{name}": value for name, value in nll["terms"].items()}),
             "cost/parameters": nll["parameters"],
@@ -214,6 +211,17 @@ def reference(comparison: Path, dataset: Dataset, encoding: Encoding) -> pd.Data
             np.save(draft, windows.tokens[firsts[:5]])
         write_parquet(path, table.assign(group=windows.groups))
     return pd.read_parquet(path)
+
+
+def distances_to(real: pd.DataFrame, table: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """Return how far scores are from those of the test split; see `floor_ratios`.
+
+    With the same halves of the test split at every call, so that all are compared with the same music.
+    """
+    from eval.compare import floor_ratios
+
+    metrics, rng = list(METRICS), np.random.default_rng(seed_of("halves", dataset.digest))
+    return floor_ratios(table[metrics], real[metrics], real["group"].tolist(), rng=rng)
 
 
 def read_samples(folder: Path) -> NDArray[np.uint16]:

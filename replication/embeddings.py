@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from replication.model import Job
 
 
-def unit_rms(table: Tensor, job: Job) -> Tensor:
-    """Scale the columns of (V, d) to root mean square 1 over the words that the training split has."""
-    import torch
-
-    return table / table[torch.unique(job.train)].pow(2).mean(0).sqrt().clamp(min=1e-12)
-
-
 @dataclass(frozen=True)
 class Learned:
     """Trained end to end with the diffusion, from a Gaussian start (the paper's proposal)."""
@@ -130,9 +123,10 @@ class Pretrained:
         import torch
 
         vectors = self.source.vectors(job, vocabulary=vocabulary, dimension=dimension)
-        centred = vectors - vectors[torch.unique(job.train)].mean(0)
+        used = torch.unique(job.train)
+        centred = vectors - vectors[used].mean(0)
         table = centred / centred.norm(dim=1, keepdim=True) * dimension**0.5
-        _, _, axes = torch.linalg.svd(table[torch.unique(job.train)])
+        _, _, axes = torch.linalg.svd(table[used])
         hadamard = torch.ones(1, 1)
         while len(hadamard) < dimension:
             hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
@@ -158,4 +152,6 @@ def _gaussian(job: Job, vocabulary: int, dimension: int) -> Tensor:
 
     from replication.randomness import generator
 
-    return unit_rms(torch.randn(vocabulary, dimension, generator=generator("embedding", job.seed)), job)
+    table = torch.randn(vocabulary, dimension, generator=generator("embedding", job.seed))
+    scaled: Tensor = table / table[torch.unique(job.train)].pow(2).mean(0).sqrt()
+    return scaled
