@@ -85,8 +85,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure training, sampling and preparation on this machine."""
-    _run(session, "eval.bench", *session.posargs)
+    """Measure this machine: `nox -s bench -- --scale cpu`, and `nox -s bench -- data --corpus adl` for corpora."""
+    match session.posargs:
+        case ["data", *words]:
+            _run(session, "eval.bench_data", *words)
+        case words:
+            _run(session, "eval.bench", *words)
 
 
 @nox.session

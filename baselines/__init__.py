@@ -84,4 +84,20 @@ BASELINES: tuple[Experiment, ...] = (
         colour="#999999",
         note="Control: copies of training windows. Perfect by every distance to real music, and no music of its own.",
     ),
+    Experiment(
+        name="autoregressive-triples",
+        label="Autoregressive, triples",
+        model=AutoregressiveConfig(),
+        colour="#7A0019",
+        note="The autoregressive baseline on another code: pitch, velocity and duration in full for every note.",
+        encoding="triples",
+    ),
+    Experiment(
+        name="autoregressive-remi",
+        label="Autoregressive, REMI",
+        model=AutoregressiveConfig(),
+        colour="#A50F15",
+        note="The autoregressive baseline on another code: REMI, with bars and positions.",
+        encoding="remi",
+    ),
 )

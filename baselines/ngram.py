@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from replication.embeddings import ROWS
 from replication.errors import UserError
 from replication.files import atomic
 from replication.model import Likelihood
@@ -17,6 +19,7 @@ from replication.train import read_tensors
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from replication.model import Job
@@ -32,57 +35,61 @@ class NGram:
 
     def __init__(self, *, order: int, vocabulary: int, length: int) -> None:
         self.order, self.vocabulary, self.length = order, vocabulary, length
-        self.windows = torch.zeros(0, length, dtype=torch.int64)
-        self._counts: dict[tuple[int, ...], Tensor] = {}
+        self._count(torch.zeros(0, length, dtype=torch.int16))
 
     def fit(self, job: Job) -> None:
         """Count the training windows."""
-        self._count(job.train.cpu())
+        self._count(job.train)
 
     def _count(self, windows: Tensor) -> None:
-        self.windows, self._counts = windows, {}
-        rows: dict[tuple[int, ...], dict[int, int]] = {}
-        for window in windows.tolist():
-            for position in range(1, len(window)):
-                if window[position] == PAD:
-                    break
-                for size in range(min(self.order, position + 1)):
-                    row = rows.setdefault(tuple(window[position - size : position]), {})
-                    row[window[position]] = row.get(window[position], 0) + 1
-        for history, row in rows.items():
-            counts = torch.zeros(self.vocabulary, dtype=torch.float64)
-            counts[list(row)] = torch.tensor(list(row.values()), dtype=torch.float64)
-            self._counts[history] = counts
+        self.windows = windows
+        # By the size of the history: the n-grams seen, as ascending numbers, and how often each was.
+        self._seen: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        for size in range(min(self.order, self.length)):
+            parts = [self._numbers(part.long(), size) for part in torch.split(windows, ROWS)]
+            self._seen.append(np.unique(torch.cat(parts).numpy(), return_counts=True))
+
+    def _numbers(self, windows: Tensor, size: int) -> Tensor:
+        """Return the n-grams (m,) of (B, L) windows: each token that has a history of this size, with it.
+
+        As numbers in base V, the last token as the units, so that what follows a history is a range of numbers.
+        """
+        grams = windows[:, 0 if size else 1 :].unfold(1, size + 1, 1).flatten(0, 1)
+        return (grams[grams[:, -1] != PAD] * self.vocabulary ** torch.arange(size, -1, -1)).sum(1)
 
     def distribution(self, history: tuple[int, ...]) -> Tensor:
         """Return p(next) as (V,) double precision, given all tokens since and with [CLS]."""
+        result = np.zeros(self.vocabulary)
         if history[-1] in (SEP, PAD):
-            return torch.nn.functional.one_hot(torch.tensor(PAD), self.vocabulary).double()
-        result = torch.full((self.vocabulary,), 1 / (self.vocabulary - 2), dtype=torch.float64)
-        result[[PAD, CLS]] = 0
-        for size in range(min(self.order, len(history) + 1)):
-            counts = self._counts.get(history[len(history) - size :])
-            if counts is None:
+            result[PAD] = 1
+            return torch.from_numpy(result)
+        result[SEP:] = 1 / (self.vocabulary - 2)
+        first = 0  # the number of the history before word 0
+        for size, (numbers, times) in zip(range(len(history) + 1), self._seen, strict=False):
+            first += history[-size] * self.vocabulary**size if size else 0
+            start, stop = np.searchsorted(numbers, (first, first + self.vocabulary))
+            if start == stop:
                 break
-            kinds = (counts > 0).sum()
-            result = (counts + kinds * result) / (counts.sum() + kinds)
-        return result
+            counts = np.zeros(self.vocabulary)
+            counts[numbers[start:stop] - first] = times[start:stop]
+            result = (counts + (stop - start) * result) / (counts.sum() + (stop - start))
+        return torch.from_numpy(result)
 
     def save(self, path: Path) -> None:
         """Write the training windows, of which the counts are a function."""
         with atomic(path) as draft:
-            save_file({"windows": self.windows.to(torch.int32)}, draft)
+            save_file({"windows": self.windows}, draft)
 
     def load(self, path: Path) -> None:
         """Read and count the windows."""
         tensors, _ = read_tensors(path)
         if set(tensors) != {"windows"} or tensors["windows"].shape[1:] != (self.length,):
             raise UserError(f"{path} holds no training windows of {self.length} tokens; delete the trial's folder")
-        self._count(tensors["windows"].long())
+        self._count(tensors["windows"])
 
     def parameters_count(self) -> int:
         """Count the n-grams seen."""
-        return sum(int((counts > 0).sum()) for counts in self._counts.values())
+        return sum(len(numbers) for numbers, _ in self._seen)
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - exact, so nothing is drawn
         """Return -ln p(window); infinite for windows that the marks' grammar rules out."""

@@ -27,16 +27,16 @@ class Replay:
     """p(window) = its share of the training windows; sampled without replacement as long as they last."""
 
     def __init__(self, *, length: int) -> None:
-        self.windows = torch.zeros(0, length, dtype=torch.int64)
+        self.windows = torch.zeros(0, length, dtype=torch.int16)
 
     def fit(self, job: Job) -> None:
         """Keep the training windows."""
-        self.windows = job.train.cpu()
+        self.windows = job.train
 
     def save(self, path: Path) -> None:
         """Write the windows."""
         with atomic(path) as draft:
-            save_file({"windows": self.windows.to(torch.int32)}, draft)
+            save_file({"windows": self.windows}, draft)
 
     def load(self, path: Path) -> None:
         """Read the windows."""
@@ -45,7 +45,7 @@ class Replay:
             raise UserError(
                 f"{path} holds no training windows of {self.windows.shape[1]} tokens; delete the trial's folder"
             )
-        self.windows = tensors["windows"].long()
+        self.windows = tensors["windows"]
 
     def parameters_count(self) -> int:
         """Count the tokens kept."""
@@ -53,8 +53,10 @@ class Replay:
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - exact, so nothing is drawn
         """Return -ln p(window): infinite for windows that the training split does not have."""
-        counts = Counter(map(tuple, self.windows.tolist()))
-        shares = [counts[tuple(window)] / len(self.windows) for window in tokens.tolist()]
+        asked = [row.tobytes() for row in tokens.cpu().to(self.windows.dtype).numpy()]
+        wanted = set(asked)
+        counts = Counter(key for row in self.windows.numpy() if (key := row.tobytes()) in wanted)
+        shares = [counts[key] / len(self.windows) for key in asked]
         nats = [-math.log(share) if share else math.inf for share in shares]
         return Likelihood(terms={"nll": torch.tensor(nats, dtype=torch.float64)}, exact=True)
 
@@ -65,4 +67,4 @@ class Replay:
             turn: torch.randperm(size, generator=generator("sample", seed, turn))
             for turn in {index // size for index in indices}
         }
-        return self.windows[torch.stack([orders[index // size][index % size] for index in indices])]
+        return self.windows[torch.stack([orders[index // size][index % size] for index in indices])].long()

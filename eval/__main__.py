@@ -1,4 +1,4 @@
-"""The command line: `etude list | run | score | report | sync | ui`."""
+"""The command line: `etude list | run | score | report | corpus | sync | ui`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from eval import suite
+from eval import corpus_commands, suite
+from eval.options import Accepted, CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
 from replication.corpora import CORPORA
 from replication.errors import UserError
 from replication.scales import SCALES
@@ -16,27 +17,19 @@ from replication.scales import SCALES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Scale = Annotated[
-    str, tyro.conf.arg(metavar="auto|" + "|".join(SCALES), help="the budget; auto is gpu with CUDA, else cpu")
-]
-CorpusName = Annotated[
-    str | None, tyro.conf.arg(metavar="NAME|PATH", help="a corpus, or a folder or archive of MIDI files")
-]
-Root = Annotated[Path, tyro.conf.arg(metavar="PATH", help="where runs/ and the MLflow store are")]
-
 
 def list_() -> None:
     """Show the experiments, scales and corpora."""
     print("Experiments")
     for experiment in suite.EXPERIMENTS.values():
-        print(f"  {experiment.name:15} {experiment.note}")
+        print(f"  {experiment.name:18} {experiment.note}")
     print("\nScales")
     for scale in SCALES.values():
-        print(f"  {scale.name:15} {scale.about}")
+        print(f"  {scale.name:18} {scale.about}")
     print("\nCorpora")
     for corpus in CORPORA.values():
-        print(f"  {corpus.name:15} {corpus.title}")
-    print(f"  {'PATH':15} any folder or .zip/.tar.* of MIDI files")
+        print(f"  {corpus.name:18} {corpus.title}")
+    print(f"  {'PATH':18} any folder or .zip/.tar.* of MIDI files")
 
 
 def run(
@@ -50,13 +43,14 @@ def run(
         int | None, tyro.conf.arg(metavar="N", help="trials side by side; one a core, one on a GPU")
     ] = None,
     *,
+    accept_licence: Accepted = (),
     root: Root = Path(),
     dry_run: Annotated[
         bool, tyro.conf.arg(help="show the trials, done and pending, and the time they may take")
     ] = False,
 ) -> int:
     """Run every trial that is not done yet, then write the report; the same command continues after an interruption."""
-    plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root)
+    plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
     from eval import engine
     from eval.tracking import open_store
 
@@ -82,12 +76,15 @@ def score(
     ],
     scale: Scale = "auto",
     corpus: CorpusName = None,
+    *,
+    accept_licence: Accepted = (),
     root: Root = Path(),
 ) -> None:
     """Score MIDI files of any origin against the test split of a corpus, in windows of the scale's length."""
     from eval.newcomer import score_files
 
-    print(score_files(path, suite.plan(scale=scale, corpus=corpus, root=root)))
+    plan = suite.plan(scale=scale, corpus=corpus, root=root, accepted=accept_licence)
+    print(score_files(path, plan))
 
 
 def report(
@@ -149,6 +146,7 @@ def main() -> None:
         "run": run,
         "score": score,
         "report": report,
+        "corpus": corpus_commands.corpus,
         "sync": sync,
         "ui": ui,
     }

@@ -33,10 +33,12 @@ def bench(scale: Annotated[str, tyro.conf.arg(metavar="NAME", help="a scale")] =
     from eval.metrics import score
     from eval.suite import EXPERIMENTS, find_scale
     from eval.trial import environment
-    from replication.corpora import CORPORA, load
+    from replication.corpora import CORPORA
+    from replication.encodings import ENCODINGS
     from replication.model import token_counts
     from replication.randomness import generator
-    from replication.tokens import ENCODINGS, SEP
+    from replication.reading import load
+    from replication.tokens import SEP
 
     chosen = find_scale(scale)
     encoding = ENCODINGS["paper"]

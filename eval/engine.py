@@ -13,15 +13,18 @@ import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from eval.suite import Plan, windows
 from eval.tracking import Store, Tracker
 from replication.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
 
+    from eval.suite import Plan
     from eval.trial import Trial
     from replication.data import Dataset
+    from replication.piece import Grid
 
 POLL = 1.0  # seconds between looks at the running trials
 LISTED = 5  # dropped files that are named on the terminal
@@ -40,8 +43,8 @@ def threads_of(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def run(plan: Plan, dataset: Dataset, store: Store, *, workers: int) -> list[Trial]:
-    """Run the trials that are not done, `workers` at a time; return those that failed.
+def run(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, workers: int) -> list[Trial]:
+    """Run the trials that are not done, `workers` at a time, on windows by encoding; return those that failed.
 
     A trial that fails is marked and the others go on, but for those that need it. Workers never touch the tracking
     store: what they write to their folders is brought there from here.
@@ -50,8 +53,8 @@ def run(plan: Plan, dataset: Dataset, store: Store, *, workers: int) -> list[Tri
         UserError: if a folder was made with another configuration, before anything is run; or if a trial meets a file
             that it cannot use. The trials that were running go on with the next call.
     """
-    _announce(plan, dataset)
-    waiting = [trial for trial in plan.trials if not _was_done(trial, dataset, store)]
+    _announce(plan, datasets)
+    waiting = [trial for trial in plan.trials if not _was_done(trial, datasets[trial.experiment.encoding], store)]
     failed: list[Trial] = []
     # Forked from a clean process that has imported everything once, a worker starts in no time.
     context = multiprocessing.get_context("forkserver")
@@ -62,7 +65,9 @@ def run(plan: Plan, dataset: Dataset, store: Store, *, workers: int) -> list[Tri
             ready = [trial for trial in waiting if not _missing(trial)]
             for trial in ready[: workers - len(running)]:
                 waiting.remove(trial)
-                process = context.Process(target=work, args=(plan, trial, threads_of(workers)), daemon=True)
+                folder = datasets[trial.experiment.encoding].folder
+                arguments = (trial, folder, plan.corpus.reading.grid, threads_of(workers))
+                process = context.Process(target=work, args=arguments, daemon=True)
                 process.start()
                 label = f"[{plan.trials.index(trial) + 1}/{len(plan.trials)}] {trial.name}"
                 running.append(_Running(trial, process, Tracker(store, trial.folder), label))
@@ -84,19 +89,19 @@ def run(plan: Plan, dataset: Dataset, store: Store, *, workers: int) -> list[Tri
     return failed
 
 
-def _announce(plan: Plan, dataset: Dataset) -> None:
+def _announce(plan: Plan, datasets: Mapping[str, Dataset]) -> None:
     """Say what became of every file of the corpus."""
-    counts = dataset.counts
-    sizes = ", ".join(f"{len(part.tokens)} {name}" for name, part in dataset.splits.items())
-    print(
-        f"{plan.corpus.name}: {counts['files']} files, {counts['dropped']} dropped, {counts['duplicates']} duplicates,"
-        f" {counts['short']} too short, {counts['pieces']} pieces with {counts['notes']} notes; windows: {sizes}",
-        flush=True,
-    )
-    for name, reason in list(dataset.dropped.items())[:LISTED]:
-        print(f"  dropped {name}: {reason}", flush=True)
-    if len(dataset.dropped) > LISTED:
-        print(f"  and {len(dataset.dropped) - LISTED} more, in {plan.comparison / 'data.json'}", flush=True)
+    some = next(iter(datasets.values()))
+    print("{}: {files} files, {dropped} dropped, {duplicates} duplicates".format(plan.corpus.name, **some.counts))
+    for name, reason in list(some.dropped.items())[:LISTED]:
+        print(f"  dropped {name}: {reason}")
+    if len(some.dropped) > LISTED:
+        print(f"  and {len(some.dropped) - LISTED} more, in {plan.comparison / 'data.json'}")
+    for encoding, dataset in datasets.items():
+        counts = "{short} pieces too short, {pieces} left with {notes} notes".format(**dataset.counts)
+        sizes = ", ".join(f"{len(part.tokens)} {name}" for name, part in dataset.splits.items())
+        copied = f"{dataset.counts['copied']} left out, for they are in another split too"
+        print(f"  in encoding {encoding}: {counts}; windows: {sizes}, {copied}", flush=True)
 
 
 def _was_done(trial: Trial, dataset: Dataset, store: Store) -> bool:
@@ -152,11 +157,12 @@ class _Running:
             self._bar.update(last["step"] - self._bar.n)
 
 
-def work(plan: Plan, trial: Trial, threads: int) -> None:
-    """Run the stages of a trial that are not done; called in a worker process."""
+def work(trial: Trial, folder: Path, grid: Grid, threads: int) -> None:
+    """Run the stages of a trial that are not done, on the windows in a folder; called in a worker process."""
     import torch
 
     from eval import stages
+    from replication.data import open_windows
     from replication.train import DivergedError
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its workers
@@ -166,10 +172,10 @@ def work(plan: Plan, trial: Trial, threads: int) -> None:
     with (trial.folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # whoever else is at this trial finishes first
         try:
-            if trial.open(dataset := windows(plan)):
+            if trial.open(dataset := open_windows(folder)):
                 return
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            bench = stages.Workbench(trial=trial, dataset=dataset, device=device)
+            bench = stages.Workbench(trial=trial, dataset=dataset, grid=grid, device=device)
             for stage in (stages.fit, stages.sample, stages.likelihood, stages.score):
                 stage(bench)
         except DivergedError as error:

@@ -17,27 +17,29 @@ if TYPE_CHECKING:
 def estimate(plan: Plan, *, threads: int, steps: int = 2) -> dict[str, float]:
     """Return the seconds that a trial of each experiment may take, by timing a few steps on random tokens here.
 
-    Experiments of one class of model take the same time, so each class is timed once.
+    Experiments of one class of model in one encoding take the same time, so each of these is timed once.
     """
     import torch
 
+    from replication.encodings import encoding_on
     from replication.model import Job
-    from replication.tokens import ENCODINGS, SEP
+    from replication.tokens import SEP
     from replication.train import Trainable, sgd
 
     torch.set_num_threads(threads)
     scale = plan.scale
     budget = replace(scale.budget, steps=steps, warmup=0, log_every=steps, validate_every=steps, checkpoint_every=steps)
     seconds: dict[str, float] = {}
-    timed: dict[type, float] = {}
+    timed: dict[tuple[type, str], float] = {}
     for experiment in plan.experiments:
-        vocabulary = len(ENCODINGS[experiment.encoding].vocabulary)
+        vocabulary = len(encoding_on(experiment.encoding, plan.corpus.reading.grid).vocabulary)
         model = experiment.model.build(vocabulary=vocabulary, scale=scale)
         if not isinstance(model, Trainable):  # counting takes no time
             seconds[experiment.name] = 0.0
             continue
-        if type(model) in timed:
-            seconds[experiment.name] = timed[type(model)]
+        kind = (type(model), experiment.encoding)
+        if kind in timed:
+            seconds[experiment.name] = timed[kind]
             continue
         tokens = torch.randint(SEP + 1, vocabulary, (scale.budget.batch, scale.length))
         with tempfile.TemporaryDirectory() as folder:
@@ -57,5 +59,5 @@ def estimate(plan: Plan, *, threads: int, steps: int = 2) -> dict[str, float]:
         step = (time.perf_counter() - started) / steps
         # A forward pass is about a third of a training step.
         passes = (scale.samples * scale.sampler_steps + LIKELIHOOD_WINDOWS * scale.strata) / scale.budget.batch
-        seconds[experiment.name] = timed[type(model)] = step * (scale.budget.steps + passes / 3)
+        seconds[experiment.name] = timed[kind] = step * (scale.budget.steps + passes / 3)
     return seconds

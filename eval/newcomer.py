@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +11,11 @@ import numpy as np
 from eval.metrics import METRICS
 from eval.stages import distances_to, reference, scored
 from eval.suite import Plan, prepare
-from replication.corpora import folder_corpus, load
+from replication.corpora import folder_corpus
+from replication.encodings import encoding_on
 from replication.errors import UserError
-from replication.tokens import ENCODINGS
+from replication.keys import OneKey, in_one_key
+from replication.reading import load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,27 +24,37 @@ if TYPE_CHECKING:
 def score_files(path: Path, plan: Plan) -> str:
     """Return a table of how far the files are from the test split of the plan's corpus.
 
-    The files are cut into windows as the corpus was, the first window of each file, so that no file counts twice.
+    The files are read in the time of the corpus and cut into windows as it was, the first window of each file, so that
+    no file counts twice.
 
     Raises:
         UserError: if too few files give a window.
     """
-    encoding = ENCODINGS[plan.experiments[0].encoding]
-    dataset = prepare(plan)
-    loaded = load(folder_corpus(path), plan.root / "runs" / "cache")
-    cut = [encoding.windows(piece.notes, plan.scale.length)[:1] for piece in loaded.pieces]
-    windows = [window for first in cut for window in first if np.count_nonzero(window) >= plan.scale.length // 2]
+    name, grid, cutting = plan.experiments[0].encoding, plan.corpus.reading.grid, plan.scale.cutting
+    dataset, encoding = prepare(plan)[name], encoding_on(name, grid)
+    corpus = folder_corpus(path)
+    loaded = load(replace(corpus, reading=replace(corpus.reading, grid=grid)), plan.cache)
+    outcomes = Counter(str(item.reason) for item in loaded.dropped)
+    windows = []
+    for piece in loaded.pieces:
+        notes = in_one_key(piece.notes) if isinstance(cutting.keys, OneKey) else piece.notes
+        first = encoding.windows(notes, cutting.length)[0][:1]
+        if np.count_nonzero(first) >= cutting.length // 2:
+            windows.append(first)
+        else:
+            outcomes["too short for half a window"] += 1
     if not windows:
         raise UserError(
-            f"{path}: none of its {len(loaded.pieces)} pieces fills half a window of {plan.scale.length} tokens"
+            f"{path}: none of its {len(loaded.pieces)} pieces fills half a window of {cutting.length} tokens"
         )
-    table, _ = scored(np.stack(windows), encoding)
+    table, _ = scored(np.concatenate(windows), encoding)
     real = reference(plan.comparison, dataset, encoding)
     distances = distances_to(real, table, dataset)
-    for place, (name, scores) in enumerate({"value": table, "test": real}.items()):
-        distances.insert(place, name, scores[list(METRICS)].mean())
+    for place, (column, scores) in enumerate({"value": table, "test": real}.items()):
+        distances.insert(place, column, scores[list(METRICS)].mean())
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in {"give a window": len(windows), **outcomes}.items())
     head = (
-        f"{len(windows)} windows of {len(loaded.pieces)} files, {len(loaded.dropped)} files could not be read\n"
+        f"{len(loaded.pieces) + len(loaded.dropped)} files: {counts}\n"
         f"ratio: distance to the test split of {plan.corpus.name} in multiples of the noise floor"
     )
     return f"{head}\n{distances.round(3).to_string()}"

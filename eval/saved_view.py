@@ -12,7 +12,7 @@ import zlib
 from typing import Any
 
 VIEW = "by-variant"  # its key in the address of the page
-SCORES = ("eval/floor_ratio", "nll/nats_per_token", "eval/validity")  # bar charts
+SCORES = ("eval/floor_ratio", "nll/nats_per_token", "nll/nats_per_note", "eval/validity")  # bar charts
 CURVES = ("train/loss", "val/loss")  # line charts
 
 

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from eval.metrics import METRICS, scoring
 from eval.trial import History, Trial
+from replication.encodings import encoding_on
 from replication.errors import UserError
 from replication.files import atomic, read_json, write_json
 from replication.model import Job, token_counts
-from replication.piece import Piece
+from replication.piece import Beats, Piece, Seconds
 from replication.randomness import seed_of, seeded
-from replication.tokens import ENCODINGS, to_text
+from replication.tokens import to_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from replication.data import Dataset
     from replication.model import Model
+    from replication.piece import Grid
     from replication.tokens import Encoding
 
 MIDI_FILES = 16  # with the first indices, unpicked; samples.npz and samples.txt have them all
@@ -37,16 +39,23 @@ LIKELIHOOD_WINDOWS = 256  # of the test split at most, evenly spread
 
 @dataclass(frozen=True, kw_only=True)
 class Workbench:
-    """A trial with what its stages share."""
+    """A trial with what its stages share.
+
+    Attributes:
+        dataset: the corpus in the encoding of the trial.
+        grid: the length of a time step of the corpus.
+        device: where to compute.
+    """
 
     trial: Trial
     dataset: Dataset
+    grid: Grid
     device: torch.device
 
     @property
     def encoding(self) -> Encoding:
         """The encoding of the trial."""
-        return ENCODINGS[self.trial.experiment.encoding]
+        return encoding_on(self.trial.experiment.encoding, self.grid)
 
     @property
     def folder(self) -> Path:
@@ -54,8 +63,8 @@ class Workbench:
         return self.trial.folder
 
     def tokens(self, split: str) -> torch.Tensor:
-        """Return a split as (n, L) int64."""
-        return torch.from_numpy(self.dataset.splits[split].tokens.astype(np.int64))
+        """Return a split as (n, L) int16, in the file that it lies in: it is read where it is looked at."""
+        return torch.from_numpy(self.dataset.splits[split].tokens.view(np.int16))  # no vocabulary has 32,768 words
 
     def untrained(self) -> Model:
         """Return the model as its seed initialises it."""
@@ -117,28 +126,42 @@ def sample(bench: Workbench) -> None:
 
 
 def likelihood(bench: Workbench) -> None:
-    """Measure the likelihood of test windows: likelihood.json, totals in nats per token."""
+    """Measure the likelihood of test windows: likelihood.json, in nats per token, per note, and per beat or second.
+
+    Its terms are per token. Tokens of different encodings say different amounts; notes and time can be compared.
+    """
     path = bench.folder / "likelihood.json"
     if path.exists():
         return
     since = time.perf_counter()
     test = bench.tokens("test")
-    test = test[np.linspace(0, len(test) - 1, min(len(test), LIKELIHOOD_WINDOWS)).astype(int)]
+    test = test[np.linspace(0, len(test) - 1, min(len(test), LIKELIHOOD_WINDOWS)).astype(int)].long()
     model = bench.trained()
     result = model.nll(test.to(bench.device), seed=bench.trial.seed)
-    counts = token_counts(test).double()
     bench.time("likelihood", time.perf_counter() - since)
+    nats, tokens = result.total.cpu().sum().item(), int(token_counts(test).sum())
+    amounts = {"token": tokens, **_music([bench.encoding.decode(row).notes for row in test.tolist()], bench.grid)}
     write_json(
         path,
         {
             "exact": result.exact,
-            "nats_per_token": (result.total.cpu().sum() / counts.sum()).item(),
-            "terms": {name: (term.cpu().sum() / counts.sum()).item() for name, term in result.terms.items()},
+            "terms": {name: term.cpu().sum().item() / tokens for name, term in result.terms.items()},
             "windows": len(test),
-            "tokens": int(counts.sum()),
+            **{f"{unit}s": amount for unit, amount in amounts.items()},
+            **{f"nats_per_{unit}": None if amount is None else nats / amount for unit, amount in amounts.items()},
             "parameters": model.parameters_count(),
         },
     )
+
+
+def _music(windows: list[NDArray[Any]], grid: Grid) -> dict[str, float | None]:
+    """Return how much there is in windows: notes, and beats or seconds from each one's first onset to its last end."""
+    steps = sum(int((notes["onset"] + notes["duration"]).max() - notes["onset"].min()) for notes in windows)
+    return {
+        "note": sum(len(notes) for notes in windows),
+        "beat": steps / grid.steps_per_beat if isinstance(grid, Beats) else None,
+        "second": steps / grid.steps_per_second if isinstance(grid, Seconds) else None,
+    }
 
 
 def score(bench: Workbench) -> None:
@@ -169,7 +192,7 @@ def score(bench: Workbench) -> None:
             "eval/nan_rate": distances.loc[MEAN, "nan_rate"],
             **{f"metrics/{name}": float(table[name].mean()) for name in METRICS},
             **{f"floors/{name}": distances.loc[name, "ratio"] for name in METRICS},
-            "nll/nats_per_token": nll["nats_per_token"],
+            **{f"nll/{key}": value for key, value in nll.items() if key.startswith("nats_per_") and value is not None},
             **({} if nll["exact"] else {f"nll/{name}": value for name, value in nll["terms"].items()}),
             "cost/parameters": nll["parameters"],
             **{f"cost/{name}_seconds": value for name, value in timing.items()},

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from baselines import BASELINES
 from eval.trial import Trial
 from replication.ablations import ABLATIONS, Experiment
-from replication.corpora import CORPORA, Corpus, folder_corpus
+from replication.corpora import CORPORA, Corpus, folder_corpus, located
 from replication.errors import UserError
-from replication.files import read_json, write_json
+from replication.files import describe, read_json, write_json
 from replication.scales import SCALES, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replication.data import Dataset
+    from replication.tokens import Encoding
 
 EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in (*ABLATIONS, *BASELINES)}
+PART = 100_000  # windows that are counted together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +31,14 @@ class Plan:
 
     Attributes:
         root: the folder that `runs/`, the cache and the tracking store are in.
+        accepted: names of licences that the user has agreed to, for corpora that are downloaded with consent only.
     """
 
     scale: Scale
     corpus: Corpus
     experiments: tuple[Experiment, ...]
     root: Path
+    accepted: tuple[str, ...] = ()
 
     @property
     def comparison(self) -> Path:
@@ -42,12 +46,14 @@ class Plan:
         return self.root / "runs" / self.scale.name / self.corpus.name
 
     @property
-    def encoding(self) -> str:
-        """The encoding that all experiments share."""
-        encodings = sorted({experiment.encoding for experiment in self.experiments})
-        if len(encodings) > 1:
-            raise UserError(f"experiments in different encodings ({', '.join(encodings)}) cannot share a comparison")
-        return encodings[0]
+    def cache(self) -> Path:
+        """The folder of what was read and cut."""
+        return self.root / "runs" / "cache"
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """The encodings of the experiments, each once."""
+        return tuple(dict.fromkeys(experiment.encoding for experiment in self.experiments))
 
     @property
     def trials(self) -> list[Trial]:
@@ -66,7 +72,13 @@ class Plan:
 
 
 def plan(
-    *, scale: str = "auto", corpus: str | None = None, only: Sequence[str] = (), seeds: int | None = None, root: Path
+    *,
+    scale: str = "auto",
+    corpus: str | None = None,
+    only: Sequence[str] = (),
+    seeds: int | None = None,
+    root: Path,
+    accepted: Sequence[str] = (),
 ) -> Plan:
     """Return the plan for the words of a command line.
 
@@ -78,12 +90,20 @@ def plan(
         if seeds < 1:
             raise UserError(f"--seeds {seeds}: at least one seed is needed")
         chosen = replace(chosen, seeds=seeds)
-    names = only or chosen.experiments or tuple(EXPERIMENTS)
+    names = only or default(chosen)
     return Plan(
         scale=chosen,
         corpus=find_corpus(corpus or chosen.corpus),
         experiments=_in_order(names),
         root=root.resolve(),
+        accepted=tuple(accepted),
+    )
+
+
+def default(scale: Scale) -> tuple[str, ...]:
+    """Return the experiments that a scale names, or all in the encoding of the paper's own, the first row."""
+    return scale.experiments or tuple(
+        name for name, row in EXPERIMENTS.items() if row.encoding == ABLATIONS[0].encoding
     )
 
 
@@ -125,58 +145,99 @@ def _in_order(names: Sequence[str]) -> tuple[Experiment, ...]:
     return tuple(ordered.values())
 
 
-def windows(plan: Plan) -> Dataset:
-    """Return the windows of the plan's corpus, from the cache if they are there."""
+def windows(plan: Plan, encoding: str) -> Dataset:
+    """Return the windows of the plan's corpus in an encoding, from the cache if they are there."""
     from replication.data import prepare as prepare_windows
-    from replication.tokens import ENCODINGS
 
-    return prepare_windows(
-        plan.corpus, ENCODINGS[plan.encoding], length=plan.scale.length, cache=plan.root / "runs" / "cache"
-    )
+    return prepare_windows(_located(plan), _code(plan, encoding), plan.scale.cutting, cache=plan.cache)
 
 
-def prepare(plan: Plan) -> Dataset:
-    """Read the corpus, cut it into windows, and describe it in the comparison's data.json."""
-    import numpy as np
+def _code(plan: Plan, encoding: str) -> Encoding:
+    from replication.encodings import encoding_on
 
-    from eval.compare import MIN_SONGS
-    from replication.data import SHARES
-    from replication.tokens import ENCODINGS, MARKS, SEP
+    return encoding_on(encoding, plan.corpus.reading.grid)
 
-    dataset, encoding = windows(plan), plan.encoding
-    vocabulary = ENCODINGS[encoding].vocabulary
-    songs = {name: len(set(part.groups.tolist())) for name, part in dataset.splits.items()}
-    if songs["test"] < MIN_SONGS:
-        raise UserError(
-            f"corpus {plan.corpus.name} is too small to compare with: its test split has {songs['test']} songs, and a"
-            f" noise floor takes {MIN_SONGS}; about {round(MIN_SONGS / SHARES['test'])} different pieces will do"
-        )
+
+def _located(plan: Plan) -> Corpus:
+    return located(plan.corpus, accepted=plan.accepted)
+
+
+def prepare(plan: Plan) -> dict[str, Dataset]:
+    """Read the corpus and cut it into windows in each encoding of the plan.
+
+    What there is to say of it goes to the comparison's data.json, and to card.json for the data card of the report.
+
+    Returns:
+        The windows by encoding.
+
+    Raises:
+        UserError: if the corpus cannot be read, is too small, or is another than that of the trials that are there.
+    """
+    from eval.corpus import facts
+    from replication.reading import load
+
     path = plan.comparison / "data.json"
-    if path.exists() and read_json(path)["digest"] != dataset.digest:
-        raise UserError(
-            f"{plan.comparison} holds trials of other data named {plan.corpus.name}: move or delete it, or give the"
-            " corpus another name"
-        )
-    train = dataset.splits["train"].tokens
-    counts = np.bincount(train[train >= SEP], minlength=len(vocabulary))
-    shares = counts[counts > 0] / counts.sum()
+    known = read_json(path).get("encodings", {}) if path.exists() else {}
+    # Those that are there already are looked at too, for all encodings must be of the same music.
+    datasets = {name: windows(plan, name) for name in dict.fromkeys((*known, *plan.encodings))}
+    for name, dataset in datasets.items():
+        _check_size(plan, dataset)
+        if name in known and known[name]["digest"] != dataset.digest:
+            raise UserError(
+                f"{plan.comparison} holds trials of other data named {plan.corpus.name}: move or delete it, or give the"
+                " corpus another name"
+            )
+    corpus = plan.corpus
     write_json(
         path,
         {
-            "corpus": plan.corpus.name,
-            "title": plan.corpus.title,
-            "licence": plan.corpus.licence,
-            "citation": plan.corpus.citation,
-            "counts": dataset.counts,
-            "dropped": dataset.dropped,
-            "digest": dataset.digest,
-            "encoding": encoding,
-            "windows": {name: len(part.tokens) for name, part in dataset.splits.items()},
-            "songs": songs,
-            "vocabulary": len(vocabulary),
-            "words_used": [word for word, n in zip(vocabulary, counts, strict=True) if n and word not in MARKS],
-            "ln_vocabulary": math.log(len(vocabulary)),
-            "unigram_entropy": float(-(shares * np.log(shares)).sum()),
+            "corpus": corpus.name,
+            "title": corpus.title,
+            "licence": describe(corpus.licence),
+            "citation": corpus.citation,
+            "grid": describe(corpus.reading.grid),
+            "dropped": next(iter(datasets.values())).dropped,
+            "encodings": {name: _facts(_code(plan, name).vocabulary, dataset) for name, dataset in datasets.items()},
         },
     )
-    return dataset
+    first = plan.encodings[0]
+    write_json(
+        plan.comparison / "card.json",
+        facts(corpus, load(_located(plan), plan.cache), datasets[first], encoding=first, cutting=plan.scale.cutting),
+    )
+    return {name: datasets[name] for name in plan.encodings}
+
+
+def _check_size(plan: Plan, dataset: Dataset) -> None:
+    from eval.compare import MIN_SONGS
+    from replication.kinship import SHARES
+
+    if dataset.songs["test"] < MIN_SONGS:
+        raise UserError(
+            f"corpus {plan.corpus.name} is too small to compare with: its test split has {dataset.songs['test']} songs,"
+            f" and a noise floor takes {MIN_SONGS}; about {round(MIN_SONGS / SHARES['test'])} different pieces will do"
+        )
+
+
+def _facts(vocabulary: tuple[str, ...], dataset: Dataset) -> dict[str, Any]:
+    """Return what data.json says of the corpus in the encoding with this vocabulary."""
+    import numpy as np
+
+    from replication.tokens import MARKS, SEP
+
+    train = dataset.splits["train"].tokens
+    # Part by part, as counting takes eight bytes a token.
+    parts = (train[start : start + PART] for start in range(0, len(train), PART))
+    counts = np.sum([np.bincount(part.ravel(), minlength=len(vocabulary)) for part in parts], axis=0)
+    said = counts[SEP:][counts[SEP:] > 0]  # what a likelihood counts: see `token_counts`
+    shares = said / said.sum()
+    return {
+        "digest": dataset.digest,
+        "counts": dataset.counts,
+        "windows": {name: len(part.tokens) for name, part in dataset.splits.items()},
+        "songs": dataset.songs,
+        "vocabulary": len(vocabulary),
+        "words_used": [word for word, n in zip(vocabulary, counts, strict=True) if n and word not in MARKS],
+        "ln_vocabulary": math.log(len(vocabulary)),
+        "unigram_entropy": float(-(shares * np.log(shares)).sum()),
+    }

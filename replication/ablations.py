@@ -1,4 +1,4 @@
-"""The paper's model and its ablations: each row differs from the first in one thing."""
+"""The paper's model and its ablations: each row differs from the first in one thing, the embedding or the encoding."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Experiment:
     """One row of the comparison.
 
     Attributes:
-        name: for the command line, folders and tags.
+        name: for the command line, folders and tags; in another encoding than the paper's it ends with the encoding.
         label: for tables and figures.
         model: what to build.
         colour: the same in every figure and in MLflow; distinct to colour-blind readers, dark enough for text.
@@ -79,5 +79,21 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Pretrained(FromAutoregressive())),
         colour="#56B4E9",
         note="Ablation: frozen embeddings, taken from the autoregressive baseline.",
+    ),
+    Experiment(
+        name="e2e-triples",
+        label="Diffusion-LM, triples",
+        model=Diffusion(embedding=Learned()),
+        colour="#003366",
+        note="The paper's model on another code: pitch, velocity and duration in full for every note.",
+        encoding="triples",
+    ),
+    Experiment(
+        name="e2e-remi",
+        label="Diffusion-LM, REMI",
+        model=Diffusion(embedding=Learned()),
+        colour="#4B0082",
+        note="The paper's model on another code: REMI, with bars and positions.",
+        encoding="remi",
     ),
 )

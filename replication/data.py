@@ -1,32 +1,49 @@
-"""From pieces to windows: deduplicated, split by song, cached by content."""
+"""From pieces to windows: deduplicated, split by family, cleaned of copies, kept on disk by content."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replication.corpora import Corpus, load
+from replication import duplicates
 from replication.errors import UserError
-from replication.files import atomic, digest
+from replication.files import atomic, digest, locked, read_sealed, sha256, write_sealed
+from replication.keys import AsWritten, EveryKey, Keys, OneKey, in_one_key, transposed
+from replication.kinship import SHARES, SPLITS, Leak, Spans, deal, kinship, leak
+from replication.reading import load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from replication.piece import Piece
+    from replication.corpora import Corpus
+    from replication.kinship import Kinship
+    from replication.reading import Loaded
     from replication.tokens import Encoding
 
-# The test split is large because the distances to it, and the noise floor between its halves, need pieces.
-SHARES = {"train": 0.75, "validation": 0.05, "test": 0.20}
 # Part of every cache key: raise it when the same pieces come to give other windows.
-EDITION = 1
+EDITION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """How pieces become windows.
+
+    Attributes:
+        length: tokens of a window.
+        first_only: the first window of every piece and no other, as in the paper.
+        keys: in which keys pieces are written.
+    """
+
+    length: int
+    first_only: bool = False
+    keys: Keys = field(default_factory=AsWritten)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,12 +51,12 @@ class Windows:
     """One split.
 
     Attributes:
-        tokens: (n, L) uint16 token ids.
-        groups: (n,) the song that each window was cut from.
+        tokens: (n, L) uint16 token ids, in a file that is mapped into memory.
+        groups: (n,) int32, the family of pieces that each window was cut from, the same number in every encoding.
     """
 
     tokens: NDArray[np.uint16]
-    groups: NDArray[np.str_]
+    groups: NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,120 +64,211 @@ class Dataset:
     """The windows of a corpus in an encoding.
 
     Attributes:
-        splits: by the names of `SHARES`; no song is in two of them.
-        counts: what became of the corpus: files, dropped, duplicates, short (for a window), pieces, notes.
+        folder: where they are.
+        splits: by the names of `SPLITS`; no family is in two of them.
+        counts: what became of the corpus: files, dropped, duplicates, short (for a window), pieces, families, notes,
+            copied (training windows that were left out, for they hold a run that is also in another split).
+        leaks: what test and training have in common if files were dealt to the splits one by one ("files"), dealt by
+            family ("families"), and after copied windows were left out ("cleaned").
         dropped: the files that gave no piece, and why.
         digest: names the content of all splits.
     """
 
+    folder: Path
     splits: dict[str, Windows]
     counts: dict[str, int]
+    leaks: dict[str, Leak]
     dropped: dict[str, str]
     digest: str
 
+    @property
+    def songs(self) -> dict[str, int]:
+        """How many families each split has."""
+        return {name: len(np.unique(part.groups)) for name, part in self.splits.items()}
 
-def prepare(corpus: Corpus, encoding: Encoding, *, length: int, cache: Path) -> Dataset:
-    """Return the windows of a corpus, from the cache if they are there.
+
+def prepare(corpus: Corpus, encoding: Encoding, cutting: Cutting, *, cache: Path) -> Dataset:
+    """Return the windows of a corpus, from the folder `cache` if they are there.
+
+    A call that was killed is gone on with where it was.
 
     Raises:
-        UserError: if the corpus is too small for a window in every split.
+        UserError: if the corpus cannot be read, or is too small for a window in every split.
     """
     loaded = load(corpus, cache)
     dropped = {item.id: str(item.reason) for item in loaded.dropped}
-    key = digest(EDITION, loaded.digest, dropped, encoding, length, SHARES)
-    path = cache / f"windows-{key[:32]}.npz"
-    if path.exists() and (cached := _read(path)):
-        return cached
-    pieces = deduplicate(loaded.pieces)
-    cut = {piece.id: _cut(encoding, piece, length) for piece in pieces}
-    usable = [piece for piece in pieces if cut[piece.id]]
-    if len({piece.group for piece in usable}) < len(SHARES):
-        raise UserError(
-            f"corpus {corpus.name} is too small: only {len(usable)} of its {len(pieces)} different pieces fill a window"
-            f" of {length} tokens, and each split needs one; add music or choose a scale with shorter windows"
+    key = digest(EDITION, duplicates.EDITION, loaded.digest, dropped, encoding, cutting, SHARES)
+    folder = cache / f"windows-{key[:32]}"
+    with locked(folder):
+        if (folder / "about.json").exists():
+            try:
+                return _checked(folder)
+            except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between JSON and npy
+                print(f"warning: {folder} is damaged ({error}); cutting the windows again", file=sys.stderr)
+                shutil.rmtree(folder)
+        kin = kinship(loaded)
+        long_enough = kin.kept & (loaded.lengths >= cutting.length // 4)
+        splits = np.where(kin.kept, deal(loaded.ids, kin.families, long_enough), -1).astype(np.int8)
+        parts = _cut(loaded, splits, encoding, cutting, folder / "parts")
+        _select(corpus, loaded, kin, splits, parts, folder, dropped=dropped, length=cutting.length)
+        return _checked(folder)
+
+
+def open_windows(folder: Path) -> Dataset:
+    """Return windows that `prepare` left in a folder."""
+    about = read_sealed(folder / "about.json")
+    splits = {
+        # Copy on write: nothing written here reaches the file, and torch wants arrays that can be written to.
+        name: Windows(
+            tokens=np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False),
+            groups=np.load(folder / f"{name}-groups.npy", allow_pickle=False),
         )
-    splits = {}
-    for name, groups in split([piece.group for piece in usable]).items():
-        windows = [(window, piece.group) for piece in usable if piece.group in groups for window in cut[piece.id]]
-        tokens, songs = zip(*windows, strict=True)
-        splits[name] = Windows(tokens=np.stack(tokens), groups=np.array(songs))
-    counts = {
-        "files": len(loaded.pieces) + len(loaded.dropped),
-        "dropped": len(loaded.dropped),
-        "duplicates": len(loaded.pieces) - len(pieces),
-        "short": len(pieces) - len(usable),
-        "pieces": len(usable),
-        "notes": sum(len(piece.notes) for piece in usable),
+        for name in SPLITS
     }
-    dataset = Dataset(splits=splits, counts=counts, dropped=dropped, digest=_content_digest(splits))
-    _write(path, dataset)
-    return dataset
+    return Dataset(
+        folder=folder,
+        splits=splits,
+        counts=about["counts"],
+        leaks={name: Leak(**values) for name, values in about["leaks"].items()},
+        dropped=about["dropped"],
+        digest=about["digest"],
+    )
 
 
-def deduplicate(pieces: Sequence[Piece]) -> list[Piece]:
-    """Keep the first of all pieces that are equal up to transposition, loudness and starting time."""
-    seen: set[bytes] = set()
-    kept = []
-    for piece in pieces:
-        notes = piece.notes
-        if not len(notes):
+def _checked(folder: Path) -> Dataset:
+    about = read_sealed(folder / "about.json")
+    for name, checksum in about["files"].items():
+        if sha256(folder / name) != checksum:
+            raise ValueError(f"{name} does not match its checksum")
+    shutil.rmtree(folder / "parts", ignore_errors=True)
+    return open_windows(folder)
+
+
+def _cut(loaded: Loaded, splits: NDArray[np.int8], encoding: Encoding, cutting: Cutting, folder: Path) -> list[Path]:
+    """Write the windows of all pieces, block by block, but those that are there already; return the files."""
+    from tqdm import tqdm
+
+    paths: list[Path] = []
+    with tqdm(total=loaded.notes, desc="cutting", unit=" notes", unit_scale=True, disable=None, leave=False) as bar:
+        for notes, pieces in loaded.blocks():
+            paths.append(folder / f"{len(paths):06d}.npz")
+            if not paths[-1].exists():
+                windows = list(_windows(notes, pieces, splits, encoding, cutting))
+                tokens = np.concatenate([np.empty((0, cutting.length), np.uint16), *(part[0] for part in windows)])
+                spans = np.concatenate([np.empty((0, 3), np.int32), *(part[1] for part in windows)])
+                with atomic(paths[-1]) as draft:
+                    np.savez(draft, tokens=tokens, spans=spans)
+            bar.update(len(notes))
+    return paths
+
+
+def _windows(
+    notes: NDArray[Any], pieces: NDArray[np.int32], splits: NDArray[np.int8], encoding: Encoding, cutting: Cutting
+) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.int32]]]:
+    """Yield the windows of each piece and where they are from: (k, L) and (k, 3) piece, first step, step after."""
+    starts = np.flatnonzero(np.diff(pieces, prepend=-1))
+    for number, own in zip(pieces[starts].tolist(), np.split(notes, starts[1:]), strict=True):
+        if splits[number] < 0:
             continue
-        shape = np.stack(
-            (notes["onset"] - notes["onset"][0], notes["duration"], notes["pitch"].astype(int) - int(notes["pitch"][0]))
+        for version in _versions(own, cutting.keys, train=splits[number] == SPLITS.index("train")):
+            tokens, begins = encoding.windows(version, cutting.length)
+            spans = np.stack((np.full_like(begins, number), begins, np.append(begins[1:], 2**31 - 1)), axis=1)
+            if cutting.first_only:
+                tokens, spans = tokens[:1], spans[:1]
+            # A last window that is less than half full is left out: padding teaches nothing.
+            full = np.count_nonzero(tokens, axis=1) >= cutting.length // 2
+            yield tokens[full], spans[full].astype(np.int32)
+
+
+def _versions(notes: NDArray[Any], keys: Keys, *, train: bool) -> list[NDArray[Any]]:
+    match keys:
+        case OneKey():
+            return [in_one_key(notes)]
+        case EveryKey(semitones=semitones) if train:
+            return [transposed(notes, by) for by in semitones]
+        case _:
+            return [notes]
+
+
+def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
+    corpus: Corpus,
+    loaded: Loaded,
+    kin: Kinship,
+    splits: NDArray[np.int8],
+    parts: list[Path],
+    folder: Path,
+    *,
+    dropped: dict[str, str],
+    length: int,
+) -> None:
+    """Write the windows of each split to a file, those of training without what other splits have too."""
+    spans = np.concatenate([_array(part, "spans") for part in parts]) if parts else np.empty((0, 3), np.int32)
+    windows = Spans(pieces=spans[:, 0], begins=spans[:, 1], ends=spans[:, 2])
+    kinds = (duplicates.runs, duplicates.note_runs)
+    runs, notes = (duplicates.collect(loaded.blocks(), kind, notes=loaded.notes) for kind in kinds)
+    of_window = splits[windows.pieces]
+    trained = of_window == SPLITS.index("train")
+    learnt = splits[runs.pieces] == SPLITS.index("train")
+    shared = np.zeros(len(learnt), bool)
+    shared[learnt] = duplicates.known(runs, learnt, (splits[runs.pieces] > 0))
+    copied = trained & windows.holding(runs, shared)
+    used = np.unique(windows.pieces)
+    chosen = {name: (of_window == number) & ~copied for number, name in enumerate(SPLITS)}
+    if not all(mask.any() for mask in chosen.values()):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(
+            f"corpus {corpus.name} is too small: only {len(used)} of its {int(kin.kept.sum())} different pieces fill a"
+            f" window of {length} tokens, and each split needs one; add music or choose a scale with shorter windows"
         )
-        mark = hashlib.sha256(shape.astype("<i8").tobytes()).digest()
-        if mark not in seen:
-            seen.add(mark)
-            kept.append(piece)
-    return kept
-
-
-def split(groups: Sequence[str]) -> dict[str, set[str]]:
-    """Deal groups to the splits by `SHARES`, in an order that depends on their names alone; each split gets one."""
-    order = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest())
-    test = max(1, round(SHARES["test"] * len(order)))
-    validation = max(1, round(SHARES["validation"] * len(order)))
-    return {
-        "train": set(order[test + validation :]),
-        "validation": set(order[test : test + validation]),
-        "test": set(order[:test]),
+    alone = np.where(kin.kept, deal(loaded.ids, np.arange(len(splits), dtype=np.int32), kin.kept), -1).astype(np.int8)
+    leaks = {
+        "files": leak(windows, runs, notes, alone),
+        "families": leak(windows, runs, notes, splits),
+        "cleaned": leak(windows, runs, notes, splits, trained & ~copied),
     }
+    files: dict[str, str] = {}
+    for name, mask in chosen.items():
+        files |= _write(folder, name, parts, mask, length=length, groups=kin.families[windows.pieces[mask]])
+    counts = {
+        "files": len(loaded.ids) + len(dropped),
+        "dropped": len(dropped),
+        "duplicates": int(len(loaded.ids) - kin.kept.sum()),
+        "short": int(kin.kept.sum() - len(used)),
+        "pieces": len(used),
+        "families": len(np.unique(kin.families[used])),
+        "notes": int(loaded.lengths[used].sum()),
+        "copied": int(copied.sum()),
+    }
+    write_sealed(
+        folder / "about.json",
+        {
+            "counts": counts,
+            "leaks": {name: asdict(value) for name, value in leaks.items()},
+            "dropped": dropped,
+            "files": files,
+            "digest": digest(files),
+        },
+    )
 
 
-def _cut(encoding: Encoding, piece: Piece, length: int) -> list[NDArray[np.uint16]]:
-    """Return the piece's windows; a last one that is less than half full is left out, as padding teaches nothing."""
-    windows = encoding.windows(piece.notes, length)
-    return [window for window in windows if np.count_nonzero(window) >= length // 2]
+def _write(
+    folder: Path, name: str, parts: list[Path], mask: NDArray[np.bool_], *, length: int, groups: NDArray[np.int32]
+) -> dict[str, str]:
+    """Write the chosen windows of all parts one after another; return the checksums of the files by name."""
+    with atomic(folder / f"{name}.npy") as draft, draft.open("wb") as file:
+        header = {"descr": "<u2", "fortran_order": False, "shape": (int(mask.sum()), length)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = 0
+        for part in parts:
+            tokens = _array(part, "tokens")
+            file.write(tokens[mask[start : start + len(tokens)]].tobytes())
+            start += len(tokens)
+    with atomic(folder / f"{name}-groups.npy") as draft:
+        np.save(draft, groups)
+    return {file: sha256(folder / file) for file in (f"{name}.npy", f"{name}-groups.npy")}
 
 
-def _content_digest(splits: dict[str, Windows]) -> str:
-    content = hashlib.sha256()
-    for name, windows in sorted(splits.items()):
-        content.update(f"{name} {windows.tokens.shape}".encode())
-        content.update(windows.tokens.astype("<u2").tobytes())
-        content.update("\0".join(windows.groups.tolist()).encode(errors="surrogateescape"))
-    return content.hexdigest()
-
-
-def _write(path: Path, dataset: Dataset) -> None:
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, windows in dataset.splits.items():
-        arrays |= {f"{name}.tokens": windows.tokens, f"{name}.groups": windows.groups}
-    header = json.dumps({"counts": dataset.counts, "dropped": dataset.dropped, "digest": dataset.digest})
-    with atomic(path) as draft:
-        np.savez_compressed(draft, header=np.array(header), **arrays)  # type: ignore[arg-type]  # stub lacks **arrays
-
-
-def _read(path: Path) -> Dataset | None:
-    """Return the cached windows, or None if the file is damaged: then they are made again."""
-    try:
-        # Opened here, because numpy leaves a damaged file open.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            splits = {name: Windows(tokens=file[f"{name}.tokens"], groups=file[f"{name}.groups"]) for name in SHARES}
-        if _content_digest(splits) != header["digest"]:
-            raise ValueError("its windows do not match their digest")  # noqa: TRY301 - one place for all damage
-        return Dataset(splits=splits, **header)
-    except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip, zlib, npy and JSON
-        print(f"warning: {path} is damaged ({error}); cutting the windows again", file=sys.stderr)
-        return None
+def _array(path: Path, name: str) -> NDArray[Any]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        array: NDArray[Any] = arrays[name]
+        return array

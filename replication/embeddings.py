@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from replication.model import Job
 
+ROWS = 4096  # windows that are looked at together, so that a large split never is in memory as a whole
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -64,9 +66,7 @@ class SkipGram:
 
         counts = torch.zeros(vocabulary * vocabulary)
         for distance in range(1, self.window + 1):
-            left, right = job.train[:, :-distance], job.train[:, distance:]
-            both = (left != PAD) & (right != PAD)
-            counts += torch.bincount(left[both] * vocabulary + right[both], minlength=vocabulary * vocabulary)
+            counts += sum(_pairs(part.long(), distance, vocabulary) for part in torch.split(job.train, ROWS))
         counts = counts.view(vocabulary, vocabulary)
         counts = counts + counts.T
         share = counts / counts.sum()
@@ -99,7 +99,7 @@ class FromAutoregressive:
         table = load_file(job.sibling(self.experiment))["embedding.weight"].float()
         if table.shape[0] != vocabulary or table.shape[1] < dimension:
             raise ValueError(f"a table of shape {tuple(table.shape)} cannot give {vocabulary} vectors of {dimension}")
-        used = table[torch.unique(job.train)]  # the others have learnt nothing
+        used = table[used_words(job)]  # the others have learnt nothing
         _, _, axes = torch.linalg.svd(used - used.mean(0), full_matrices=False)
         components: Tensor = (table - used.mean(0)) @ axes[:dimension].T
         return components
@@ -123,7 +123,7 @@ class Pretrained:
         import torch
 
         vectors = self.source.vectors(job, vocabulary=vocabulary, dimension=dimension)
-        used = torch.unique(job.train)
+        used = used_words(job)
         centred = vectors - vectors[used].mean(0)
         table = centred / centred.norm(dim=1, keepdim=True) * dimension**0.5
         _, _, axes = torch.linalg.svd(table[used])
@@ -147,11 +147,28 @@ class Embedding(Protocol):
         """Return the (V, d) table that training starts from."""
 
 
+def used_words(job: Job) -> Tensor:
+    """Return the ids (u,) that the training split has, ascending."""
+    import torch
+
+    used: Tensor = torch.unique(torch.cat([torch.unique(part) for part in torch.split(job.train, ROWS)])).long()
+    return used
+
+
+def _pairs(tokens: Tensor, distance: int, vocabulary: int) -> Tensor:
+    """Count how often each word stands this far before each other one in (B, L) windows: (V * V,)."""
+    import torch
+
+    left, right = tokens[:, :-distance], tokens[:, distance:]
+    both = (left != PAD) & (right != PAD)
+    return torch.bincount(left[both] * vocabulary + right[both], minlength=vocabulary * vocabulary)
+
+
 def _gaussian(job: Job, vocabulary: int, dimension: int) -> Tensor:
     import torch
 
     from replication.randomness import generator
 
     table = torch.randn(vocabulary, dimension, generator=generator("embedding", job.seed))
-    scaled: Tensor = table / table[torch.unique(job.train)].pow(2).mean(0).sqrt()
+    scaled: Tensor = table / table[used_words(job)].pow(2).mean(0).sqrt()
     return scaled

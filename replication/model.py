@@ -26,8 +26,8 @@ class Job:
     """All that a model gets to learn from.
 
     Attributes:
-        train: (n, L) int64 token ids.
-        validation: (m, L) int64 token ids, for the validation loss only.
+        train: (n, L) int16 token ids, which may lie in a memory-mapped file: take a few rows at a time.
+        validation: (m, L) int16 token ids, likewise, for the validation loss only.
         scale: the budget.
         seed: of every random number in training.
         folder: where checkpoints go; what lies there is continued.
@@ -88,7 +88,7 @@ class Model(Protocol):
         """Return how many numbers the model has learnt."""
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:
-        """Return the likelihood of (B, L) windows."""
+        """Return the likelihood of (B, L) int64 windows."""
 
     def sample(self, indices: range, *, seed: int) -> Tensor:
         """Draw the samples with these indices: (len(indices), L) int64. Sample i depends on seed and i alone."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replication.backbones import Backbone, Bert, PreNorm
+from replication.data import Cutting
+from replication.keys import AsWritten, Keys, OneKey
 from replication.schedule import Schedule, Sqrt
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class Budget:
     ema: float = 0.9999
     ema_warmup: bool = False  # the average follows fast at first, for budgets that are short against its memory
     compile: bool = False
+    resident: bool = True  # training windows are kept on the device; if not, they are read from their file step by step
     log_every: int = 50
     validate_every: int = 2000
     checkpoint_every: int = 2000
@@ -40,6 +43,8 @@ class Scale:
         about: one line for people.
         corpus: the default corpus.
         length: L, tokens of a window, the two marks included.
+        first_only: the first window of every piece and no other.
+        keys: in which keys pieces are written.
         backbone: the Transformer of every neural model.
         dimension: d, of the diffused embeddings.
         timesteps: T, of the diffusion.
@@ -49,13 +54,15 @@ class Scale:
         strata: timesteps drawn per window for the likelihood bound.
         seeds: trials of each experiment.
         samples: windows drawn from each trial.
-        experiments: what `etude run` runs by default; all rows where empty.
+        experiments: what `etude run` runs by default; all rows in the paper's encoding where empty.
     """
 
     name: str
     about: str
     corpus: str = "bach"
     length: int = 130
+    first_only: bool = False
+    keys: Keys = field(default_factory=AsWritten)
     backbone: Backbone = field(default_factory=Bert)
     dimension: int = 16
     timesteps: int = 2000
@@ -66,6 +73,11 @@ class Scale:
     seeds: int = 3
     samples: int = 256
     experiments: tuple[str, ...] = ()
+
+    @property
+    def cutting(self) -> Cutting:
+        """How pieces become windows."""
+        return Cutting(length=self.length, first_only=self.first_only, keys=self.keys)
 
 
 _SMOKE = Scale(
@@ -133,7 +145,9 @@ _GPU = Scale(
 # Li et al. 2022, section 6.1 and appendix F, and their README: the defaults of Bert, Budget and Sqrt are theirs.
 _PAPER = Scale(
     name="paper",
-    about="to the letter, days: BERT-base, d 16, T 2000, batch 64, 200,000 steps",
+    about="to the letter, days: BERT-base, d 16, T 2000, batch 64, 200,000 steps; first windows only, in one key",
+    first_only=True,
+    keys=OneKey(),
     sampler_steps=2000,
     samples=1024,
 )

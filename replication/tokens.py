@@ -1,23 +1,24 @@
-"""Music as words: the paper's run-length code, its vocabulary, its grammar, and the way back.
+"""Music as words: what an encoding does, the marks, and what the encodings share.
 
 A window is a sequence of L token ids: `[CLS]`, the music, `[SEP]`, then `[PAD]` to the end.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from replication.errors import UserError
-from replication.piece import NOTE, PAPER_GRID, Grid, sorted_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+    from replication.piece import Grid
 
 # Every encoding begins its vocabulary with these.
 PAD, CLS, SEP = 0, 1, 2
@@ -56,105 +57,60 @@ class Encoding(Protocol):
     def representable(self, notes: NDArray[Any]) -> NDArray[Any]:
         """Return the notes as the code can write them; the identity on what `decode` returns."""
 
-    def windows(self, notes: NDArray[Any], length: int) -> list[NDArray[np.uint16]]:
-        """Cut (n,) notes between notes into windows of (length,) token ids, each readable by itself."""
+    def windows(self, notes: NDArray[Any], length: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
+        """Cut (n,) notes between notes into windows that are each readable alone and as full as whole notes make them.
+
+        Returns:
+            (w, length) token ids, and (w,) the onset of each window's first note, which `decode` puts at step 0.
+
+        Raises:
+            UserError: for a length that holds no note.
+        """
 
     def decode(self, tokens: Iterable[int]) -> Decoded:
-        """Read token ids; never raises on a model's output."""
+        """Read fewer than half a million token ids; never raises, whatever integers they are."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Paper:
-    """The run-length code of the replicated project, with one time unit for both directions.
+def pack(
+    onsets: NDArray[np.int32], slots: Sequence[tuple[ArrayLike, ArrayLike, int]], length: int
+) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
+    """Write notes into windows; a note that does not fit into the rest of one opens the next.
 
-    Two state variables: `v` sets the velocity and `d` the duration, each written only when it changes. `p` plays a
-    note with the current state. `a` advances the time by the current duration, which is first set to the waiting
-    time. So notes that start together are a run of `p` tokens: `v64 d8 p60 p64 p67 a p65` is a chord, then one note.
-    The original decoded with a unit four times shorter than it had encoded with; here both use an eighth of a beat.
+    Args:
+        onsets: (n,) of the notes.
+        slots: what a note may need in the order of writing, each a token id, how often it is written in the course of
+            a window, both (n,) or one for all notes, and how often where a note opens a window.
+        length: of a window, with its marks.
+
+    Returns:
+        What `Encoding.windows` does.
+
+    Raises:
+        UserError: for a length that holds no note.
     """
-
-    low_pitch: int = 30  # pitches are folded by octaves into [low, high)
-    high_pitch: int = 96
-    low_velocity: int = 32  # velocities are clamped to [low, 127], then floored to a multiple of the step
-    velocity_step: int = 4
-    longest: int = 56  # grid steps; longer notes are cut, longer waits are written as several
-    grid: Grid = PAPER_GRID
-
-    @cached_property
-    def vocabulary(self) -> tuple[str, ...]:  # noqa: D102 - see Encoding
-        pitches = (f"p{pitch}" for pitch in range(self.low_pitch, self.high_pitch))
-        velocities = (f"v{velocity}" for velocity in range(self.low_velocity, 128, self.velocity_step))
-        durations = (f"d{duration}" for duration in range(1, self.longest + 1))
-        return (*MARKS, "a", *pitches, *velocities, *durations)
-
-    @cached_property
-    def _id(self) -> dict[str, int]:
-        return {word: index for index, word in enumerate(self.vocabulary)}
-
-    def representable(self, notes: NDArray[Any]) -> NDArray[Any]:  # noqa: D102 - see Encoding
-        result = notes.astype(NOTE)
-        pitch = notes["pitch"].astype(int)
-        pitch += 12 * (np.maximum(self.low_pitch - pitch + 11, 0) // 12)
-        pitch -= 12 * (np.maximum(pitch - self.high_pitch + 12, 0) // 12)
-        velocity = np.clip(notes["velocity"], self.low_velocity, 127)
-        result["pitch"] = pitch
-        result["velocity"] = velocity - velocity % self.velocity_step
-        result["duration"] = np.clip(notes["duration"], 1, self.longest)
-        return sorted_notes(result)
-
-    def windows(self, notes: NDArray[Any], length: int) -> list[NDArray[np.uint16]]:  # noqa: D102 - see Encoding
-        windows: list[list[int]] = []
-        room, now, velocity, duration = 0, 0, 0, 0
-        for onset, steps, pitch, loudness in self.representable(notes).tolist():
-            words = self._write(onset, steps, pitch, loudness, now=now, velocity=velocity, duration=duration)
-            if len(words) > room:  # a window starts at its first note, with nothing set
-                words = self._write(onset, steps, pitch, loudness, now=onset, velocity=0, duration=0)
-                windows.append([])
-                room = length - 2  # the marks
-            windows[-1].extend(self._id[word] for word in words)
-            room -= len(words)
-            now, velocity, duration = onset, loudness, steps
-        return [frame(window, length) for window in windows]
-
-    def _write(
-        self, onset: int, steps: int, pitch: int, loudness: int, *, now: int, velocity: int, duration: int
-    ) -> list[str]:
-        """Return the words that wait until a note's onset and play it, from the state that the code is in."""
-        words = []
-        while now < onset:
-            wait = min(onset - now, self.longest)
-            words += ["a"] if wait == duration else [f"d{wait}", "a"]
-            now, duration = now + wait, wait
-        if loudness != velocity:
-            words.append(f"v{loudness}")
-        if steps != duration:
-            words.append(f"d{steps}")
-        return [*words, f"p{pitch}"]
-
-    def decode(self, tokens: Iterable[int]) -> Decoded:  # noqa: D102 - see Encoding
-        inside, repairs = unframe(tokens)
-        now, velocity, duration = 0, 0, 0
-        rows = []
-        for token in inside:
-            kind, value = self.vocabulary[token][0], self.vocabulary[token][1:]
-            if kind == "v":
-                velocity = int(value)
-            elif kind == "d":
-                duration = int(value)
-            elif kind == "a" and duration:
-                now += duration
-            elif kind == "p" and duration and velocity:
-                rows.append((now, duration, int(value), velocity))
-            else:  # a mark inside, or a note or a wait before its state was set
-                repairs += 1
-        return Decoded(notes=sorted_notes(rows), repairs=repairs)
-
-
-def frame(inside: Sequence[int], length: int) -> NDArray[np.uint16]:
-    """Put token ids between the marks and fill up: (length,)."""
-    window = np.full(length, PAD, dtype=np.uint16)
-    window[: len(inside) + 2] = [CLS, *inside, SEP]
-    return window
+    shape = (len(onsets), len(slots))
+    words, counts = np.empty(shape, dtype=np.uint16), np.empty(shape, dtype=np.int64)
+    for column, (word, times, _) in enumerate(slots):
+        words[:, column], counts[:, column] = word, times
+    opening = [at_opening for *_, at_opening in slots]
+    least, room = sum(opening), length - 2  # the marks
+    if least > room:
+        raise UserError(f"a window of {length} tokens holds no note of this encoding; give it at least {least + 2}")
+    ends = counts.sum(axis=1).cumsum().tolist()
+    firsts, sizes = [], []
+    note = 0
+    while note < len(ends):
+        following = bisect_right(ends, ends[note] + room - least, lo=note)
+        firsts.append(note)
+        sizes.append(least + ends[following - 1] - ends[note])
+        note = following
+    opens, filled = np.array(firsts, dtype=np.intp), np.array(sizes, dtype=np.intp)
+    counts[opens] = opening
+    windows = np.full((len(opens), length), PAD, dtype=np.uint16)
+    windows[:, 0] = CLS
+    windows[:, 1:-1][np.arange(room) < filled[:, None]] = np.repeat(words.ravel(), counts.ravel())
+    windows[np.arange(len(opens)), filled + 1] = SEP
+    return windows, onsets[opens]
 
 
 def unframe(tokens: Iterable[int]) -> tuple[list[int], int]:
@@ -171,9 +127,14 @@ def unframe(tokens: Iterable[int]) -> tuple[list[int], int]:
     return ids[:end], repairs + sum(token != PAD for token in ids[end + 1 :])
 
 
+def spell(vocabulary: Sequence[str], tokens: Iterable[int]) -> list[str]:
+    """Return the words of token ids; `?` for a number that is no id."""
+    return [vocabulary[token] if 0 <= token < len(vocabulary) else "?" for token in tokens]
+
+
 def to_text(encoding: Encoding, tokens: Iterable[int]) -> str:
     """Return the words of a sequence, separated by blanks, without padding."""
-    return " ".join(encoding.vocabulary[token] for token in tokens if token != PAD)
+    return " ".join(spell(encoding.vocabulary, (token for token in tokens if token != PAD)))
 
 
 def from_text(encoding: Encoding, text: str) -> list[int]:
@@ -188,6 +149,3 @@ def from_text(encoding: Encoding, text: str) -> list[int]:
     except KeyError as error:
         examples = " ".join(encoding.vocabulary[::40])
         raise UserError(f"{error.args[0]!r} is no word of this encoding; its words look like {examples}") from None
-
-
-ENCODINGS: dict[str, Encoding] = {"paper": Paper()}

@@ -7,6 +7,7 @@ is the same, bit for bit, as one that was not; there is no generator state to sa
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from abc import ABC, abstractmethod
@@ -89,11 +90,12 @@ class DivergedError(RuntimeError):
 def batch_indices(step: int, *, batch: int, size: int, seed: int) -> Tensor:
     """Return the (batch,) examples of a step: epoch after epoch, each in an order of its own."""
     positions = range(step * batch, (step + 1) * batch)
-    orders = {
-        epoch: torch.randperm(size, generator=generator("epoch", seed, epoch))
-        for epoch in {position // size for position in positions}
-    }
-    return torch.stack([orders[position // size][position % size] for position in positions])
+    return torch.stack([_order(position // size, size, seed)[position % size] for position in positions])
+
+
+@functools.lru_cache(maxsize=2)  # a step may end an epoch; shuffling millions takes longer than a step
+def _order(epoch: int, size: int, seed: int) -> Tensor:
+    return torch.randperm(size, generator=generator("epoch", seed, epoch))
 
 
 def sgd(model: Network, job: Job) -> Network:
@@ -121,7 +123,7 @@ def sgd(model: Network, job: Job) -> Network:
         for module in model.modules():
             if isinstance(module, Transformer):
                 module.compile()
-    train = job.train.to(device)
+    train = job.train.to(device) if budget.resident else job.train
     sums: dict[str, Tensor] = {}
     saved = logged = start
     for step in range(start, budget.steps):
@@ -169,13 +171,13 @@ def _intervals(budget: Budget) -> tuple[int, int, int]:
 def _backward(model: Trainable, train: Tensor, step: int, job: Job) -> dict[str, Tensor]:
     """Add the gradients of a step; return the named terms and the loss."""
     budget, device = job.scale.budget, job.device
-    chosen = batch_indices(step, batch=budget.batch, size=len(train), seed=job.seed).to(device)
+    chosen = batch_indices(step, batch=budget.batch, size=len(train), seed=job.seed).to(train.device)
     random = generator("noise", job.seed, step, device=device)
     result: dict[str, Tensor] = {}
     with seeded("dropout", job.seed, step, device=device):
         for part in chosen.chunk(budget.accumulate):
             with _precision(device):
-                terms = model.terms(train[part], random=random)
+                terms = model.terms(train[part].to(device).long(), random=random)
             terms["loss"] = torch.stack(list(terms.values())).sum()
             share = len(part) / len(chosen)
             (terms["loss"] * share).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
@@ -193,7 +195,7 @@ def validate(model: Trainable, job: Job) -> dict[str, float]:
     for index, part in enumerate(torch.split(windows, batch)):
         random = generator("validation", job.seed, index, device=device)
         with _precision(device):
-            terms = model.terms(part.to(device), random=random)
+            terms = model.terms(part.to(device).long(), random=random)
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value.item() * len(part) / len(windows)
     return {**sums, "loss": sum(sums.values())}

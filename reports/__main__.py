@@ -15,7 +15,7 @@ def report(
     comparison: Annotated[Path, tyro.conf.arg(metavar="PATH", help="the folder of a scale and a corpus under runs/")],
     output: Annotated[Path, tyro.conf.arg(metavar="PATH", help="where tables and figures go")] = Path("reports/output"),
 ) -> None:
-    """Write the tables, the figures and the page that shows them, and print the main table."""
+    """Write the tables, the figures, the page that shows them and the data card, and print the main table."""
     from eval.results import gather
     from reports.render import render
     from reports.terminal import show

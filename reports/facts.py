@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.compare import Interval, interval
+from reports.table import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +19,52 @@ if TYPE_CHECKING:
 
 TEST = "test"  # the experiment whose scores and notes are real music
 INTERVALS = "95 % Student t intervals over seeds"
+PER_NOTE = "Per note, since a token says more in one encoding than in another."
 
 
 def of(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """Return the rows of one experiment."""
     return frame[frame["experiment"] == experiment]
+
+
+def encoding_of(results: Results, experiment: str) -> str:
+    """Return the encoding of an experiment."""
+    return str(results.experiments.set_index("name").loc[experiment, "encoding"])
+
+
+def several(results: Results) -> bool:
+    """Whether there is more than one encoding: then tokens are no common unit, and real music is named with its own."""
+    return len(results.encodings) > 1
+
+
+def real(results: Results, encoding: str) -> pd.DataFrame:
+    """Return the scores of the test split in an encoding."""
+    test = of(results.scores, TEST)
+    return test[test["encoding"] == encoding]
+
+
+def real_labels(results: Results) -> dict[str, str]:
+    """Return the names for people of real music by encoding."""
+    names = results.encodings["name"]
+    return {name: f"Test split, {name}" if several(results) else "Test split" for name in names}
+
+
+def each(results: Results, column: str, digits: int | None = None) -> str:
+    """Return a fact about the encodings: 142, or 142 (paper) and 158 (triples) where they differ."""
+    values = [str(value) if digits is None else number(value, digits) for value in results.encodings[column]]
+    if len(set(values)) == 1:
+        return values[0]
+    names = results.encodings["name"]
+    return between([f"{value} ({name})" for value, name in zip(values, names, strict=True)])
+
+
+def stretches(results: Results) -> list[tuple[str, float, float]]:
+    """Return the encodings in the order of the tables, and where the rows of each begin and end in a chart of all."""
+    result: list[tuple[str, float, float]] = []
+    for row, encoding in enumerate(results.experiments["encoding"]):
+        start = result.pop()[1] if result and result[-1][0] == encoding else row - 0.5
+        result.append((encoding, start, row + 0.5))
+    return result
 
 
 def by_seed(results: Results, experiment: str, column: str) -> pd.Series[float]:
@@ -35,6 +77,11 @@ def is_bound(results: Results, experiment: str) -> bool:
     return not of(results.trials, experiment)["exact"].astype(bool).all()
 
 
+def nats(results: Results) -> tuple[str, str]:
+    """Return the column of the trials that has likelihoods which can be compared, and what they are per."""
+    return ("nll_note", "note") if several(results) else ("nll", "token")
+
+
 def over_seeds(values: Sequence[float] | pd.Series[float]) -> Interval:
     """Return the mean over seeds and its interval; a mean that is not finite has none."""
     array = np.asarray(values, dtype=float)
@@ -44,9 +91,9 @@ def over_seeds(values: Sequence[float] | pd.Series[float]) -> Interval:
 
 
 def differences(results: Results, experiment: str, metric: str) -> pd.Series[float]:
-    """Return by seed the mean of a metric over pieces, minus that of the test split."""
+    """Return by seed the mean of a metric over pieces, minus that of the test split in the same encoding."""
     scores = of(results.scores, experiment)
-    return scores.groupby("seed")[metric].mean() - of(results.scores, TEST)[metric].mean()
+    return scores.groupby("seed")[metric].mean() - real(results, encoding_of(results, experiment))[metric].mean()
 
 
 def count(values: Sequence[int] | pd.Series[int]) -> str:
@@ -61,12 +108,14 @@ def setting(results: Results) -> str:
     trials = results.trials.groupby("experiment")["seed"].nunique()
     generated = results.scores[results.scores["experiment"] != TEST]
     samples = generated.groupby(["experiment", "seed"]).size()
-    real = len(of(results.scores, TEST))
-    return (
+    sentence = (
         f"Scale {about['scale']}, corpus {about['corpus']}: {plural(count(trials), 'seed')} per model, "
-        f"{plural(count(samples), 'sample')} per seed, {plural(str(real), 'test window')} from "
-        f"{plural(str(about['songs']), 'song')}, {about['length']} tokens per window."
+        f"{plural(count(samples), 'sample')} per seed, {plural(each(results, 'test'), 'test window')} from "
+        f"{plural(each(results, 'songs'), 'song')}, {about['length']} tokens per window."
     )
+    if not several(results):
+        return sentence
+    return f"{sentence} A model is compared with the test split in its own encoding."
 
 
 def plural(amount: str, thing: str) -> str:

@@ -9,7 +9,23 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from eval.metrics import FEATURES, METRICS
-from reports.facts import INTERVALS, TEST, between, by_seed, colours, is_bound, labels, of, over_seeds, setting
+from reports.facts import (
+    INTERVALS,
+    PER_NOTE,
+    between,
+    by_seed,
+    colours,
+    each,
+    is_bound,
+    labels,
+    nats,
+    of,
+    over_seeds,
+    real,
+    setting,
+    several,
+    stretches,
+)
 from reports.music import embedding_geometry, piano_rolls
 from reports.picture import FAINT, GREY, INK, REAL, Picture, logarithmic, look, name_curves, name_rows, nothing, sheet
 from reports.table import LESS, number, span
@@ -28,15 +44,16 @@ _LOG_FROM = 6  # the ratio of the largest to the smallest value from which a lin
 @look
 def floor_forest(results: Results) -> Picture:
     """Draw the distance to real music of each model with its interval and its seeds."""
-    names, paint, p95 = labels(results), colours(results), results.about["floor_p95"]
+    names, paint, p95 = labels(results), colours(results), results.encodings.set_index("name")["floor_p95"]
     seeds = {name: by_seed(results, name, "floor_ratio") for name in names}
     found = {name: over_seeds(values) for name, values in seeds.items()}
-    shown = np.array([value for values in seeds.values() for value in values if math.isfinite(value)] + [1.0, p95])
+    shown = np.array([value for values in seeds.values() for value in values if math.isfinite(value)] + [1.0, *p95])
     left, right = 0.8 * shown.min(), 1.15 * shown.max()
 
     figure = sheet(7.4, 0.9 + 0.36 * len(names))
     axes = figure.subplots()
-    axes.axvspan(left, p95, color=FAINT, lw=0)
+    for encoding, first, last in stretches(results):
+        axes.fill_betweenx([first, last], left, p95[encoding], color=FAINT, lw=0)
     axes.axvline(1, color=REAL, lw=1)
     for row, name in enumerate(names):
         mean, low, high = found[name]
@@ -65,32 +82,33 @@ def floor_forest(results: Results) -> Picture:
     caption = (
         f"Distance to real music. {setting(results)} Large dots: means over seeds; bars, cut at the frame, and "
         f"brackets, in full: {INTERVALS}; small dots: single seeds. Line at 1: the mean distance of one half of the "
-        f"test split from the other; band: up to its 95th percentile, {number(p95)}; replay, made of real "
-        "windows, shows what a perfect model would score."
+        f"test split from the other; band: up to its 95th percentile, {each(results, 'floor_p95', 2)}; replay, made of "
+        "real windows, shows what a perfect model would score."
     )
     return Picture(figure, caption)
 
 
 @look
 def nll_bars(results: Results) -> Picture:
-    """Draw the likelihood per token, bounds apart from exact values."""
-    names, paint = labels(results), colours(results)
-    found = {name: over_seeds(by_seed(results, name, "nll")) for name in names}
+    """Draw the likelihood, bounds apart from exact values: per token, or per note where encodings differ."""
+    names, paint, (column, unit) = labels(results), colours(results), nats(results)
+    found = {name: over_seeds(by_seed(results, name, column)) for name in names}
     finite = [name for name in names if math.isfinite(found[name].mean)]
     left_out = [names[name] for name in names if name not in finite]
+    references = [] if several(results) else [("unigram entropy", "unigram_entropy"), ("ln V", "ln_vocabulary")]
     caption = (
         f"Negative log-likelihood of the test split. {setting(results)} Filled: exact; hatched ({LESS}): an upper "
-        f"bound, which cannot be ranked against an exact value. Lines: {INTERVALS}. Dashed: guessing evenly (ln V), "
-        "and by the "
-        "frequency of tokens alone." + (f" Not finite, so not shown: {between(left_out)}." if left_out else "")
+        f"bound, which cannot be ranked against an exact value. Lines: {INTERVALS}. "
+        + ("Dashed: guessing evenly (ln V), and by the frequency of tokens alone." if references else PER_NOTE)
+        + (f" Not finite, so not shown: {between(left_out)}." if left_out else "")
     )
     if not finite:
         return nothing("No model has a finite likelihood.", caption)
 
-    about = results.about
+    marks = {text: float(results.encodings[key].iloc[0]) for text, key in references}
     figure = sheet(7.4, 1.1 + 0.36 * len(finite))
     axes = figure.subplots()
-    axes.set_xlim(0, 1.18 * max([found[name].mean for name in finite] + [about["ln_vocabulary"]]))
+    axes.set_xlim(0, 1.18 * max([*(found[name].mean for name in finite), *marks.values()]))
     for row, name in enumerate(finite):
         bound, (mean, low, high) = is_bound(results, name), found[name]
         axes.barh(
@@ -113,11 +131,11 @@ def nll_bars(results: Results) -> Picture:
             fontsize=8,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
-    for text, key, side in (("unigram entropy", "unigram_entropy", "right"), ("ln V", "ln_vocabulary", "left")):
-        axes.axvline(about[key], color=GREY, lw=1, ls=(0, (4, 2)), zorder=0.5)
+    for (text, value), side in zip(marks.items(), ("right", "left"), strict=False):
+        axes.axvline(value, color=GREY, lw=1, ls=(0, (4, 2)), zorder=0.5)
         axes.annotate(
-            f"{text} {number(about[key])}",
-            (about[key], 1),
+            f"{text} {number(value)}",
+            (value, 1),
             (-3 if side == "right" else 3, 2),
             xycoords=axes.get_xaxis_transform(),
             textcoords="offset points",
@@ -127,7 +145,7 @@ def nll_bars(results: Results) -> Picture:
             color=GREY,
         )
     name_rows(axes, [names[name] for name in finite], [paint[name] for name in finite])
-    axes.set_xlabel("Negative log-likelihood (nats per token)")
+    axes.set_xlabel(f"Negative log-likelihood (nats per {unit})")
     return Picture(figure, caption)
 
 
@@ -146,7 +164,8 @@ def training_curves(results: Results) -> Picture:
     caption = (
         f"Validation loss during training. {setting(results)} Thin lines: seeds; thick lines: their mean. The "
         "diffusion loss is a sum of squared errors and the rounding term, no likelihood: the panels have different "
-        "units and cannot be compared, nor can diffusion losses in embeddings of different scale."
+        "units and cannot be compared, nor can diffusion losses in embeddings of different scale"
+        + (", nor losses in different encodings." if several(results) else ".")
     )
     if not panels:
         return nothing("No model has a validation loss.", caption)
@@ -187,9 +206,11 @@ def metric_distributions(results: Results) -> Picture:
     figure = sheet(10.5, down * (0.65 + 0.19 * len(names)))
     grid = figure.subplots(down, across)
     for axes, metric in zip(grid.flat, FEATURES, strict=False):
-        real = of(results.scores, TEST)[metric].dropna()
-        axes.axvspan(real.mean() - real.std(), real.mean() + real.std(), color=FAINT, lw=0)
-        axes.axvline(real.mean(), color=REAL, lw=1)
+        for encoding, first, last in stretches(results):
+            music = real(results, encoding)[metric].dropna()
+            mean, sd = music.mean(), music.std()
+            axes.fill_betweenx([first, last], mean - sd, mean + sd, color=FAINT, lw=0)
+            axes.plot([mean, mean], [first, last], color=REAL, lw=1)
         for row, name in enumerate(names):
             _violin(axes, row, of(results.scores, name)[metric].dropna(), paint[name])
         name_rows(axes, list(names.values()), list(paint.values()))

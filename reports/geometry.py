@@ -36,9 +36,9 @@ def geometry(embeddings: pd.DataFrame) -> Geometry:
     """Measure the pitch embeddings of one model.
 
     Args:
-        embeddings: word (p0 to p127), then one column d0, d1, ... per dimension, a row for each of two pitches or more.
+        embeddings: pitch (MIDI), then one column d0, d1, ... per dimension, a row for each of two pitches or more.
     """
-    pitches = embeddings["word"].str[1:].astype(int).to_numpy()
+    pitches = embeddings["pitch"].to_numpy(dtype=int)
     vectors = embeddings.filter(regex=r"^d\d+$").dropna(axis="columns", how="all").to_numpy(dtype=float)  # (n, d)
     order = np.argsort(pitches)
     pitches, vectors = pitches[order], vectors[order]

@@ -9,7 +9,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from reports.facts import TEST, colours, labels, of, setting
+from reports.facts import TEST, colours, labels, of, real_labels, setting
 from reports.geometry import Geometry, geometry
 from reports.picture import FAINT, GREY, REAL, Picture, look, nothing, sheet
 from reports.table import number
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from eval.results import Results
 
 _SAMPLES = 5
-_STEPS_PER_BEAT = 8  # of the paper's grid
 _PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _WHEEL = [tuple(hsv_to_rgb((index / 12, 0.75, 0.82))) for index in range(12)]
 
@@ -29,58 +28,56 @@ _WHEEL = [tuple(hsv_to_rgb((index / 12, 0.75, 0.82))) for index in range(12)]
 @look
 def piano_rolls(results: Results) -> Picture:
     """Draw the first samples of each model below the first windows of the test split."""
-    names = {TEST: "Test split", **labels(results)}
-    paint = {TEST: REAL, **colours(results)}
     notes = results.notes[results.notes["sample"] < _SAMPLES]
-    per_beat = results.about.get("steps_per_beat", _STEPS_PER_BEAT)
-    notes = notes.assign(start=notes["onset"] / per_beat, stop=(notes["onset"] + notes["duration"]) / per_beat)
+    notes = notes.assign(stop=notes["onset"] + notes["duration"])
+    music, paint = of(notes, TEST), colours(results)
+    lines = [(label, REAL, music[music["encoding"] == name]) for name, label in real_labels(results).items()]
+    lines += [(label, paint[name], of(notes, name)) for name, label in labels(results).items()]
+    unit = results.about["unit"]
     # A model that waits for long would squeeze the others' notes: room for twice the longest real window.
-    beats = min(notes["stop"].max(), 2 * of(notes, TEST)["stop"].max()) if len(of(notes, TEST)) else notes["stop"].max()
+    end = min(notes["stop"].max(), 2 * music["stop"].max()) if len(music) else notes["stop"].max()
     caption = (
         f"The first {_SAMPLES} samples of each model's first seed, not picked, below the first windows of distinct "
-        f"test songs. {setting(results)} Pitch over time in beats, a grey line every 4 beats; all panels have the "
+        f"test songs. {setting(results)} Pitch over time in {unit}s, a grey line every 4 {unit}s; all panels have the "
         "same axes."
     )
     if not len(notes):
         return nothing("No sample has notes.", caption)
-    if notes["stop"].max() > beats:
-        caption += f" Cut after {number(beats, 0)} beats."
+    if notes["stop"].max() > end:
+        caption += f" Cut after {number(end, 0)} {unit}s."
 
-    figure = sheet(10.5, 0.4 + 0.95 * len(names))
-    grid = figure.subplots(len(names), _SAMPLES, sharex=True, sharey=True, squeeze=False)
-    grid[0, 0].set_xlim(0, beats)
+    figure = sheet(10.5, 0.4 + 0.95 * len(lines))
+    grid = figure.subplots(len(lines), _SAMPLES, sharex=True, sharey=True, squeeze=False)
+    grid[0, 0].set_xlim(0, end)
     grid[0, 0].set_ylim(notes["pitch"].min() - 2, notes["pitch"].max() + 2)
     grid[0, 0].yaxis.set_major_locator(MultipleLocator(24))
     grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 8, 10]))
-    for line, name in zip(grid, names, strict=True):
-        line[0].set_title(names[name], color=paint[name], fontsize=8.5, pad=3)
-        for sample, axes in enumerate(line):
-            played = of(notes, name)
-            _roll(axes, played[played["sample"] == sample], paint[name], beats)
-    figure.supxlabel("Beats", fontsize=9)
+    for row, (label, colour, played) in zip(grid, lines, strict=True):
+        row[0].set_title(label, color=colour, fontsize=8.5, pad=3)
+        for sample, axes in enumerate(row):
+            _roll(axes, played[played["sample"] == sample], colour, end)
+    figure.supxlabel(f"{unit}s".capitalize(), fontsize=9)
     figure.supylabel("MIDI pitch", fontsize=9)
     return Picture(figure, caption)
 
 
-def _roll(axes: Axes, notes: pd.DataFrame, colour: Any, beats: float) -> None:  # noqa: ANN401 - matplotlib's
+def _roll(axes: Axes, notes: pd.DataFrame, colour: Any, end: float) -> None:  # noqa: ANN401 - matplotlib's
     """Draw one piece."""
-    for bar in np.arange(4, beats, 4):
+    for bar in np.arange(4, end, 4):
         axes.axvline(bar, color=FAINT, lw=0.6, zorder=0)
     axes.tick_params(length=2, labelsize=7)
     if notes.empty:
         axes.text(0.5, 0.5, "no notes", transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=8)
     # A gap lets repeated notes be told from a long one.
-    axes.hlines(notes["pitch"], notes["start"], notes["stop"] - beats / 300, color=colour, lw=1.7)
+    axes.hlines(notes["pitch"], notes["onset"], notes["stop"] - end / 300, color=colour, lw=1.7)
 
 
 @look
 def embedding_geometry(results: Results) -> Picture:
     """Draw the pitch embeddings of each arm on their first two principal components."""
-    words = results.about.get("pitches", [f"p{pitch}" for pitch in range(128)])
     seed = results.trials["seed"].min()
     pitches = results.embeddings[results.embeddings["seed"] == seed]
-    if len(pitches):
-        pitches = pitches[pitches["word"].isin(words)]
+    pitches = pitches.dropna(subset="pitch")
     names = [name for name in labels(results) if name in set(pitches["experiment"])]
     caption = (
         f"Embeddings of the pitches that the corpus has, of seed {seed}, on their first two principal components. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-    from eval.results import Results
+Shown = TypeVar("Shown")  # what a figure is drawn of
 
 INK, GREY, FAINT = "#202020", "#707070", "#e6e6e6"
 REAL = "#404040"  # the test split, everywhere
@@ -65,15 +65,15 @@ class Picture:
             self.figure.savefig(draft, metadata=_METADATA[path.suffix])
 
 
-def look(draw: Callable[[Results], Picture]) -> Callable[[Results], Picture]:
+def look(draw: Callable[[Shown], Picture]) -> Callable[[Shown], Picture]:
     """Let a function draw in the common look, whatever the settings of the process."""
 
     @functools.wraps(draw)
-    def drawn(results: Results) -> Picture:
+    def drawn(shown: Shown) -> Picture:
         with mpl.rc_context():
             mpl.rcdefaults()
             mpl.rcParams.update(LOOK)
-            picture = draw(results)
+            picture = draw(shown)
             # Laid out once: it takes long, and each resolution would come to another layout.
             picture.figure.draw_without_rendering()
             picture.figure.set_layout_engine("none")

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from replication.files import atomic
-from reports.facts import between, count, plural
+from reports import card
+from reports.facts import between, count, plural, several
 from reports.figures import FIGURES
 from reports.table import markdown
 from reports.tables import TABLES
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def render(results: Results, output: Path) -> list[Path]:
-    """Write report.md, tables/, figures/, trials.csv and about.json below `output`; equal results give equal bytes.
+    """Write report.md, tables/, figures/, corpus/, trials.csv and about.json below `output`.
+
+    Equal results give equal bytes.
 
     Returns:
         The files written, report.md first.
@@ -34,7 +37,8 @@ def render(results: Results, output: Path) -> list[Path]:
         texts |= {stem.with_suffix(".tex"): table.latex(), stem.with_suffix(".csv"): table.csv()}
     # What the numbers were made from: every trial by itself, and the configuration that all share.
     texts[output / "trials.csv"] = results.trials.to_csv(index=False, lineterminator="\n")
-    texts[output / "about.json"] = json.dumps(results.about, indent=2, sort_keys=True) + "\n"
+    about = results.about | {"encodings": results.encodings.to_dict("records")}
+    texts[output / "about.json"] = json.dumps(about, indent=2, sort_keys=True) + "\n"
     for path, text in texts.items():
         with atomic(path) as draft:
             draft.write_text(text, encoding="utf-8", newline="\n")
@@ -45,7 +49,7 @@ def render(results: Results, output: Path) -> list[Path]:
     }
     for path, picture in images.items():
         picture.save(path)
-    return [*texts, *images]
+    return [*texts, *images, *card.render(results.card, output / "corpus")]
 
 
 def _page(results: Results, tables: list[Table], pictures: dict[str, Picture]) -> str:
@@ -58,6 +62,8 @@ def _page(results: Results, tables: list[Table], pictures: dict[str, Picture]) -
         shown[0],
         *(table.markdown().rstrip("\n") for table in tables),
         *shown[1:],
+        "## The data",
+        "Where every file of the corpus went and what the splits still share: [data card](corpus/card.md).",
         "## To reproduce",
         f"At commit {markdown(between(about['commits']))}:",
         f"```sh\n{about['command']}\n```",
@@ -68,14 +74,19 @@ def _page(results: Results, tables: list[Table], pictures: dict[str, Picture]) -
 def _summary(results: Results) -> str:
     """Return two sentences: what was trained on what, and what was done with it."""
     about = results.about
-    windows = between([f"{size} {split}" for split, size in about["windows"].items()])
+    rows = [
+        between([f"{row[split]} {split}" for split in ("train", "validation", "test")])
+        + f" windows of {about['length']} tokens, {row['vocabulary']} words"
+        for row in results.encodings.to_dict("records")
+    ]
+    if several(results):
+        rows = [f"in encoding {name} {facts}" for name, facts in zip(results.encodings["name"], rows, strict=True)]
     seeds = count(results.trials.groupby("experiment")["seed"].nunique())
     return (
         f"{plural(str(len(results.experiments)), 'model')} shared one split of the corpus {about['corpus']} "
-        f"({windows} windows of {about['length']} tokens, {about['vocabulary']} words) and, where they train by "
-        f"gradients, one budget of {about['steps']} steps of {about['batch']} windows. Each was trained with "
-        f"{plural(seeds, 'seed')}, sampled (diffusion: {about['sampler_steps']} network evaluations per sample) and "
-        "compared with the test split."
+        f"({'; '.join(rows)}) and, where they train by gradients, one budget of {about['steps']} steps of "
+        f"{about['batch']} windows. Each was trained with {plural(seeds, 'seed')}, sampled (diffusion: "
+        f"{about['sampler_steps']} network evaluations per sample) and compared with the test split."
     )
 
 

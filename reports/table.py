@@ -145,6 +145,11 @@ def plain(title: str, value: Any = None) -> Cell:  # noqa: ANN401 - whatever a C
     return Cell(MISSING if value is None else str(value), {title: value})
 
 
+def cell(key: str, value: float, digits: int = 2) -> Cell:
+    """Return a cell with a number."""
+    return Cell(number(value, digits), {key: value})
+
+
 def span(key: str, over: Interval, digits: int = 2, *, sign: str = "") -> Cell:
     """Return a cell with a mean and its interval: 1.53 [1.41, 1.65]."""
     ends = [number(end, digits, sign=sign) for end in over[1:]]

@@ -38,8 +38,8 @@ def random_windows(n: int, length: int, vocabulary: int, seed: int = 0) -> torch
 def job(folder: Path, scale: Scale, *, vocabulary: int = 12, seed: int = 0, n: int = 64) -> Job:
     """Return a job on random windows."""
     return Job(
-        train=random_windows(n, scale.length, vocabulary),
-        validation=random_windows(8, scale.length, vocabulary, seed=1),
+        train=random_windows(n, scale.length, vocabulary).short(),
+        validation=random_windows(8, scale.length, vocabulary, seed=1).short(),
         scale=scale,
         seed=seed,
         folder=folder,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,6 +93,20 @@ def test_witten_bell_by_hand() -> None:
     for word, chance in first.items():
         assert model.distribution((CLS, 3))[word].item() == pytest.approx((1 + 3 * chance) / 6)
     assert model.distribution((3, SEP))[PAD].item() == 1
+
+
+def test_n_grams_are_counted_as_one_would_by_hand() -> None:
+    windows = random_windows(40, 12, VOCABULARY)
+    model = NGram(order=3, vocabulary=VOCABULARY, length=12)
+    model._count(windows.short())
+    for size, (numbers, times) in enumerate(model._seen):
+        counts: Counter[int] = Counter()
+        for window in windows.tolist():
+            words = [token for token in window if token != PAD]
+            for position in range(max(size, 1), len(words)):
+                gram = words[position - size : position + 1]
+                counts[sum(word * VOCABULARY**place for place, word in enumerate(reversed(gram)))] += 1
+        assert dict(zip(numbers.tolist(), times.tolist(), strict=True)) == counts
 
 
 def test_replay_knows_the_training_windows_alone(tmp_path: Path) -> None:

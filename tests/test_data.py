@@ -1,22 +1,33 @@
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from replication.corpora import CORPORA, folder_corpus, load
-from replication.data import SHARES, deduplicate, prepare, split
+from replication import data, duplicates
+from replication.corpora import CORPORA, folder_corpus
+from replication.data import Cutting, open_windows, prepare
+from replication.encodings import ENCODINGS
 from replication.errors import UserError
+from replication.keys import EveryKey, OneKey, estimate_key
+from replication.kinship import SPLITS
 from replication.midi import write_midi
 from replication.piece import Piece, sorted_notes
-from replication.tokens import ENCODINGS, PAD
+from replication.reading import load
+from replication.synthetic import compose
+from replication.tokens import PAD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from replication.data import Dataset
+
 PAPER = ENCODINGS["paper"]
 SYNTHETIC = CORPORA["synthetic"]
+SHORT = Cutting(length=34)
 
 
 def piece(name: str, *, transpose: int = 0, start: int = 0) -> Piece:
@@ -24,73 +35,155 @@ def piece(name: str, *, transpose: int = 0, start: int = 0) -> Piece:
     return Piece(notes=sorted_notes(rows), id=name, group=name)
 
 
+def everything(dataset: Dataset) -> tuple[object, ...]:
+    splits = {name: (part.tokens.tolist(), part.groups.tolist()) for name, part in dataset.splits.items()}
+    return splits, dataset.counts, dataset.leaks, dataset.dropped, dataset.digest
+
+
 def test_splits_share_no_song_and_hold_every_window(tmp_path: Path) -> None:
-    data = prepare(SYNTHETIC, PAPER, length=34, cache=tmp_path)
-    songs = [set(windows.groups.tolist()) for windows in data.splits.values()]
-    assert [len(part) for part in songs] == [30, 2, 8]
-    assert len(set.union(*songs)) == 40
-    for windows in data.splits.values():
+    dataset = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)
+    assert dataset.songs == {"train": 30, "validation": 2, "test": 8}
+    songs = [set(windows.groups.tolist()) for windows in dataset.splits.values()]
+    assert len(set.union(*songs)) == sum(map(len, songs)) == 40
+    for windows in dataset.splits.values():
         assert windows.tokens.shape == (len(windows.groups), 34)
         assert windows.tokens.dtype == np.uint16
         assert (np.count_nonzero(windows.tokens != PAD, axis=1) >= 17).all()
-        assert all(PAPER.decode(row).valid for row in windows.tokens)
-    assert data.counts == {"files": 40, "dropped": 0, "duplicates": 0, "short": 0, "pieces": 40, "notes": 7162}
+        assert all(PAPER.decode(row).valid for row in windows.tokens[:200].tolist())
+    counts = {"files": 40, "dropped": 0, "duplicates": 0, "short": 0, "pieces": 40, "families": 40, "notes": 7162}
+    assert dataset.counts == {**counts, "copied": dataset.counts["copied"]}
+
+
+def test_windows_stay_on_disk_and_cannot_be_changed_there(tmp_path: Path) -> None:
+    dataset = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)
+    tokens = dataset.splits["train"].tokens
+    assert isinstance(tokens, np.memmap)
+    expected = tokens.copy()
+    tokens[:] = 7
+    np.testing.assert_array_equal(open_windows(dataset.folder).splits["train"].tokens, expected)
 
 
 def test_the_cache_gives_the_same_and_a_damaged_one_is_made_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = prepare(SYNTHETIC, PAPER, length=34, cache=tmp_path)
-    (file,) = tmp_path.glob("windows-*.npz")
-    for damage in (False, True):
-        if damage:
-            content = bytearray(file.read_bytes())
-            content[len(content) // 2] ^= 0xFF
-            file.write_bytes(content)
-        again = prepare(SYNTHETIC, PAPER, length=34, cache=tmp_path)
-        assert again.digest == first.digest
-        assert again.counts == first.counts
-        for name in SHARES:
-            np.testing.assert_array_equal(again.splits[name].tokens, first.splits[name].tokens)
-            np.testing.assert_array_equal(again.splits[name].groups, first.splits[name].groups)
-        assert ("is damaged" in capsys.readouterr().err) == damage
+    first = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)
+    expected = everything(first)
+    for name in ("train.npy", "test-groups.npy", "about.json"):
+        content = bytearray((first.folder / name).read_bytes())
+        for damaged in (b"", bytes(content[:200]), bytes(content[:-1]) + bytes([content[-1] ^ 1])):
+            (first.folder / name).write_bytes(damaged)
+            assert everything(prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)) == expected
+            assert f"{first.folder} is damaged (" in capsys.readouterr().err
+    assert everything(prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)) == expected
+    assert capsys.readouterr().err == ""
 
 
-def test_a_file_that_comes_to_the_corpus_is_counted(tmp_path: Path) -> None:
-    for index, one in enumerate(load(SYNTHETIC, tmp_path).pieces):
-        write_midi(one, tmp_path / "music" / f"{index}.mid")
-    before = prepare(folder_corpus(tmp_path / "music"), PAPER, length=34, cache=tmp_path)
+def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = everything(prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "whole"))
+    monkeypatch.setattr("replication.reading.BLOCK", 1000)
+    cut: list[int] = []
+    windows = data._windows
+
+    def killed(*rest: object) -> object:
+        if len(cut) == 3:
+            raise KeyboardInterrupt
+        cut.append(len(cut))
+        return windows(*rest)  # type: ignore[arg-type]  # passed through
+
+    monkeypatch.setattr(data, "_windows", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "cache")
+    cut.append(3)
+    assert everything(prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "cache")) == expected
+    assert 7 <= len(cut) <= 9  # of eight blocks three were there
+    assert not list((tmp_path / "cache").glob("*/parts"))
+
+
+def test_dropped_files_are_told_of_and_change_no_window(tmp_path: Path) -> None:
+    for item in load(SYNTHETIC, tmp_path).pieces:
+        write_midi(item, tmp_path / "music" / f"{item.id}.mid")
+    before = prepare(folder_corpus(tmp_path / "music"), PAPER, SHORT, cache=tmp_path)
     (tmp_path / "music" / "broken.mid").write_bytes(b"not music")
-    after = prepare(folder_corpus(tmp_path / "music"), PAPER, length=34, cache=tmp_path)
+    after = prepare(folder_corpus(tmp_path / "music"), PAPER, SHORT, cache=tmp_path)
     assert (before.counts["files"], before.dropped) == (40, {})
     assert (after.counts["files"], after.dropped) == (41, {"broken.mid": "unreadable"})
     assert after.digest == before.digest
 
 
-def test_copies_in_another_key_or_later_are_dropped() -> None:
-    pieces = [
-        piece("a"),
-        piece("b", transpose=3),
-        piece("c", start=16),
-        Piece(notes=sorted_notes([]), id="d", group="d"),
-    ]
-    changed = piece("e")
-    changed.notes["pitch"][7] += 1
-    assert [kept.id for kept in deduplicate([*pieces, changed])] == ["a", "e"]
+def test_copies_are_dropped_and_near_copies_stay_together(tmp_path: Path) -> None:
+    originals = [compose(np.random.default_rng([9, number])) for number in range(24)]
+    for number, notes in enumerate(originals):
+        higher, near = notes.copy(), notes.copy()
+        higher["pitch"] += 2
+        near["pitch"] += 1
+        near["pitch"][len(near) // 2] += 1
+        for kind, version in (("a", notes), ("b", higher), ("c", near)):
+            rows = np.stack([version[name] for name in ("onset", "duration", "pitch", "velocity")], axis=1)
+            kept = Piece(notes=sorted_notes([tuple(row) for row in rows.tolist()]), id="", group="")
+            write_midi(kept, tmp_path / "music" / f"{number:02d}{kind}.mid")
+    dataset = prepare(folder_corpus(tmp_path / "music"), PAPER, SHORT, cache=tmp_path)
+    assert dataset.counts["duplicates"] == 24
+    assert dataset.counts["pieces"] == 48
+    assert dataset.counts["families"] <= 24
+    assert dataset.leaks["files"].onsets > 0.3
+    assert dataset.leaks["cleaned"].onsets == dataset.leaks["cleaned"].windows == 0
 
 
-def test_a_song_keeps_its_split_when_others_come() -> None:
-    names = [f"song {index}" for index in range(100)]
-    few, many = split(names[:60]), split(names)
-    assert {name: len(part) for name, part in many.items()} == {"train": 75, "validation": 5, "test": 20}
-    moved = sum(name in few["train"] and name not in many["train"] for name in names)
-    assert moved < 10
+def test_training_windows_with_runs_of_the_test_split_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "SHARE", 2.0)  # no families: what they share is left for the last step
+    base = [compose(np.random.default_rng([8, number])) for number in range(30)]
+    for number, notes in enumerate(base):
+        part = base[(number + 1) % 30][:60].copy()
+        part["onset"] += notes["onset"][-1] + 64 - part["onset"][0]
+        rows = np.concatenate((notes, part))
+        write_midi(Piece(notes=rows.astype(notes.dtype), id="", group=""), tmp_path / "music" / f"{number}.mid")
+    dataset = prepare(folder_corpus(tmp_path / "music"), PAPER, SHORT, cache=tmp_path)
+    assert dataset.leaks["families"].windows > 0
+    assert dataset.counts["copied"] > 0
+    assert dataset.leaks["cleaned"].windows == dataset.leaks["cleaned"].onsets == 0
+
+
+def test_the_first_window_of_each_piece_and_no_other(tmp_path: Path) -> None:
+    dataset = prepare(SYNTHETIC, PAPER, replace(SHORT, first_only=True), cache=tmp_path)
+    whole = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)
+    for name in SPLITS:
+        part, every = dataset.splits[name], whole.splits[name]
+        assert len(part.groups) == len(set(part.groups.tolist()))
+        firsts = {int(group): every.tokens[every.groups == group][0].tolist() for group in part.groups}
+        same = [firsts[int(group)] == row for group, row in zip(part.groups, part.tokens.tolist(), strict=True)]
+        assert np.mean(same) > 0.9  # a first window that was copied is not among them
+
+
+def test_one_key_and_every_key(tmp_path: Path) -> None:
+    plain, one, every = (
+        prepare(SYNTHETIC, PAPER, replace(SHORT, keys=keys), cache=tmp_path)
+        for keys in (SHORT.keys, OneKey(), EveryKey(semitones=(-1, 0, 1)))
+    )
+    pieces = [PAPER.decode(row).notes for row in one.splits["test"].tokens.tolist()]
+    assert np.mean([estimate_key(notes)[0] in {0, 9} for notes in pieces]) > 0.5
+    assert len({one.digest, plain.digest, every.digest}) == 3
+    assert every.splits["test"].tokens.tolist() == plain.splits["test"].tokens.tolist()
+    assert len(every.splits["train"].tokens) == pytest.approx(3 * len(plain.splits["train"].tokens), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_every_encoding_tests_on_the_same_songs(tmp_path: Path, name: str) -> None:
+    songs = set(prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path).splits["test"].groups.tolist())
+    dataset = prepare(SYNTHETIC, ENCODINGS[name], SHORT, cache=tmp_path)
+    assert set(dataset.splits["test"].groups.tolist()) == songs
 
 
 def test_a_corpus_too_small_for_a_window_is_refused(tmp_path: Path) -> None:
     for index in range(2):
         write_midi(piece(str(index), transpose=index), tmp_path / "music" / f"{index}.mid")
+    corpus = folder_corpus(tmp_path / "music")
     with pytest.raises(UserError, match="corpus music is too small: only 1 of its 1 different pieces"):
-        prepare(folder_corpus(tmp_path / "music"), PAPER, length=34, cache=tmp_path)
+        prepare(corpus, PAPER, SHORT, cache=tmp_path)
     with pytest.raises(UserError, match="only 0 of its 1 different pieces fill a window of 512 tokens"):
-        prepare(folder_corpus(tmp_path / "music"), PAPER, length=512, cache=tmp_path)
+        prepare(corpus, PAPER, Cutting(length=512), cache=tmp_path)
+    assert not [path for path in tmp_path.glob("windows-*") if path.is_dir()]
+    shutil.rmtree(tmp_path / "music")
+    with pytest.raises(UserError, match="does not exist"):
+        prepare(corpus, PAPER, SHORT, cache=tmp_path)

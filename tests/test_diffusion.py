@@ -198,13 +198,13 @@ def test_fitting_lowers_the_bound_and_saving_keeps_it(tmp_path: Path) -> None:
     scale = shrunk(steps=120, learning_rate=3e-3, log_every=40, validate_every=40, checkpoint_every=40)
     task = job(tmp_path, scale)
     model = build(scale)
-    before = model.nll(task.validation, seed=0)
+    before = model.nll(task.validation.long(), seed=0)
     model.fit(task)
-    after = model.nll(task.validation, seed=0)
+    after = model.nll(task.validation.long(), seed=0)
     assert after.total.mean() < before.total.mean()
     assert not after.exact
     assert set(after.terms) == {"prior", "diffusion", "rounding"}
     model.save(tmp_path / "model.safetensors")
     again = build(scale)
     again.load(tmp_path / "model.safetensors")
-    torch.testing.assert_close(again.nll(task.validation, seed=0).total, after.total)
+    torch.testing.assert_close(again.nll(task.validation.long(), seed=0).total, after.total)

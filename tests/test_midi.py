@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from midi_bytes import after, meta, midi, note, track
 
-from replication.midi import LONGEST, MidiError, Reason, read_midi, write_midi
+from replication.midi import (
+    DENSEST,
+    MOST,
+    First,
+    MidiError,
+    Named,
+    Reading,
+    Reason,
+    read_midi,
+    write_midi,
+)
 from replication.piece import NOTE, PAPER_GRID, Beats, Piece, Seconds, sorted_notes
 
 if TYPE_CHECKING:
@@ -39,31 +50,13 @@ def without_overlaps(rows: list[Row]) -> list[Row]:
     return kept
 
 
-def track(*events: bytes) -> bytes:
-    body = b"".join(events) + b"\0\xff\x2f\0"
-    return b"MTrk" + len(body).to_bytes(4, "big") + body
+def read(content: bytes, grid: Grid = PAPER_GRID, **choices: Any) -> NDArray[Any]:  # noqa: ANN401 - fields of Reading
+    return read_midi(content, id="a", group="a", reading=Reading(grid=grid, **choices)).notes
 
 
-def midi(*tracks: bytes, ticks_per_beat: int = 480) -> bytes:
-    header = (1).to_bytes(2, "big") + len(tracks).to_bytes(2, "big") + ticks_per_beat.to_bytes(2, "big")
-    return b"MThd" + (6).to_bytes(4, "big") + header + b"".join(tracks)
-
-
-def after(ticks: int, *event: int) -> bytes:
-    """Return an event with its delta time, a variable-length quantity."""
-    digits = [ticks & 127]
-    while ticks := ticks >> 7:
-        digits.insert(0, ticks & 127 | 128)
-    return bytes(digits) + bytes(event)
-
-
-def read(content: bytes, grid: Grid = PAPER_GRID) -> NDArray[Any]:
-    return read_midi(content, id="a", group="a", grid=grid).notes
-
-
-def reason_of(content: bytes, grid: Grid = PAPER_GRID) -> Reason:
+def reason_of(content: bytes, grid: Grid = PAPER_GRID, **choices: Any) -> Reason:  # noqa: ANN401 - fields of Reading
     with pytest.raises(MidiError) as caught:
-        read(content, grid)
+        read(content, grid, **choices)
     return caught.value.reason
 
 
@@ -113,75 +106,104 @@ def test_a_piece_without_notes_is_a_valid_file_without_notes(tmp_path: Path) -> 
     assert reason_of((tmp_path / "a.mid").read_bytes()) is Reason.EMPTY
 
 
-def test_tracks_are_merged_and_drums_left_out() -> None:
-    piano = track(after(0, 0x90, 60, 64), after(480, 0x80, 60, 0))
-    violin = track(after(240, 0xC1, 40), after(0, 0x91, 72, 33), after(60, 0x81, 72, 0))
-    drums = track(after(0, 0x99, 36, 127), after(480, 0x89, 36, 0))
-    assert read(midi(piano, violin, drums)).tolist() == [(0, 8, 60, 64), (4, 1, 72, 33)]
-    assert reason_of(midi(drums)) is Reason.EMPTY
+def by_four_columns(rows: list[Row]) -> list[Row]:
+    kept: dict[tuple[int, int], Row] = {}
+    for row in sorted(rows, key=lambda row: (row[0], row[2], -row[1], -row[3])):
+        kept.setdefault((row[0], row[2]), row)
+    return list(kept.values())
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from((0, 1, 2, 2**24, 2**25 - 1)),
+            st.sampled_from((1, 2, 2**24, 2**25 - 1)),
+            st.sampled_from((0, 1, 127)),
+            st.sampled_from((0, 1, 127)),
+        )
+        | ROW,
+        max_size=60,
+    )
+)
+def test_notes_sort_by_onset_and_pitch_and_the_longest_then_loudest_of_a_key_stays(rows: list[Row]) -> None:
+    notes = sorted_notes(rows)
+    assert notes.dtype == NOTE
+    assert notes.tolist() == by_four_columns(rows)
+    assert sorted_notes(notes).tolist() == notes.tolist()
+
+
+@pytest.mark.parametrize(
+    "row", [(-1, 1, 0, 1), (0, -1, 0, 1), (2**25, 1, 0, 1), (0, 2**25, 0, 1), (0, 1, 128, 1), (0, 1, 0, 128)]
+)
+def test_a_note_out_of_range_is_an_error_and_no_other_note(row: Row) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        sorted_notes([row])
+
+
+PIANO = track(meta(3, b"piano"), note(60, length=480))
+VIOLIN = track(meta(3, b"chords"), after(0, 0xC1, 40), after(240, 0x91, 72, 33), after(60, 0x81, 72, 0))
+DRUMS = track(after(0, 0x99, 36, 127), after(480, 0x89, 36, 0))
+ON_PIANO, ON_VIOLIN, ON_DRUMS = (0, 8, 60, 64), (4, 1, 72, 33), (0, 8, 36, 127)
+
+
+@pytest.mark.parametrize(
+    ("choices", "notes"),
+    [
+        ({}, [ON_PIANO, ON_VIOLIN]),
+        ({"drums": True}, [ON_DRUMS, ON_PIANO, ON_VIOLIN]),
+        ({"programs": (0, 7)}, [ON_PIANO]),
+        ({"programs": (40, 40)}, [ON_VIOLIN]),
+        ({"programs": (41, 127), "drums": True}, [ON_DRUMS]),
+        ({"tracks": First()}, [ON_PIANO]),
+        ({"tracks": First(), "programs": (40, 47)}, [ON_VIOLIN]),
+        ({"tracks": Named(("piano",))}, [ON_PIANO]),
+        ({"tracks": Named(("strings", "chords"))}, [ON_VIOLIN]),
+        ({"tracks": Named(("piano", "chords"))}, [ON_PIANO, ON_VIOLIN]),
+        ({"shortest": 2}, [ON_PIANO, ON_VIOLIN]),
+    ],
+)
+def test_a_reading_says_which_tracks_count(choices: dict[str, Any], notes: list[Row]) -> None:
+    silent = track(meta(3, b"piano"), after(0, 0xC0, 0))
+    assert read(midi(silent, PIANO, VIOLIN, DRUMS), **choices).tolist() == notes
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"programs": (8, 39)}, {"tracks": Named(("Piano",))}, {"tracks": Named(("piano",)), "programs": (40, 40)}],
+)
+def test_a_file_whose_notes_are_all_others_has_no_piano(choices: dict[str, Any]) -> None:
+    assert reason_of(midi(PIANO, VIOLIN), **choices) is Reason.NO_PIANO
+    assert reason_of(midi(track()), **choices) is Reason.EMPTY
+
+
+def test_drums_alone_are_no_piano() -> None:
+    assert reason_of(midi(DRUMS)) is Reason.NO_PIANO
+
+
+def test_notes_are_counted_after_merging() -> None:
+    assert reason_of(midi(PIANO, PIANO), shortest=2) is Reason.TOO_SHORT
+
+
+def test_a_million_notes_are_read_and_one_more_is_not() -> None:
+    half = track(after(0, 0x90, 60, 64), b"\1\x3c\0\1\x3c\x40" * (MOST // 2))
+    assert len(read(midi(half, half), Beats(steps_per_beat=480))) == MOST // 2
+    assert reason_of(midi(half, half, PIANO)) is Reason.TOO_MANY
+
+
+def test_a_piece_ends_by_its_last_step() -> None:
+    last = [midi(track(note(60, wait=2**23, length=2**23 - less)), ticks_per_beat=8) for less in (1, 0)]
+    assert read(last[0]).tolist() == [(2**23, 2**23 - 1, 60, 64)]
+    assert reason_of(last[1]) is Reason.TOO_LONG
+
+
+def test_thick_chords_are_music_and_a_wall_of_keys_is_not() -> None:
+    chord = [[after(0, 0x90, pitch, 64) for pitch in range(count)] for count in (DENSEST, DENSEST + 1)]
+    ends = [after(pitch == 0, 0x80, pitch, 0) for pitch in range(DENSEST + 1)]
+    assert len(read(midi(track(*chord[0], *ends)))) == DENSEST
+    assert reason_of(midi(track(*chord[1], *ends))) is Reason.TOO_DENSE
 
 
 def test_onsets_and_ends_are_rounded_and_no_note_vanishes() -> None:
     notes = track(after(31, 0x90, 60, 64), after(1, 0x80, 60, 0), after(80, 0x90, 62, 64), after(50, 0x90, 62, 0))
     # At 60 ticks a step: 31..32 is a point at step 1; 112..162 is 1.9..2.7, steps 2 to 3.
     assert read(midi(notes)).tolist() == [(1, 1, 60, 64), (2, 1, 62, 64)]
-
-
-def test_the_tempo_counts_on_a_grid_in_seconds_alone() -> None:
-    slow = after(0, 0xFF, 0x51, 3, *(1_000_000).to_bytes(3, "big"))
-    content = midi(track(slow, after(480, 0x90, 60, 64), after(480, 0x80, 60, 0)))
-    assert read(content).tolist() == [(8, 8, 60, 64)]
-    assert read(content, Seconds(steps_per_second=16)).tolist() == [(16, 16, 60, 64)]
-
-
-GRIDS: list[Grid] = [PAPER_GRID, Seconds(steps_per_second=16)]
-
-NOTE_ON_OFF = track(after(0, 0x90, 60, 64), after(480, 0x80, 60, 0))
-
-HOSTILE = {
-    "nothing": (b"", Reason.UNREADABLE),
-    "text": (b"<html>404 Not Found</html>", Reason.UNREADABLE),
-    "header alone": (b"MThd\0\0\0\6", Reason.UNREADABLE),
-    "wrong header": (b"RIFF" + midi(NOTE_ON_OFF)[4:], Reason.UNREADABLE),
-    "truncated": (midi(NOTE_ON_OFF)[:-7], Reason.UNREADABLE),
-    "data byte over 127": (midi(track(after(0, 0x90, 60, 200))), Reason.UNREADABLE),
-    "no unit of time": (midi(NOTE_ON_OFF, ticks_per_beat=0), Reason.UNREADABLE),
-    "frames instead of beats": (midi(NOTE_ON_OFF, ticks_per_beat=0xE728), Reason.UNREADABLE),
-    "no tracks": (midi(), Reason.EMPTY),
-    "no notes": (midi(track()), Reason.EMPTY),
-    "a note of velocity 0": (midi(track(after(0, 0x90, 60, 0), after(480, 0x80, 60, 0))), Reason.EMPTY),
-    "years of silence": (
-        midi(track(*[after(2**28 - 1, 0xC0, 0)] * 4, NOTE_ON_OFF[8:-4]), ticks_per_beat=1),
-        Reason.TOO_LONG,
-    ),
-}
-
-
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_has_a_reason(name: str, grid: Grid) -> None:
-    content, reason = HOSTILE[name]
-    assert reason_of(content, grid) is reason
-
-
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_flipped_bytes_give_sound_notes_or_a_reason(data: st.DataObject) -> None:
-    content = bytearray(midi(NOTE_ON_OFF, track(after(0, 0x91, 72, 33), after(60, 0x81, 72, 0))))
-    for _ in range(data.draw(st.integers(1, 6))):
-        content[data.draw(st.integers(4, len(content) - 1))] = data.draw(st.integers(0, 255))
-    grid = data.draw(st.sampled_from(GRIDS))
-    try:
-        notes = read(bytes(content), grid)
-    except MidiError:
-        return
-    assert (notes["onset"] >= 0).all()
-    assert (notes["duration"] >= 1).all()
-    assert (notes["onset"] + notes["duration"].astype(int) <= LONGEST + 1).all()
-    assert ((notes["velocity"] >= 1) & (notes["velocity"] <= 127) & (notes["pitch"] <= 127)).all()
-
-
-@given(content=st.binary(max_size=200))
-@settings(max_examples=50, deadline=None)
-def test_random_bytes_have_a_reason(content: bytes) -> None:
-    assert reason_of(content) in {Reason.UNREADABLE, Reason.EMPTY}

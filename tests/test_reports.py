@@ -209,7 +209,7 @@ def test_missing_pieces_leave_dashes_and_empty_figures(results: Results) -> None
         distances=results.distances.iloc[:0],
         curves=results.curves.iloc[:0].astype(object),
         notes=results.notes.iloc[:0],
-        embeddings=pd.DataFrame(columns=["experiment", "seed"]),
+        embeddings=pd.DataFrame(columns=["experiment", "seed", "pitch"]),
     )
     frame = TABLES["main"](bare).frame
     assert list(frame.iloc[1, 3:8]) == ["-"] * 5
@@ -221,14 +221,14 @@ def test_missing_pieces_leave_dashes_and_empty_figures(results: Results) -> None
 def test_lifts_see_octaves_and_fifths_and_no_structure_in_noise() -> None:
     pitches = np.arange(30, 96)
     angles = 2 * np.pi * pitches * 7 / 12  # neighbours on the circle of fifths are close
-    circle = pd.DataFrame({"word": [f"p{pitch}" for pitch in pitches], "d0": np.cos(angles), "d1": np.sin(angles)})
+    circle = pd.DataFrame({"pitch": pitches, "d0": np.cos(angles), "d1": np.sin(angles)})
     found = geometry(circle.sample(frac=1, random_state=1))
     assert (found.pitches == pitches).all()
     assert found.shares.sum() == pytest.approx(1)
     assert found.octave_lift == pytest.approx(1 - math.cos(np.pi * 7 / 6))
     assert found.fifth_lift == pytest.approx(math.cos(np.pi / 6) - (math.cos(np.pi) + math.cos(2 * np.pi / 3)) / 2)
     noise = np.random.default_rng(0).normal(size=(66, 64))
-    frame = pd.DataFrame(noise, columns=[f"d{index}" for index in range(64)]).assign(word=circle["word"])
+    frame = pd.DataFrame(noise, columns=[f"d{index}" for index in range(64)]).assign(pitch=pitches)
     assert abs(geometry(frame).octave_lift) < 0.05
 
 

@@ -19,10 +19,15 @@ from shrunk import shrunk
 from eval import engine, metrics, stages, suite
 from eval.results import gather
 from eval.tracking import frames, open_store
-from replication.corpora import Synthetic
+from replication.ablations import ABLATIONS
+from replication.encodings import ENCODINGS
 from replication.errors import UserError
 from replication.files import read_json, write_json
+from replication.midi import write_midi
+from replication.piece import PAPER_GRID
+from replication.reading import load
 from replication.scales import SCALES
+from replication.sources import Synthetic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +37,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """Every experiment with two seeds, run once on real parts."""
-    plan = suite.plan(scale="smoke", root=tmp_path_factory.mktemp("suite"))
+    """Every experiment in every encoding with two seeds, run once on real parts."""
+    plan = suite.plan(scale="smoke", only=tuple(suite.EXPERIMENTS), root=tmp_path_factory.mktemp("suite"))
     assert engine.run(plan, suite.prepare(plan), open_store(plan.root), workers=2) == []
     return plan
 
@@ -53,6 +58,62 @@ def test_every_experiment_leaves_a_whole_folder(name: str, finished: Plan) -> No
         assert (folder / "roll.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", suite.EXPERIMENTS)
+def test_a_likelihood_is_given_per_token_per_note_and_per_beat(name: str, finished: Plan) -> None:
+    folder = finished.comparison / name / "0"
+    nll, scores = read_json(folder / "likelihood.json"), read_json(folder / "scores.json")
+    nats = nll["nats_per_token"] * nll["tokens"]
+    assert nll["nats_per_note"] * nll["notes"] == pytest.approx(nats)
+    assert nll["nats_per_beat"] * nll["beats"] == pytest.approx(nats)
+    assert (nll["seconds"], nll["nats_per_second"]) == (None, None)
+    assert sum(nll["terms"].values()) == pytest.approx(nll["nats_per_token"])
+    for key in ("nats_per_token", "nats_per_note", "nats_per_beat"):
+        assert scores[f"nll/{key}"] == nll[key]
+    assert "nll/nats_per_second" not in scores
+    real = pd.read_parquet(next((finished.comparison / "test").glob(f"{windows_of(finished, name)[:32]}*.parquet")))
+    assert nll["notes"] == real["notes"].sum()  # all test windows are measured, as there are less than 256
+
+
+def windows_of(plan: Plan, name: str) -> str:
+    """Return the digest of the windows of an experiment."""
+    return str(read_json(plan.comparison / name / "0" / "trial.json")["dataset"]["digest"])
+
+
+def test_experiments_in_different_encodings_share_one_comparison(finished: Plan) -> None:
+    data = read_json(finished.comparison / "data.json")
+    assert set(data["encodings"]) == {"paper", "triples", "remi"}
+    assert data["grid"] == {"type": "Beats", "steps_per_beat": 8}
+    assert len({facts["digest"] for facts in data["encodings"].values()}) == 3
+    for name, facts in data["encodings"].items():
+        assert facts["vocabulary"] == len(ENCODINGS[name].vocabulary)
+        assert facts["songs"] == {"train": 30, "validation": 2, "test": 8}
+        assert facts["unigram_entropy"] < facts["ln_vocabulary"]
+    used = [name for name, row in suite.EXPERIMENTS.items() if row.encoding == "triples"]
+    for name in used:
+        assert windows_of(finished, name) == data["encodings"]["triples"]["digest"]
+    assert used == ["e2e-triples", "autoregressive-triples"]
+
+
+def test_windows_are_read_where_they_lie(finished: Plan) -> None:
+    datasets = suite.prepare(finished)
+    for trial in finished.trials[: len(suite.EXPERIMENTS)]:
+        dataset = datasets[trial.experiment.encoding]
+        bench = stages.Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu"))
+        for name, windows in dataset.splits.items():
+            assert isinstance(windows.tokens, np.memmap)
+            assert bench.tokens(name).dtype == torch.int16
+            assert bench.tokens(name).data_ptr() == windows.tokens.ctypes.data
+
+
+def test_workers_do_not_read_the_corpus_again(tmp_path: Path) -> None:
+    for piece in load(suite.find_corpus("synthetic"), tmp_path).pieces:
+        write_midi(piece, tmp_path / "music" / f"{piece.id}.mid")
+    plan = suite.plan(scale="smoke", corpus=str(tmp_path / "music"), only=["unigram"], seeds=1, root=tmp_path)
+    datasets = suite.prepare(plan)
+    shutil.rmtree(tmp_path / "music")
+    assert engine.run(plan, datasets, open_store(tmp_path), workers=1) == []
+
+
 def test_the_numbers_are_those_of_the_samples(finished: Plan) -> None:
     folder = finished.comparison / "replay" / "0"
     distances = pd.read_parquet(folder / "distances.parquet").set_index("metric")
@@ -67,7 +128,7 @@ def test_running_again_does_nothing(finished: Plan) -> None:
     files = {path: path.stat().st_mtime_ns for path in finished.comparison.rglob("*") if path.is_file()}
     assert engine.run(finished, suite.prepare(finished), open_store(finished.root), workers=2) == []
     changed = {path for path, time in files.items() if path.stat().st_mtime_ns != time}
-    assert changed <= {finished.comparison / "data.json"}
+    assert changed <= {finished.comparison / name for name in ("data.json", "card.json")}
 
 
 def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
@@ -86,11 +147,27 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     assert results.experiments["name"].tolist() == list(suite.EXPERIMENTS)
     assert len(results.trials) == 2 * len(suite.EXPERIMENTS)
     assert set(results.scores["experiment"]) == {"test", *suite.EXPERIMENTS}
-    assert set(results.curves["experiment"]) == {"e2e", "gaussian", "pretrained", "pretrained-ar", "autoregressive"}
-    assert set(results.embeddings["experiment"]) == {"e2e", "gaussian", "pretrained", "pretrained-ar"}
+    diffusions = {row.name for row in ABLATIONS}
+    causal = {"autoregressive", "autoregressive-triples", "autoregressive-remi"}
+    assert set(results.curves["experiment"]) == {*diffusions, *causal}
+    assert set(results.embeddings["experiment"]) == diffusions
+    for _, table in results.embeddings.groupby("experiment"):
+        pitches = table["pitch"].dropna()
+        assert len(pitches) == pitches.nunique() > 20  # of those that the corpus has
+        assert pitches.between(36, 96).all()
     assert set(results.notes["experiment"]) >= {"test", "replay", "ngram"}
-    assert results.about["unigram_entropy"] < results.about["ln_vocabulary"]
-    assert not np.isnan(results.about["floor_p95"])
+    assert results.encodings["name"].tolist() == ["paper", "triples", "remi"]
+    assert results.encodings["floor_p95"].notna().all()
+    real = results.scores[results.scores["experiment"] == "test"]
+    assert real["encoding"].value_counts().to_dict() == results.encodings.set_index("name")["test"].to_dict()
+    encodings = results.experiments.set_index("name")["encoding"].to_dict()
+    assert encodings == {name: row.encoding for name, row in suite.EXPERIMENTS.items()}
+    assert (
+        results.scores.query("experiment != 'test'")["experiment"].map(encodings)
+        == results.scores["encoding"][len(real) :]
+    ).all()
+    assert results.trials["nll_note"].notna().all()
+    assert results.about["command"].endswith(f"--only {' '.join(suite.EXPERIMENTS)}")
 
 
 def test_a_folder_of_another_configuration_is_refused(finished: Plan) -> None:
@@ -117,19 +194,23 @@ def test_mixed_budgets_are_refused(finished: Plan, tmp_path: Path) -> None:
     write_json(path, about)
     with pytest.raises(UserError, match="mixes configurations: ngram seed 1 was made with another corpus or budget"):
         gather(comparison)
+    about["config"]["edition"] -= 1
+    write_json(path, about)
+    with pytest.raises(UserError, match="was made by another version of Etude"):
+        gather(comparison)
 
 
 def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = tmp_path / "runs" / "smoke" / "synthetic"
     shutil.copytree(finished.comparison, comparison)
-    plan = replace(finished, root=tmp_path, experiments=(suite.EXPERIMENTS["ngram"],))
+    plan = replace(finished, root=tmp_path, experiments=(suite.EXPERIMENTS["autoregressive-triples"],))
     monkeypatch.setitem(
         metrics.METRICS, "twice", replace(metrics.METRICS["notes"], function=lambda p: 2.0 * len(p.notes))
     )
-    dataset = suite.prepare(plan)
+    dataset = suite.prepare(plan)["triples"]
     trial = plan.trials[0]
     assert not trial.check(dataset)
-    stages.score(stages.Workbench(trial=trial, dataset=dataset, device=torch.device("cpu")))
+    stages.score(stages.Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu")))
     assert trial.check(dataset)
     table = pd.read_parquet(trial.folder / "scores.parquet")
     assert (table["twice"] == 2 * table["notes"]).all()
@@ -151,7 +232,7 @@ def test_a_killed_worker_is_noticed_and_its_trial_goes_on_later(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plan = suite.plan(scale="smoke", only=["e2e"], seeds=1, root=tmp_path)
-    longer = replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=400)))
+    longer = replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=150)))
     (trial,) = longer.trials
 
     def kill() -> None:
@@ -189,7 +270,7 @@ def test_every_scale_names_what_exists(name: str, tmp_path: Path) -> None:
     [
         ({"scale": "huge"}, "unknown scale 'huge'; choose auto or one of smoke, cpu, gpu, paper"),
         ({"scale": "smoke", "only": ["gan"]}, "unknown experiment 'gan'; choose from e2e, gaussian"),
-        ({"scale": "smoke", "corpus": "lute"}, "unknown corpus 'lute': neither one of bach, synthetic nor a folder"),
+        ({"scale": "smoke", "corpus": "lute"}, "unknown corpus 'lute': neither one of bach, .* nor a folder"),
         ({"scale": "smoke", "seeds": 0}, "--seeds 0: at least one seed is needed"),
     ],
 )

@@ -8,18 +8,25 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from shrunk import job, shrunk
 from torch import Tensor
 
+from baselines import AutoregressiveConfig, NGramConfig, ReplayConfig
 from baselines.autoregressive import Autoregressive
+from replication.ablations import Diffusion
 from replication.diffusion import DiffusionLM
-from replication.embeddings import Learned
+from replication.embeddings import Learned, Pretrained, SkipGram
 from replication.errors import UserError
 from replication.randomness import seeded
-from replication.train import CHECKPOINT, DivergedError, Trainable, batch_indices, sgd
+from replication.train import CHECKPOINT, DivergedError, Trainable, batch_indices, read_tensors, sgd
+
+if TYPE_CHECKING:
+    from replication.model import ModelConfig
 
 LONG = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
 
@@ -79,6 +86,29 @@ def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert weights("cut").read_bytes() == weights("whole").read_bytes()
     lines = (weights("cut").parent.parent / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(5, 65, 5))  # each once
+
+
+@pytest.mark.parametrize(
+    "config",
+    [AutoregressiveConfig(), Diffusion(embedding=Pretrained(SkipGram(steps=20))), NGramConfig(order=3), ReplayConfig()],
+    ids=lambda config: type(config).__name__,
+)
+@pytest.mark.parametrize("resident", [True, False])
+def test_windows_in_a_file_give_the_same_model_as_in_memory(
+    config: ModelConfig, resident: bool, tmp_path: Path
+) -> None:
+    scale = shrunk(steps=10, log_every=5, validate_every=10, checkpoint_every=10, resident=resident)
+    task = job(tmp_path / "memory", scale)
+    np.save(tmp_path / "windows.npy", task.train.numpy().view(np.uint16))
+    mapped = np.load(tmp_path / "windows.npy", mmap_mode="c")
+    for name, train in {"memory": task.train.long(), "file": torch.from_numpy(mapped.view(np.int16))}.items():
+        with seeded("model", 0):
+            model = config.build(vocabulary=12, scale=scale)
+        model.fit(replace(task, train=train, folder=tmp_path / name))
+        model.save(tmp_path / name / "model.safetensors")
+    one, other = (read_tensors(tmp_path / name / "model.safetensors")[0] for name in ("memory", "file"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name].to(one[name].dtype)) for name in one)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:

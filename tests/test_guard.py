@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+from replication import guard
+from replication.guard import read_batch, read_guarded
+from replication.midi import MidiError, Reason
+from replication.piece import Piece, sorted_notes
+
+
+def read(name: str, content: bytes) -> Piece:
+    """Read a file that says what it does to its reader."""
+    match content:
+        case b"hang":
+            time.sleep(60)
+        case b"crash":
+            os.abort()
+        case b"memory":
+            bytearray(guard.MEMORY)
+        case b"empty":
+            raise MidiError(Reason.EMPTY)
+    return Piece(notes=sorted_notes([(0, 1, len(content), 64)]), id=name, group=name, seconds=1.5)
+
+
+def test_batches_come_back_in_order() -> None:
+    batches = [[("a", b"1"), ("b", b"empty")], [], [("c", b"333")], *([("d", b"22")] for _ in range(9))]
+    results = list(read_guarded(batches, read, processes=2))
+    assert [result.found for result in results[:3]] == [[(1, 1.5), Reason.EMPTY], [], [(1, 1.5)]]
+    assert [result.notes["pitch"].tolist() for result in results] == [[1], [], [3], *([2] for _ in range(9))]
+
+
+def test_what_hangs_or_crashes_its_reader_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PATIENCE", 2.0)
+    files = [("a", b"1"), ("b", b"hang"), ("c", b"22"), ("d", b"crash"), ("e", b"memory"), ("f", b"333")]
+    first, second = read_guarded([files, [("g", b"4444")]], read, processes=2)
+    assert first.found == [(1, 1.5), Reason.TOO_SLOW, (1, 1.5), Reason.CRASHED, Reason.TOO_LARGE, (1, 1.5)]
+    assert first.notes["pitch"].tolist() == [1, 2, 3]
+    assert second.notes["pitch"].tolist() == [4]
+
+
+def test_looking_ahead_is_bounded() -> None:
+    taken = []
+    batches = ([taken.append(number) or (str(number), b"1")] for number in range(100))  # type: ignore[func-returns-value]  # counts
+    results = read_guarded(batches, read, processes=1)
+    next(results)
+    assert len(taken) <= 4
+    del results
+
+
+def test_a_defect_of_ours_is_no_property_of_a_file() -> None:
+    with pytest.raises(AttributeError):
+        list(read_guarded([[("a", b"1")]], no_reader, processes=1))
+
+
+def no_reader(name: str, content: bytes) -> Piece:
+    return name.no_such_thing(content)  # type: ignore[attr-defined,no-any-return]  # the point
+
+
+def test_a_batch_is_read_the_same_here() -> None:
+    files = [("a", b"1"), ("b", b"empty"), ("c", b"333")]
+    (there,) = read_guarded([files], read, processes=1)
+    here = read_batch(files, read)
+    assert here.found == there.found
+    np.testing.assert_array_equal(here.notes, there.notes)
