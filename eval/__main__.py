@@ -22,14 +22,14 @@ def list_() -> None:
     """Show the experiments, scales and corpora."""
     print("Experiments")
     for experiment in suite.EXPERIMENTS.values():
-        print(f"  {experiment.name:18} {experiment.note}")
+        print(f"  {experiment.name:22} {experiment.note}")
     print("\nScales")
     for scale in SCALES.values():
-        print(f"  {scale.name:18} {scale.about}")
+        print(f"  {scale.name:22} {scale.about}")
     print("\nCorpora")
     for corpus in CORPORA.values():
-        print(f"  {corpus.name:18} {corpus.title}")
-    print(f"  {'PATH':18} any folder or .zip/.tar.* of MIDI files")
+        print(f"  {corpus.name:22} {corpus.title}")
+    print(f"  {'PATH':22} any folder or .zip/.tar.* of MIDI files")
 
 
 def run(
@@ -125,7 +125,7 @@ def _show_plan(plan: suite.Plan, workers: int) -> int:
         left = 0.0 if trial.is_done() else seconds[trial.experiment.name]
         pending += left
         state = "done" if trial.is_done() else f"pending, about {left / 60:.1f} min"
-        print(f"  {trial.experiment.name:15} seed {trial.seed}  {state}")
+        print(f"  {trial.experiment.name:22} seed {trial.seed}  {state}")
     print(f"scale {plan.scale.name}, corpus {plan.corpus.name}: about {pending / workers / 60:.0f} min on this machine")
     return 0
 

@@ -47,7 +47,8 @@ def floor_forest(results: Results) -> Picture:
     names, paint, p95 = labels(results), colours(results), results.encodings.set_index("name")["floor_p95"]
     seeds = {name: by_seed(results, name, "floor_ratio") for name in names}
     found = {name: over_seeds(values) for name, values in seeds.items()}
-    shown = np.array([value for values in seeds.values() for value in values if math.isfinite(value)] + [1.0, *p95])
+    shown = np.array([1.0, *p95, *(value for values in seeds.values() for value in values)])
+    shown = shown[np.isfinite(shown)]
     left, right = 0.8 * shown.min(), 1.15 * shown.max()
 
     figure = sheet(7.4, 0.9 + 0.36 * len(names))

@@ -256,3 +256,13 @@ def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
         assert f"**Table: {name}.**" in page
     assert "etude run --scale cpu" in page
     assert page.index("floor_forest") < page.index("**Table: main.**")
+
+
+def test_models_that_play_nothing_leave_the_main_figure_standing() -> None:
+    results = made_up(seeds=1, without=MANY)
+    mute = dataclasses.replace(
+        results,
+        trials=results.trials.assign(floor_ratio=math.nan),
+        encodings=results.encodings.assign(floor_p95=math.nan),
+    )
+    assert "Distance to real music" in FIGURES["floor_forest"](mute).caption

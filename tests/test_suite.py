@@ -23,8 +23,8 @@ from replication.ablations import ABLATIONS
 from replication.encodings import ENCODINGS
 from replication.errors import UserError
 from replication.files import read_json, write_json
-from replication.midi import write_midi
-from replication.piece import PAPER_GRID
+from replication.midi import Reading, write_midi
+from replication.piece import PAPER_GRID, Seconds
 from replication.reading import load
 from replication.scales import SCALES
 from replication.sources import Synthetic
@@ -105,13 +105,19 @@ def test_windows_are_read_where_they_lie(finished: Plan) -> None:
             assert bench.tokens(name).data_ptr() == windows.tokens.ctypes.data
 
 
-def test_workers_do_not_read_the_corpus_again(tmp_path: Path) -> None:
+def test_workers_do_not_read_the_corpus_again_and_keep_its_time(tmp_path: Path) -> None:
     for piece in load(suite.find_corpus("synthetic"), tmp_path).pieces:
         write_midi(piece, tmp_path / "music" / f"{piece.id}.mid")
     plan = suite.plan(scale="smoke", corpus=str(tmp_path / "music"), only=["unigram"], seeds=1, root=tmp_path)
-    datasets = suite.prepare(plan)
+    played = replace(plan, corpus=replace(plan.corpus, reading=Reading(grid=Seconds(steps_per_second=16))))
+    datasets = suite.prepare(played)
     shutil.rmtree(tmp_path / "music")
-    assert engine.run(plan, datasets, open_store(tmp_path), workers=1) == []
+    assert engine.run(played, datasets, open_store(tmp_path), workers=1) == []
+    results = gather(played.comparison)
+    assert results.about["unit"] == "second"
+    (trial,) = results.trials.to_dict("records")
+    assert trial["nll_second"] > 0
+    assert np.isnan(trial["nll_beat"])
 
 
 def test_the_numbers_are_those_of_the_samples(finished: Plan) -> None:

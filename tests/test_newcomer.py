@@ -1,0 +1,56 @@
+"""Scores for music of any origin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from eval import suite
+from eval.newcomer import score_files
+from replication.errors import UserError
+from replication.keys import OneKey, in_one_key, transposed
+from replication.midi import write_midi
+from replication.reading import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eval.suite import Plan
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return suite.plan(scale="smoke", root=tmp_path)
+
+
+def music(plan: Plan, folder: Path, *, semitones: int = 0, notes: int | None = None) -> Path:
+    for piece in load(plan.corpus, plan.cache).pieces:
+        some = replace(piece, notes=transposed(in_one_key(piece.notes), semitones)[:notes])
+        write_midi(some, folder / f"{piece.id}.mid")
+    return folder
+
+
+def test_every_file_is_counted(plan: Plan, tmp_path: Path) -> None:
+    folder = music(plan, tmp_path / "music")
+    (folder / "broken.mid").write_bytes(b"not music")
+    (piece, *_) = load(plan.corpus, plan.cache).pieces
+    write_midi(replace(piece, notes=piece.notes[:2]), folder / "short.mid")
+    head = score_files(folder, plan).splitlines()[0]
+    assert head == "42 files: 40 give a window, 1 unreadable, 1 too short for half a window"
+
+
+def test_music_in_other_keys_scores_the_same_where_the_corpus_is_in_one_key(plan: Plan, tmp_path: Path) -> None:
+    one = replace(plan, scale=replace(plan.scale, keys=OneKey()))
+    first = music(plan, tmp_path / "first")
+    second = music(plan, tmp_path / "second", semitones=3)
+    assert score_files(first, one) == score_files(second, one)
+    other = replace(plan, root=tmp_path / "as written")
+    assert score_files(first, other) != score_files(second, other)
+
+
+def test_files_that_are_all_too_short_are_refused(plan: Plan, tmp_path: Path) -> None:
+    folder = music(plan, tmp_path / "music", notes=2)
+    with pytest.raises(UserError, match="music: none of its 40 pieces fills half a window of 34 tokens"):
+        score_files(folder, plan)
