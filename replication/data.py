@@ -204,14 +204,9 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
     """Write the windows of each split to a file, those of training without what other splits have too."""
     spans = np.concatenate([_array(part, "spans") for part in parts]) if parts else np.empty((0, 3), np.int32)
     windows = Spans(pieces=spans[:, 0], begins=spans[:, 1], ends=spans[:, 2])
-    kinds = (duplicates.runs, duplicates.note_runs)
-    runs, notes = (duplicates.collect(loaded.blocks(), kind, notes=loaded.notes) for kind in kinds)
     of_window = splits[windows.pieces]
     trained = of_window == SPLITS.index("train")
-    learnt = splits[runs.pieces] == SPLITS.index("train")
-    shared = np.zeros(len(learnt), bool)
-    shared[learnt] = duplicates.known(runs, learnt, (splits[runs.pieces] > 0))
-    copied = trained & windows.holding(runs, shared)
+    copied = trained & _copied(loaded, splits, windows)
     used = np.unique(windows.pieces)
     chosen = {name: (of_window == number) & ~copied for number, name in enumerate(SPLITS)}
     if not all(mask.any() for mask in chosen.values()):
@@ -221,6 +216,9 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
             f" window of {length} tokens, and each split needs one; add music or choose a scale with shorter windows"
         )
     alone = np.where(kin.kept, deal(loaded.ids, np.arange(len(splits), dtype=np.int32), kin.kept), -1).astype(np.int8)
+    # Where n-grams are sampled, others than those that told the copies: else there would be none left by construction.
+    kinds = (duplicates.runs, duplicates.note_runs)
+    runs, notes = (duplicates.collect(loaded.blocks(), kind, notes=loaded.notes, sample=1) for kind in kinds)
     leaks = {
         "files": leak(windows, runs, notes, alone),
         "families": leak(windows, runs, notes, splits),
@@ -249,6 +247,15 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
             "digest": digest(files),
         },
     )
+
+
+def _copied(loaded: Loaded, splits: NDArray[np.int8], windows: Spans) -> NDArray[np.bool_]:
+    """Return in which windows a run of a training piece begins that a piece of another split has too."""
+    runs = duplicates.collect(loaded.blocks(), duplicates.runs, notes=loaded.notes)
+    learnt = splits[runs.pieces] == SPLITS.index("train")
+    shared = np.zeros(len(learnt), bool)
+    shared[learnt] = duplicates.known(runs, learnt, splits[runs.pieces] > 0)
+    return windows.holding(runs, shared)
 
 
 def _write(

@@ -100,13 +100,21 @@ def collect(
     grams: Callable[[NDArray[Any], NDArray[np.int32]], Grams],
     *,
     notes: int,
+    sample: int = 0,
 ) -> Grams:
-    """Return the n-grams of a corpus of so many notes, read block by block; about `GRAMS` of them at most."""
-    modulus = np.uint64(max(1, -(-notes // GRAMS)))
+    """Return the n-grams of a corpus, read block by block; about `GRAMS` of them at most.
+
+    Args:
+        blocks: as `replication.reading.Loaded.blocks` has them.
+        grams: one of the functions above.
+        notes: how many there are in all.
+        sample: which of the samples, where not all n-grams are taken; two samples have none in common.
+    """
+    modulus = max(1, -(-notes // GRAMS))
     parts = []
     for block in blocks:
         found = grams(*block)
-        keep = found.hashes % modulus == 0
+        keep = found.hashes % np.uint64(modulus) == sample % modulus
         parts.append((found.hashes[keep], found.pieces[keep], found.onsets[keep]))
     if not parts:
         return Grams(hashes=np.empty(0, np.uint64), pieces=np.empty(0, np.int32), onsets=np.empty(0, np.int32))

@@ -84,6 +84,9 @@ def test_ngrams_are_sampled_where_there_are_many(monkeypatch: pytest.MonkeyPatch
     part = collect(blocks, note_runs, notes=total)
     assert 0.15 < len(part.hashes) / len(whole.hashes) < 0.35
     assert set(part.hashes.tolist()) == {value for value in whole.hashes.tolist() if value % 4 == 0}
+    other = collect(blocks, note_runs, notes=total, sample=1)
+    assert 0.15 < len(other.hashes) / len(whole.hashes) < 0.35
+    assert not set(part.hashes.tolist()) & set(other.hashes.tolist())
 
 
 def test_near_copies_are_related_and_strangers_are_not() -> None:
