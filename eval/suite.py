@@ -174,6 +174,7 @@ def prepare(plan: Plan) -> dict[str, Dataset]:
         UserError: if the corpus cannot be read, is too small, or is another than that of the trials that are there.
     """
     from eval.corpus import facts
+    from replication.encodings import ENCODINGS
     from replication.reading import load
 
     path = plan.comparison / "data.json"
@@ -200,7 +201,7 @@ def prepare(plan: Plan) -> dict[str, Dataset]:
             "encodings": {name: _facts(_code(plan, name).vocabulary, dataset) for name, dataset in datasets.items()},
         },
     )
-    first = plan.encodings[0]
+    first = next(name for name in ENCODINGS if name in datasets)
     write_json(
         plan.comparison / "card.json",
         facts(corpus, load(_located(plan), plan.cache), datasets[first], encoding=first, cutting=plan.scale.cutting),

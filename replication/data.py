@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from replication.files import atomic, digest, locked, read_sealed, sha256, write
 from replication.keys import AsWritten, EveryKey, Keys, OneKey, in_one_key, transposed
 from replication.kinship import SHARES, SPLITS, Leak, Spans, deal, kinship, leak
 from replication.reading import load
+from replication.tokens import EDITION as TOKENS_EDITION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from replication.reading import Loaded
     from replication.tokens import Encoding
 
-# Part of every cache key: raise it when the same pieces come to give other windows.
-EDITION = 2
+# Part of every cache key: raise it when the same pieces come to give other windows, counts or leaks.
+EDITION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +70,8 @@ class Dataset:
         splits: by the names of `SPLITS`; no family is in two of them.
         counts: what became of the corpus: files, dropped, duplicates, short (for a window), pieces, families, notes,
             copied (training windows that were left out, for they hold a run that is also in another split).
-        leaks: what test and training have in common if files were dealt to the splits one by one ("files"), dealt by
-            family ("families"), and after copied windows were left out ("cleaned").
+        leaks: what test and training have in common if pieces, duplicates left out, were dealt to the splits one by one
+            ("pieces"), dealt by family ("families"), and after copied windows were left out ("cleaned").
         dropped: the files that gave no piece, and why.
         digest: names the content of all splits.
     """
@@ -97,7 +99,9 @@ def prepare(corpus: Corpus, encoding: Encoding, cutting: Cutting, *, cache: Path
     """
     loaded = load(corpus, cache)
     dropped = {item.id: str(item.reason) for item in loaded.dropped}
-    key = digest(EDITION, duplicates.EDITION, loaded.digest, dropped, encoding, cutting, SHARES)
+    tools = {package: metadata.version(package) for package in encoding.packages}
+    editions = (EDITION, duplicates.EDITION, TOKENS_EDITION)
+    key = digest(editions, loaded.digest, dropped, encoding, tools, cutting, SHARES)
     folder = cache / f"windows-{key[:32]}"
     with locked(folder):
         if (folder / "about.json").exists():
@@ -216,11 +220,10 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
             f" window of {length} tokens, and each split needs one; add music or choose a scale with shorter windows"
         )
     alone = np.where(kin.kept, deal(loaded.ids, np.arange(len(splits), dtype=np.int32), kin.kept), -1).astype(np.int8)
-    # Where n-grams are sampled, others than those that told the copies: else there would be none left by construction.
     kinds = (duplicates.runs, duplicates.note_runs)
-    runs, notes = (duplicates.collect(loaded.blocks(), kind, notes=loaded.notes, sample=1) for kind in kinds)
+    runs, notes = (duplicates.collect(loaded.blocks(), kind, notes=loaded.notes) for kind in kinds)
     leaks = {
-        "files": leak(windows, runs, notes, alone),
+        "pieces": leak(windows, runs, notes, alone),
         "families": leak(windows, runs, notes, splits),
         "cleaned": leak(windows, runs, notes, splits, trained & ~copied),
     }
@@ -250,12 +253,21 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
 
 
 def _copied(loaded: Loaded, splits: NDArray[np.int8], windows: Spans) -> NDArray[np.bool_]:
-    """Return in which windows a run of a training piece begins that a piece of another split has too."""
-    runs = duplicates.collect(loaded.blocks(), duplicates.runs, notes=loaded.notes)
-    learnt = splits[runs.pieces] == SPLITS.index("train")
-    shared = np.zeros(len(learnt), bool)
-    shared[learnt] = duplicates.known(runs, learnt, splits[runs.pieces] > 0)
-    return windows.holding(runs, shared)
+    """Return in which windows a run of a training piece begins that a piece of another split has too.
+
+    All runs are compared, not a sample: those of the smaller splits fit into memory, and the others pass by.
+    """
+    held, pieces, onsets = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+    for block in loaded.blocks():
+        runs = duplicates.runs(*block)
+        held.append(runs.hashes[splits[runs.pieces] > 0])
+    others = duplicates.distinct(np.concatenate(held))
+    for block in loaded.blocks():
+        runs = duplicates.runs(*block)
+        shared = duplicates.known(runs.hashes, others) & (splits[runs.pieces] == SPLITS.index("train"))
+        pieces.append(runs.pieces[shared])
+        onsets.append(runs.onsets[shared])
+    return windows.holding(np.concatenate(pieces), np.concatenate(onsets))
 
 
 def _write(

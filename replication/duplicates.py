@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Part of every cache key: raise it when the same pieces come to be other families or runs.
-EDITION = 1
+EDITION = 2
 # Twelve notes are long enough that what shares them by chance is rare, but for chorales, where they are three chords:
 # there, and everywhere, a copy is a run of as many onsets with all their notes.
 RUN = 12
@@ -29,7 +29,7 @@ GRAMS = 12_000_000  # of one kind in memory; ADL's 11 million are all taken, of 
 # at 0.2 a family of 188 of ADL's pieces comes up, at 0.3 the largest has 93.
 SHARE = 0.3
 LEAST = 4  # n-grams that two pieces of a family share at least
-COMMON = 64  # pieces; an n-gram that more of them have is an idiom and says nothing
+CROWD = 64  # pieces; those of a larger crowd that share an n-gram are compared each with the next only
 
 _FACTOR = np.uint64(6364136223846793005)  # Knuth's multiplier, of a rolling hash modulo 2^64
 
@@ -100,21 +100,13 @@ def collect(
     grams: Callable[[NDArray[Any], NDArray[np.int32]], Grams],
     *,
     notes: int,
-    sample: int = 0,
 ) -> Grams:
-    """Return the n-grams of a corpus, read block by block; about `GRAMS` of them at most.
-
-    Args:
-        blocks: as `replication.reading.Loaded.blocks` has them.
-        grams: one of the functions above.
-        notes: how many there are in all.
-        sample: which of the samples, where not all n-grams are taken; two samples have none in common.
-    """
-    modulus = max(1, -(-notes // GRAMS))
+    """Return the n-grams of a corpus of so many notes, read block by block; about `GRAMS` of them at most."""
+    modulus = np.uint64(max(1, -(-notes // GRAMS)))
     parts = []
     for block in blocks:
         found = grams(*block)
-        keep = found.hashes % np.uint64(modulus) == sample % modulus
+        keep = found.hashes % modulus == 0
         parts.append((found.hashes[keep], found.pieces[keep], found.onsets[keep]))
     if not parts:
         return Grams(hashes=np.empty(0, np.uint64), pieces=np.empty(0, np.int32), onsets=np.empty(0, np.int32))
@@ -125,16 +117,16 @@ def collect(
 def related(grams: Grams, count: int) -> NDArray[np.int64]:
     """Return (k, 2) pairs of the `count` pieces that share at least `SHARE` of the n-grams of the smaller."""
     # Sorting one integer is many times faster than sorting by two keys; 40 bits tell the n-grams well enough apart.
-    keys = _distinct((grams.hashes >> np.uint64(24) << np.uint64(24)) | grams.pieces.astype(np.uint64))
+    keys = distinct((grams.hashes >> np.uint64(24) << np.uint64(24)) | grams.pieces.astype(np.uint64))
     pieces, hashes = (keys & np.uint64(2**24 - 1)).astype(np.int64), keys >> np.uint64(24)
     sizes = np.bincount(pieces, minlength=count)
     starts = np.flatnonzero(np.concatenate(([True], hashes[1:] != hashes[:-1]))) if len(hashes) else np.empty(0, int)
     owners = np.diff(starts, append=len(hashes))
     pairs, room = [np.empty(0, np.int64)], 2 * GRAMS
-    for size in range(2, COMMON + 1):
+    for size in range(2, int(owners.max(initial=0)) + 1):
         members = pieces[starts[owners == size][:, None] + np.arange(size)]
-        one, other = np.triu_indices(size, 1)
-        if len(members) * len(one) > room:  # each with the next only, so that pairs do not outgrow memory
+        one, other = np.triu_indices(min(size, CROWD), 1)
+        if size > CROWD or len(members) * len(one) > room:  # so that pairs do not outgrow memory
             one, other = np.arange(size - 1), np.arange(1, size)
         room -= len(members) * len(one)
         pairs.append((members[:, one] * count + members[:, other]).ravel())
@@ -158,15 +150,21 @@ def families(pairs: NDArray[np.int64], count: int) -> NDArray[np.int32]:
     return firsts[labels].astype(np.int32)
 
 
-def known(grams: Grams, chosen: NDArray[np.bool_], among: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return, for the n-grams where `chosen`, whether they are also found where `among` (masks over the n-grams)."""
-    wanted, there = grams.hashes[chosen], _distinct(grams.hashes[among])
-    found = np.zeros(len(wanted), bool)
-    if len(there):
-        order = np.argsort(wanted)  # neighbours are looked up in the same corner of memory
-        places = np.searchsorted(there, wanted[order]).clip(max=len(there) - 1)
-        found[order] = there[places] == wanted[order]
+def known(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return which hashes are among others, which are `distinct`."""
+    found = np.zeros(len(hashes), bool)
+    if len(among):
+        order = np.argsort(hashes)  # neighbours are looked up in the same corner of memory
+        places = np.searchsorted(among, hashes[order]).clip(max=len(among) - 1)
+        found[order] = among[places] == hashes[order]
     return found
+
+
+def distinct(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the sorted distinct hashes; `numpy.unique` takes ten times as long on millions."""
+    ordered = np.sort(hashes)
+    once: NDArray[np.uint64] = ordered[np.concatenate((np.ones(min(len(ordered), 1), bool), np.diff(ordered) != 0))]
+    return once
 
 
 def _rolled(
@@ -183,13 +181,6 @@ def _rolled(
         hashes = hashes * _FACTOR + mixed[offset : offset + count]
     within = pieces[:count] == pieces[RUN - 1 : RUN - 1 + count]
     return Grams(hashes=_mixed(hashes[within]), pieces=pieces[:count][within], onsets=onsets[:count][within])
-
-
-def _distinct(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the sorted distinct values; `numpy.unique` takes ten times as long on millions of hashes."""
-    ordered = np.sort(values)
-    distinct: NDArray[np.uint64] = ordered[np.concatenate((np.ones(min(len(ordered), 1), bool), np.diff(ordered) != 0))]
-    return distinct
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class _Classes(ABC):
     velocity_step: int = 4
     longest: int = 56  # grid steps; longer notes are cut, longer waits are written as several
     grid: Grid = PAPER_GRID
+    packages: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

@@ -102,9 +102,9 @@ class Spans:
     begins: NDArray[np.int32]
     ends: NDArray[np.int32]
 
-    def holding(self, grams: Grams, which: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return in which spans one of these n-grams begins: (k,)."""
-        places = np.sort(_places(grams.pieces[which], grams.onsets[which]))
+    def holding(self, pieces: NDArray[np.int32], onsets: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Return which spans, (k,), hold one of these onsets of pieces."""
+        places = np.sort(_places(pieces, onsets))
         first, last = (np.searchsorted(places, _places(self.pieces, steps)) for steps in (self.begins, self.ends))
         return first < last
 
@@ -116,6 +116,9 @@ def _places(pieces: NDArray[np.int32], steps: NDArray[np.int32]) -> NDArray[np.i
 @dataclass(frozen=True, kw_only=True)
 class Leak:
     """What the test split has in common with the training split.
+
+    In a corpus of more than `replication.duplicates.GRAMS` notes it is measured on a sample of the runs, all of which
+    `windows` counts.
 
     Attributes:
         onsets: the share of the test split's runs of `RUN` onsets, with all their notes, that are in training too.
@@ -145,11 +148,11 @@ def leak(
     rates = []
     for grams in (notes, runs):
         asked = splits[grams.pieces] == test
-        found = duplicates.known(grams, asked, _inside(grams, windows, trained))
+        there = duplicates.distinct(grams.hashes[_inside(grams, windows, trained)])
+        found = duplicates.known(grams.hashes[asked], there)
         rates.append(float(found.mean()) if len(found) else 0.0)
-    copied = np.zeros(len(asked), bool)
-    copied[np.flatnonzero(asked)[found]] = True
-    holding = windows.holding(runs, copied) & (splits[windows.pieces] == test)
+    copied = np.flatnonzero(asked)[found]
+    holding = windows.holding(runs.pieces[copied], runs.onsets[copied]) & (splits[windows.pieces] == test)
     return Leak(onsets=rates[1], notes=rates[0], windows=int(holding.sum()))
 
 

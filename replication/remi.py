@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class Remi:
     velocities: int = 32  # classes, evenly spaced up to 127
     longest: int = 7  # beats; longer notes are cut
     grid: Beats = PAPER_GRID
+    packages: ClassVar[tuple[str, ...]] = ("miditok",)
 
     def __post_init__(self) -> None:
         if not isinstance(self.grid, Beats):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from replication.piece import Grid
+
+# Part of every cache key: raise it when the same notes come to be written as other tokens.
+EDITION = 1
 
 # Every encoding begins its vocabulary with these.
 PAD, CLS, SEP = 0, 1, 2
@@ -45,6 +48,8 @@ class Decoded:
 
 class Encoding(Protocol):
     """A reversible code between notes and token ids."""
+
+    packages: ClassVar[tuple[str, ...]]  # what else decides the tokens, by the versions of what is installed
 
     @property
     def grid(self) -> Grid:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What the splits share is measured three times: these are the keys of the leaks, in words.
 STAGES = {
-    "files": "file by file",
+    "pieces": "piece by piece",
     "families": "by family",
     "cleaned": "by family without copies",
 }

@@ -75,7 +75,7 @@ def test_the_real_packs_are_read_whole_and_leak_nothing(tmp_path: Path, name: st
     assert sum(map(len, groups)) == len(set.union(*groups)) <= counts["families"]
     assert dataset.leaks["cleaned"].onsets < 0.01
     assert dataset.leaks["cleaned"].windows == 0
-    assert dataset.leaks["cleaned"].notes <= dataset.leaks["families"].notes <= dataset.leaks["files"].notes + 0.01
+    assert dataset.leaks["cleaned"].notes <= dataset.leaks["families"].notes <= dataset.leaks["pieces"].notes + 0.01
     for split in SPLITS:
         tokens = dataset.splits[split].tokens
         assert all(encoding.decode(row).valid for row in tokens[:: max(1, len(tokens) // 50)].tolist())

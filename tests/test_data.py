@@ -125,7 +125,7 @@ def test_copies_are_dropped_and_near_copies_stay_together(tmp_path: Path) -> Non
     assert dataset.counts["duplicates"] == 24
     assert dataset.counts["pieces"] == 48
     assert dataset.counts["families"] <= 24
-    assert dataset.leaks["files"].onsets > 0.3
+    assert dataset.leaks["pieces"].onsets > 0.3
     assert dataset.leaks["cleaned"].onsets == dataset.leaks["cleaned"].windows == 0
 
 
@@ -187,3 +187,12 @@ def test_a_corpus_too_small_for_a_window_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "music")
     with pytest.raises(UserError, match="does not exist"):
         prepare(corpus, PAPER, SHORT, cache=tmp_path)
+
+
+def test_copies_are_left_out_exactly_where_ngrams_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "SHARE", 2.0)
+    whole = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "whole")
+    monkeypatch.setattr(duplicates, "GRAMS", 1000)
+    sampled = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "sampled")
+    assert sampled.counts["copied"] == whole.counts["copied"]
+    assert sampled.digest == whole.digest

@@ -68,5 +68,10 @@ def test_spans_hold_the_ngrams_that_begin_in_them() -> None:
         begins=np.array([0, 0, 1, 12], np.int32),
         ends=np.array([99, 1, 12, 99], np.int32),
     )
-    assert spans.holding(grams, np.ones(len(grams.hashes), bool)).tolist() == [False, True, True, True]
-    assert spans.holding(grams, grams.onsets == 12).tolist() == [False, False, False, True]
+    assert spans.holding(grams.pieces, grams.onsets).tolist() == [False, True, True, True]
+    assert spans.holding(grams.pieces[grams.onsets == 12], grams.onsets[grams.onsets == 12]).tolist() == [
+        False,
+        False,
+        False,
+        True,
+    ]
