@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,10 @@ from replication.scales import SCALES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# What a disk says that is full, or a folder that may not be written to.
+REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 def list_() -> None:
@@ -156,6 +161,12 @@ def main() -> None:
         )
     except UserError as error:
         print(f"etude: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in REFUSALS:  # a defect
+            raise
+        place = error.filename or "the disk that --root is on"
+        print(f"etude: {place}: {error.strerror}; make room or give permission there", file=sys.stderr)
         sys.exit(2)
     sys.exit(code)
 

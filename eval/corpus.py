@@ -68,10 +68,9 @@ def histograms(loaded: Loaded) -> dict[str, Any]:
     """Count the notes of a corpus, block by block.
 
     Returns:
-        pitch (128), velocity (128) and pitch_class (12, from C); duration and inter_onset, the steps from an onset to
-        the next of the piece (1 to `LONGEST` steps, then all that are longer); notes_per_onset (1 to `CROWD`, then all
-        that are more); notes_per_piece (edges: `LENGTHS`; counts: of pieces from each edge to before the next, the last
-        included).
+        pitch (128) and velocity (128); duration and inter_onset, the steps from an onset to the next of the piece (1 to
+        `LONGEST` steps, then all that are longer); notes_per_onset (1 to `CROWD`, then all that are more);
+        notes_per_piece (edges: `LENGTHS`; counts: of pieces from each edge to before the next, the last included).
     """
     pitch, velocity = np.zeros(128, np.int64), np.zeros(128, np.int64)
     duration, inter_onset = np.zeros(LONGEST + 1, np.int64), np.zeros(LONGEST + 1, np.int64)
@@ -88,7 +87,6 @@ def histograms(loaded: Loaded) -> dict[str, Any]:
     return {
         "pitch": pitch.tolist(),
         "velocity": velocity.tolist(),
-        "pitch_class": np.bincount(np.arange(128) % 12, weights=pitch).astype(int).tolist(),
         "duration": duration.tolist(),
         "inter_onset": inter_onset.tolist(),
         "notes_per_onset": notes_per_onset.tolist(),

@@ -36,9 +36,9 @@ SHOWN = 20  # files of a kind that are named
 
 def list_() -> None:
     """Show the corpora: how many files each has, its licence, where it is, and what it is."""
+    found = [(corpus, *_whereabouts(corpus)) for corpus in CORPORA.values()]
     print(f"{'NAME':19} {'FILES':>7}  {'LICENCE':16} WHERE")
-    for corpus in CORPORA.values():
-        count, where = _whereabouts(corpus)
+    for corpus, count, where in found:
         print(f"{corpus.name:19} {count:>7}  {corpus.licence.name:16} {where}\n  {corpus.title}")
 
 

@@ -13,6 +13,7 @@ import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from eval.corpus import printable
 from eval.tracking import Store, Tracker
 from replication.errors import UserError
 
@@ -92,9 +93,10 @@ def run(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, workers: i
 def _announce(plan: Plan, datasets: Mapping[str, Dataset]) -> None:
     """Say what became of every file of the corpus."""
     some = next(iter(datasets.values()))
-    print("{}: {files} files, {dropped} dropped, {duplicates} duplicates".format(plan.corpus.name, **some.counts))
+    name = printable(plan.corpus.name)
+    print("{}: {files} files, {dropped} dropped, {duplicates} duplicates".format(name, **some.counts))
     for name, reason in list(some.dropped.items())[:LISTED]:
-        print(f"  dropped {name}: {reason}")
+        print(f"  dropped {printable(name)}: {reason}")
     if len(some.dropped) > LISTED:
         print(f"  and {len(some.dropped) - LISTED} more, in {plan.comparison / 'data.json'}")
     for encoding, dataset in datasets.items():

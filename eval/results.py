@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.corpus import printable
 from eval.stages import read_samples, test_scores
 from eval.suite import EXPERIMENTS, default
 from eval.trial import EDITION
@@ -152,7 +154,7 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
     scale = trials[0]["config"]["scale"]
     return {
         "scale": trials[0]["scale"],
-        "corpus": data["corpus"],
+        "corpus": printable(data["corpus"]),
         "title": data["title"],
         "licence": data["licence"],
         "length": scale["length"],
@@ -164,7 +166,7 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         "environment": {
             key: trials[0]["environment"][key] for key in ("python", "packages", "processor", "cores", "threads", "gpu")
         },
-        "command": f"python3 -m nox -s replicate -- --scale {trials[0]['scale']} --corpus {data['corpus']}"
+        "command": f"python3 -m nox -s replicate -- --scale {trials[0]['scale']} --corpus {shlex.quote(data['given'])}"
         f" --seeds {len({about['seed'] for about in trials})}{_only(trials)}",
         "commits": sorted({about["environment"]["commit"] for about in trials}),
     }

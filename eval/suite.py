@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from replication.corpora import CORPORA, Corpus, folder_corpus, located
 from replication.errors import UserError
 from replication.files import describe, read_json, write_json
 from replication.scales import SCALES, Scale
+from replication.sources import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +124,7 @@ def find_corpus(name: str) -> Corpus:
     """Return a row of `CORPORA`, or the corpus of a folder or archive that the user names."""
     if name in CORPORA:
         return CORPORA[name]
-    if not Path(name).exists():
+    if not os.path.exists(name):  # noqa: PTH110 - a Path would raise for a name that is too long to be one
         raise UserError(
             f"unknown corpus {name!r}: neither one of {', '.join(CORPORA)} nor a folder or archive of MIDI files"
         )
@@ -193,6 +195,7 @@ def prepare(plan: Plan) -> dict[str, Dataset]:
         path,
         {
             "corpus": corpus.name,
+            "given": str(corpus.source.path) if isinstance(corpus.source, Folder) else corpus.name,
             "title": corpus.title,
             "licence": describe(corpus.licence),
             "citation": corpus.citation,

@@ -66,7 +66,7 @@ def midi_files(path: Path, members: re.Pattern[str] | None = None) -> Found:
     """Yield the id and the content of every MIDI file below `path`, or why it has none.
 
     A MIDI file is one whose name ends in `.mid` or `.midi`, in any case, but the shadows that macOS adds to archives.
-    Links in archives are skipped: what they point to is there as well, or is outside.
+    Links in archives, and links to folders, are skipped: what they point to is there as well, or is outside.
 
     Args:
         path: a folder, or an archive with one of the endings `ARCHIVES`.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replication.archives import check_container
 from replication.download import Licence, Published, fetch
+from replication.errors import UserError
 from replication.midi import PLAIN, Named, Reading
 from replication.piece import Seconds
 from replication.published import PUBLISHED
@@ -95,12 +96,16 @@ def folder_corpus(path: Path) -> Corpus:
     """Return the corpus of the MIDI files in a folder or an archive.
 
     Raises:
-        UserError: `path` does not exist, or is neither.
+        UserError: `path` does not exist, is neither, or has no name.
     """
     check_container(path)
+    # The name of a folder too: what cannot be printed would break lines and tables.
+    name = "".join(character if character.isprintable() else "_" for character in path.resolve().name)
+    if not name:
+        raise UserError(f"{path} has no name that its corpus could have: give a folder below it.")
     return Corpus(
-        name=path.resolve().name,
-        title=f"MIDI files of {path.resolve().name}",
+        name=name,
+        title=f"MIDI files of {name}",
         licence=Licence(name="not-stated", note="not stated", consent=False),
         citation="not stated",
         source=Folder(path),

@@ -215,9 +215,11 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
     chosen = {name: (of_window == number) & ~copied for number, name in enumerate(SPLITS)}
     if not all(mask.any() for mask in chosen.values()):
         shutil.rmtree(folder, ignore_errors=True)
+        families = len(np.unique(kin.families[used]))
         raise UserError(
             f"corpus {corpus.name} is too small: only {len(used)} of its {int(kin.kept.sum())} different pieces fill a"
-            f" window of {length} tokens, and each split needs one; add music or choose a scale with shorter windows"
+            f" window of {length} tokens, in {families} families, and each split needs a family of its own; add music"
+            " or choose a scale with shorter windows"
         )
     alone = np.where(kin.kept, deal(loaded.ids, np.arange(len(splits), dtype=np.int32), kin.kept), -1).astype(np.int8)
     kinds = (duplicates.runs, duplicates.note_runs)

@@ -90,7 +90,11 @@ def downloads() -> Path:
     """Return the folder of downloads, in `ETUDE_CACHE` or else in the user's cache folder."""
     from pooch import os_cache
 
-    return Path(os.environ.get("ETUDE_CACHE") or os_cache("etude")).expanduser() / "downloads"
+    return _folder(os.environ.get("ETUDE_CACHE") or os_cache("etude")) / "downloads"
+
+
+def _folder(path: str | Path) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - a Path would raise for the home of nobody
 
 
 def find(source: Published, search: str | None = None) -> Path | None:
@@ -104,7 +108,7 @@ def find(source: Published, search: str | None = None) -> Path | None:
         UserError: a folder of the search path does not exist.
     """
     search = os.environ.get("ETUDE_DATA", "") if search is None else search
-    folders = [Path(folder).expanduser() for folder in search.split(os.pathsep) if folder]
+    folders = [_folder(folder) for folder in search.split(os.pathsep) if folder]
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is named in ETUDE_DATA and is no folder: make it, or take it out.")

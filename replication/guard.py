@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTimeError
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from replication.errors import UserError
 from replication.midi import MidiError, Reason
 from replication.piece import NOTE, Piece
 
@@ -66,6 +68,12 @@ def read_guarded(batches: Iterable[list[File]], read: Reader, *, processes: int 
             pool.stop()  # type: ignore[no-untyped-call]  # not annotated; without it, what is under way is waited for
 
 
+def check_may_read() -> None:
+    """Raise a `RuntimeError` in a process that is only being started, where a script is imported that should be run."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        raise RuntimeError("a script that reads files does so below `if __name__ == '__main__':`")
+
+
 def _start(pool: ProcessPool, files: list[File], read: Reader) -> Future[Batch]:
     if not files:  # nothing that a process would have to be started for
         future = Future[Batch]()
@@ -81,6 +89,11 @@ def _end(pool: ProcessPool, files: list[File], future: Future[Batch], read: Read
 
     try:
         return future.result()
+    except BrokenProcessPool:
+        raise UserError(
+            "The processes that read files do not start: a script has to be a file, and to do its work below"
+            " `if __name__ == '__main__':`."
+        ) from None
     except (OutOfTimeError, ProcessExpired, MemoryError) as error:
         if len(files) == 1:
             reasons = {OutOfTimeError: Reason.TOO_SLOW, ProcessExpired: Reason.CRASHED, MemoryError: Reason.TOO_LARGE}

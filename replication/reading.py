@@ -17,7 +17,7 @@ import numpy as np
 from replication.download import Published
 from replication.errors import UserError
 from replication.files import atomic, digest, locked, read_sealed, sha256, write_sealed
-from replication.guard import read_guarded
+from replication.guard import check_may_read, read_guarded
 from replication.midi import Reason, read_midi
 from replication.piece import NOTE, Piece
 from replication.sources import Folder
@@ -132,6 +132,7 @@ def load(corpus: Corpus, cache: Path) -> Loaded:
     source, reading = corpus.source, corpus.reading
     if isinstance(source, Published):
         raise TypeError(f"{corpus.name} has to be located first: see replication.corpora.located")
+    check_may_read()  # before the lock, which a process that started this one may hold
     folder = cache / f"pieces-{digest(EDITION, type(source).__name__, source.key(cache), reading)[:32]}"
     with locked(folder):
         if (folder / "about.json").exists():

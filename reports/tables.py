@@ -143,6 +143,7 @@ def metrics(results: Results) -> Table:
         f"as a multiple of that metric's own noise floor, mean over seeds. {setting(results)} Pieces for which a "
         "metric is not defined are left out of both; NaN gives their share where there are any. Empty-beat rate and "
         "notes are no part of the mean distance."
+        + (" The corpus has no beats: a beat is half a second here." if results.about["unit"] == "second" else "")
     )
     return Table.of("metrics", rows=rows, caption=caption)
 

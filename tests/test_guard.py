@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from replication import guard
 from replication.guard import read_batch, read_guarded
-from replication.midi import MidiError, Reason
+from replication.midi import MidiError, Reason, write_midi
 from replication.piece import Piece, sorted_notes
+
+ROOT = Path(__file__).parent.parent
 
 
 def read(name: str, content: bytes) -> Piece:
@@ -66,3 +71,23 @@ def test_a_batch_is_read_the_same_here() -> None:
     here = read_batch(files, read)
     assert here.found == there.found
     np.testing.assert_array_equal(here.notes, there.notes)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_script_that_does_not_guard_its_work_ends_with_a_sentence(tmp_path: Path, piped: bool) -> None:
+    write_midi(read("a", b"1"), tmp_path / "music" / "a.mid")
+    lines = (
+        "from pathlib import Path",
+        "from replication.corpora import folder_corpus",
+        "from replication.reading import load",
+        f"load(folder_corpus(Path({str(tmp_path / 'music')!r})), Path({str(tmp_path / 'cache')!r}))",
+    )
+    code = "\n".join(lines)
+    (tmp_path / "script.py").write_text(code, encoding="utf-8")
+    words = [sys.executable] if piped else [sys.executable, str(tmp_path / "script.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        words, input=code if piped else None, capture_output=True, text=True, timeout=50, env=environment, check=False
+    )
+    assert done.returncode != 0
+    assert "below `if __name__ == '__main__':`" in done.stderr
