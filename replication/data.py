@@ -221,14 +221,6 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
             f" window of {length} tokens, in {families} families, and each split needs a family of its own; add music"
             " or choose a scale with shorter windows"
         )
-    alone = np.where(kin.kept, deal(loaded.ids, np.arange(len(splits), dtype=np.int32), kin.kept), -1).astype(np.int8)
-    kinds = (duplicates.runs, duplicates.note_runs)
-    runs, notes = (duplicates.collect(loaded.blocks(), kind, notes=loaded.notes) for kind in kinds)
-    leaks = {
-        "pieces": leak(windows, runs, notes, alone),
-        "families": leak(windows, runs, notes, splits),
-        "cleaned": leak(windows, runs, notes, splits, trained & ~copied),
-    }
     files: dict[str, str] = {}
     for name, mask in chosen.items():
         files |= _write(folder, name, parts, mask, length=length, groups=kin.families[windows.pieces[mask]])
@@ -246,12 +238,26 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
         folder / "about.json",
         {
             "counts": counts,
-            "leaks": {name: asdict(value) for name, value in leaks.items()},
+            "leaks": _leaks(loaded, kin, splits, windows, trained & ~copied),
             "dropped": dropped,
             "files": files,
             "digest": digest(files),
         },
     )
+
+
+def _leaks(
+    loaded: Loaded, kin: Kinship, splits: NDArray[np.int8], windows: Spans, trained: NDArray[np.bool_]
+) -> dict[str, dict[str, float]]:
+    """Measure what test and training share: see `Dataset`."""
+    kinds = (duplicates.runs, duplicates.note_runs)
+    runs, notes = (duplicates.collect(loaded.blocks(), kind, notes=loaded.notes) for kind in kinds)
+    alone = np.where(kin.kept, deal(loaded.ids, np.arange(len(splits), dtype=np.int32), kin.kept), -1).astype(np.int8)
+    return {
+        "pieces": asdict(leak(windows, runs, notes, alone)),
+        "families": asdict(leak(windows, runs, notes, splits)),
+        "cleaned": asdict(leak(windows, runs, notes, splits, trained)),
+    }
 
 
 def _copied(loaded: Loaded, splits: NDArray[np.int8], windows: Spans) -> NDArray[np.bool_]:
