@@ -168,7 +168,8 @@ def _prepared(corpus: Corpus) -> dict[str, Any]:
 
 
 def _prepare(corpus: Corpus) -> dict[str, Any]:
-    from replication.data import Cutting, prepare
+    from replication.cutting import Cutting
+    from replication.data import prepare
     from replication.encodings import encoding_on
 
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replication.corpora import Corpus
-    from replication.data import Cutting, Dataset
+    from replication.cutting import Cutting
+    from replication.data import Dataset
     from replication.reading import Loaded
 
 LONGEST = 56  # grid steps that are counted one by one: seven beats of the paper's grid; its encodings cut there

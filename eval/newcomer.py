@@ -12,9 +12,9 @@ from eval.metrics import METRICS
 from eval.stages import distances_to, reference, scored
 from eval.suite import Plan, prepare
 from replication.corpora import folder_corpus
+from replication.cutting import cut
 from replication.encodings import encoding_on
 from replication.errors import UserError
-from replication.keys import OneKey, in_one_key
 from replication.reading import load
 
 if TYPE_CHECKING:
@@ -35,11 +35,10 @@ def score_files(path: Path, plan: Plan) -> str:
     corpus = folder_corpus(path)
     loaded = load(replace(corpus, reading=replace(corpus.reading, grid=grid)), plan.cache)
     outcomes = Counter(str(item.reason) for item in loaded.dropped)
-    windows = []
+    windows, firsts = [], replace(cutting, first_only=True)
     for piece in loaded.pieces:
-        notes = in_one_key(piece.notes) if isinstance(cutting.keys, OneKey) else piece.notes
-        first = encoding.windows(notes, cutting.length)[0][:1]
-        if np.count_nonzero(first) >= cutting.length // 2:
+        ((first, _, _),) = cut(piece.notes, encoding, firsts, train=False)
+        if len(first):
             windows.append(first)
         else:
             outcomes["too short for half a window"] += 1

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from replication import duplicates
+from replication.cutting import cut
 from replication.errors import UserError
 from replication.files import atomic, digest, locked, read_sealed, sha256, write_sealed
-from replication.keys import AsWritten, EveryKey, Keys, OneKey, in_one_key, transposed
 from replication.kinship import SHARES, SPLITS, Leak, Spans, deal, kinship, leak
 from replication.reading import load
 from replication.tokens import EDITION as TOKENS_EDITION
@@ -25,27 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replication.corpora import Corpus
+    from replication.cutting import Cutting
     from replication.kinship import Kinship
     from replication.reading import Loaded
     from replication.tokens import Encoding
 
 # Part of every cache key: raise it when the same pieces come to give other windows, counts or leaks.
 EDITION = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cutting:
-    """How pieces become windows.
-
-    Attributes:
-        length: tokens of a window.
-        first_only: the first window of every piece and no other, as in the paper.
-        keys: in which keys pieces are written.
-    """
-
-    length: int
-    first_only: bool = False
-    keys: Keys = field(default_factory=AsWritten)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -174,24 +160,8 @@ def _windows(
     for number, own in zip(pieces[starts].tolist(), np.split(notes, starts[1:]), strict=True):
         if splits[number] < 0:
             continue
-        for version in _versions(own, cutting.keys, train=splits[number] == SPLITS.index("train")):
-            tokens, begins = encoding.windows(version, cutting.length)
-            spans = np.stack((np.full_like(begins, number), begins, np.append(begins[1:], 2**31 - 1)), axis=1)
-            if cutting.first_only:
-                tokens, spans = tokens[:1], spans[:1]
-            # A last window that is less than half full is left out: padding teaches nothing.
-            full = np.count_nonzero(tokens, axis=1) >= cutting.length // 2
-            yield tokens[full], spans[full].astype(np.int32)
-
-
-def _versions(notes: NDArray[Any], keys: Keys, *, train: bool) -> list[NDArray[Any]]:
-    match keys:
-        case OneKey():
-            return [in_one_key(notes)]
-        case EveryKey(semitones=semitones) if train:
-            return [transposed(notes, by) for by in semitones]
-        case _:
-            return [notes]
+        for tokens, begins, ends in cut(own, encoding, cutting, train=splits[number] == SPLITS.index("train")):
+            yield tokens, np.stack((np.full_like(begins, number), begins, ends), axis=1).astype(np.int32)
 
 
 def _select(  # noqa: PLR0917 - one caller, which has all of it at hand

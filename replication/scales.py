@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replication.backbones import Backbone, Bert, PreNorm
-from replication.data import Cutting
+from replication.cutting import Cutting
 from replication.keys import AsWritten, Keys, OneKey
 from replication.schedule import Schedule, Sqrt
 

@@ -15,7 +15,8 @@ from eval.corpus import facts
 from eval.metrics import FEATURES, METRICS
 from eval.results import Results
 from replication.corpora import CORPORA
-from replication.data import Cutting, prepare
+from replication.cutting import Cutting
+from replication.data import prepare
 from replication.encodings import Paper
 from replication.reading import load
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replication.corpora import CORPORA, folder_corpus, located
-from replication.data import Cutting, prepare
+from replication.cutting import Cutting
+from replication.data import prepare
 from replication.download import ByHand, Published, find
 from replication.encodings import encoding_on
 from replication.errors import UserError

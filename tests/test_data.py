@@ -9,7 +9,8 @@ import pytest
 
 from replication import data, duplicates
 from replication.corpora import CORPORA, folder_corpus
-from replication.data import Cutting, open_windows, prepare
+from replication.cutting import Cutting
+from replication.data import open_windows, prepare
 from replication.encodings import ENCODINGS
 from replication.errors import UserError
 from replication.keys import EveryKey, OneKey, estimate_key
