@@ -85,10 +85,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure this machine: `nox -s bench -- --scale cpu`, and `nox -s bench -- data --corpus adl` for corpora."""
+    """Measure this machine: `nox -s bench`, `nox -s bench -- data --corpus adl` and `nox -s bench -- scores`."""
     match session.posargs:
         case ["data", *words]:
             _run(session, "eval.bench_data", *words)
+        case ["scores", *words]:
+            _run(session, "eval.bench_scores", *words)
         case words:
             _run(session, "eval.bench", *words)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from baselines.autoregressive import Autoregressive
     from baselines.ngram import NGram
     from baselines.replay import Replay
+    from baselines.untrained import Untrained
     from replication.scales import Scale
 
 
@@ -32,7 +33,7 @@ class AutoregressiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NGramConfig:
-    """An n-gram of this order; order 1 draws every token from the same distribution."""
+    """An n-gram of this order; order 1 draws every token from the same distribution, order 0 all words alike."""
 
     order: int
     needs: tuple[str, ...] = ()
@@ -53,6 +54,18 @@ class ReplayConfig:
         from baselines.replay import Replay
 
         return Replay(length=scale.length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntrainedConfig:
+    """Diffusion-LM with the weights as initialised."""
+
+    needs: tuple[str, ...] = ()
+
+    def build(self, *, vocabulary: int, scale: Scale) -> Untrained:  # noqa: D102 - see ModelConfig
+        from baselines.untrained import Untrained
+
+        return Untrained(vocabulary=vocabulary, scale=scale)
 
 
 BASELINES: tuple[Experiment, ...] = (
@@ -76,6 +89,35 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=1),
         colour="#8C564B",
         note="Control: every token drawn by itself. Whoever is no better has learnt no music.",
+        control=True,
+        seeds=(0,),
+    ),
+    Experiment(
+        name="bigram",
+        label="Bigram (control)",
+        model=NGramConfig(order=2),
+        colour="#7F6A93",
+        note="Control: every token drawn given the one before. Local order, no music.",
+        control=True,
+        seeds=(0,),
+    ),
+    Experiment(
+        name="uniform",
+        label="Uniform (control)",
+        model=NGramConfig(order=0),
+        colour="#4D4D4D",
+        note="Control: every word alike. The far end of every measure.",
+        control=True,
+        seeds=(0,),
+    ),
+    Experiment(
+        name="untrained",
+        label="Untrained (control)",
+        model=UntrainedConfig(),
+        colour="#6B6B47",
+        note="Control: the paper's model before its first training step. What the sampler makes of nothing learnt.",
+        control=True,
+        seeds=(0,),
     ),
     Experiment(
         name="replay",
@@ -83,6 +125,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=ReplayConfig(),
         colour="#999999",
         note="Control: copies of training windows. Perfect by every distance to real music, and no music of its own.",
+        control=True,
+        seeds=(0,),
     ),
     Experiment(
         name="autoregressive-triples",
@@ -100,4 +144,15 @@ BASELINES: tuple[Experiment, ...] = (
         note="The autoregressive baseline on another code: REMI, with bars and positions.",
         encoding="remi",
     ),
+)
+
+# The judge of the samples' likelihood: no row of the comparison, and with a seed that none of its rows has.
+TEACHER = Experiment(
+    name="teacher",
+    label="Teacher",
+    model=AutoregressiveConfig(),
+    colour="#5A5A5A",
+    note="The autoregressive baseline with a seed of its own: how likely it finds the samples of the others.",
+    control=True,
+    seeds=(1000,),
 )

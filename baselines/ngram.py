@@ -30,11 +30,12 @@ class NGram:
 
     p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h)) with c counts, t(h) the number of different words after h, and
     h' the history without its oldest word; below order 1 the distribution is uniform over what may follow at all: all
-    words but [PAD] and [CLS]. After [SEP] comes [PAD] for certain.
+    words but [PAD] and [CLS]. After [SEP] comes [PAD] for certain. Order 0 is that uniform distribution itself.
     """
 
     def __init__(self, *, order: int, vocabulary: int, length: int) -> None:
         self.order, self.vocabulary, self.length = order, vocabulary, length
+        self._reach = max(1, order)  # tokens before that decide: one at least, to know [SEP] by
         self._count(torch.zeros(0, length, dtype=torch.int16))
 
     def fit(self, job: Job) -> None:
@@ -96,7 +97,7 @@ class NGram:
         nats = []
         for window in tokens.tolist():
             chances = [
-                self.distribution(tuple(window[max(0, position - self.order) : position]))[window[position]]
+                self.distribution(tuple(window[max(0, position - self._reach) : position]))[window[position]]
                 for position in range(1, len(window))
             ]
             nats.append(-torch.stack(chances).log().sum() if window[0] == CLS else torch.tensor(torch.inf).double())
@@ -109,7 +110,7 @@ class NGram:
             uniform = torch.rand(self.length, generator=generator("sample", seed, index), dtype=torch.float64)
             window = [CLS]
             for position in range(1, self.length):
-                cumulative = self.distribution(tuple(window[-self.order :])).cumsum(0)
+                cumulative = self.distribution(tuple(window[-self._reach :])).cumsum(0)
                 window.append(int(torch.searchsorted(cumulative, uniform[position] * cumulative[-1], right=True)))
             windows[row] = torch.tensor(window)
         return windows

@@ -56,7 +56,7 @@ def run(
 ) -> int:
     """Run every trial that is not done yet, then write the report; the same command continues after an interruption."""
     plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
-    from eval import engine
+    from eval import engine, preliminaries
     from eval.tracking import open_store
 
     if workers is not None and workers < 1:
@@ -64,14 +64,16 @@ def run(
     workers = workers or engine.default_workers()
     if dry_run:
         return _show_plan(plan, workers)
-    dataset = suite.prepare(plan)  # first, so that a corpus that will not do is known before anything is made
+    datasets = suite.prepare(plan)  # first, so that a corpus that will not do is known before anything is made
     try:
-        failed = engine.run(plan, dataset, open_store(plan.root), workers=workers)
+        failed = preliminaries.compare(plan, datasets, open_store(plan.root), workers=workers)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
     if failed:
-        print(f"failed: {', '.join(trial.name for trial in failed)}; all others are done", file=sys.stderr)
+        print(
+            f"failed: {', '.join(dict.fromkeys(trial.name for trial in failed))}; all others are done", file=sys.stderr
+        )
     return _report(plan, None) or (1 if failed else 0)
 
 
@@ -123,14 +125,16 @@ def ui(port: int = 5000, root: Root = Path()) -> int:
 def _show_plan(plan: suite.Plan, workers: int) -> int:
     from eval.engine import threads_of
     from eval.estimate import estimate
+    from eval.preliminaries import tuning
 
-    seconds = estimate(plan, threads=threads_of(workers))
+    trials = [*tuning(plan).trials, *plan.trials]
+    seconds = estimate(trials, plan.corpus.reading.grid, threads=threads_of(workers))
     pending = 0.0
-    for trial in plan.trials:
-        left = 0.0 if trial.is_done() else seconds[trial.experiment.name]
+    for trial, taken in zip(trials, seconds, strict=True):
+        left = 0.0 if trial.is_done() else taken
         pending += left
         state = "done" if trial.is_done() else f"pending, about {left / 60:.1f} min"
-        print(f"  {trial.experiment.name:22} seed {trial.seed}  {state}")
+        print(f"  {trial.kind:8} {trial.experiment.name:22} seed {trial.seed}  {state}")
     print(f"scale {plan.scale.name}, corpus {plan.corpus.name}: about {pending / workers / 60:.0f} min on this machine")
     return 0
 

@@ -33,6 +33,7 @@ def bench(scale: Annotated[str, tyro.conf.arg(metavar="NAME", help="a scale")] =
     from eval.metrics import score
     from eval.suite import EXPERIMENTS, find_scale
     from eval.trial import environment
+    from eval.windows import Windows
     from replication.corpora import CORPORA
     from replication.encodings import ENCODINGS
     from replication.model import token_counts
@@ -70,7 +71,7 @@ def bench(scale: Annotated[str, tyro.conf.arg(metavar="NAME", help="a scale")] =
     pieces = load(CORPORA["synthetic"], Path(tempfile.gettempdir())).pieces
     notes = sum(len(piece.notes) for piece in pieces)
     rows["encode, notes/s"] = measure(lambda: [encoding.windows(piece.notes, length) for piece in pieces], notes)
-    rows["score, pieces/s"] = measure(lambda: score(pieces), len(pieces))
+    rows["score, pieces/s"] = measure(lambda: score(Windows.of(pieces)), len(pieces))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
     json.dump(
         {"scale": scale, "rows": rows, "peak_memory_MB": round(peak), "environment": environment()},

@@ -1,27 +1,59 @@
-"""Distances between two samples of one number, say the polyphony of generated and of real pieces.
+"""Distances between two sets of windows, say of generated and of real music.
 
-A distance takes the sample, the reference and a scale, is 0 for equal samples, and depends on the sizes of both: it
-means something only beside the distance of two samples of real music of the same sizes, which is what
-`eval.compare.floor_ratios` is for.
+A distance means something only beside that of two sets of real music of the same size: most of them shrink as the sets
+grow, and none says by itself what is far. `eval.compare` puts that floor beside each.
+
+`wasserstein` compares two samples of one number; the rows of `DISTANCES` compare sets of windows by facts that are
+computed once for each window.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from eval.appendix import (
+    frame_duration,
+    frame_duration_variance,
+    frame_facts,
+    frame_pitch,
+    frame_pitch_variance,
+    mgeval_facts,
+    mgeval_kld,
+    mgeval_oa,
+)
+from eval.clouds import c2st, coverage, features, frechet, mmd, mmd_p, precision, recall
+from eval.harmony import bar_facts, bar_similarity, chord_counts, divergence, interval_counts
+
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from collections.abc import Callable
+
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+    from eval.windows import Windows
+
+__all__ = ["DISTANCES", "Distance", "Rows", "mmd_p", "spread", "wasserstein"]
 
 
-class DistanceFunction(Protocol):
-    """What every distance looks like."""
+class Rows(NamedTuple):
+    """Facts of windows.
 
-    def __call__(self, sample: ArrayLike, reference: ArrayLike, *, scale: float | None = None) -> float:
-        """Return the distance of (n,) values from (m,) values, in units of `scale` (None: the reference's spread)."""
+    Attributes:
+        values: (n, ...) facts, a row for each window.
+        songs: (n,) song of each; a generated window is a song of its own.
+    """
+
+    values: NDArray[Any]
+    songs: NDArray[np.int64]
+
+    def take(self, indices: ArrayLike) -> Rows:
+        """Return the rows with these numbers, which may come again, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return Rows(self.values[chosen], self.songs[chosen])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +61,27 @@ class Distance:
     """A row of `DISTANCES`.
 
     Attributes:
-        function: the distance.
+        facts: from windows and their scores to the (n, ...) values of `Rows`; distances may share them.
+        function: from the rows of a sample, as many rows of a reference, and a generator, to the distance.
         label: the name in tables and figures.
+        unit: of the distance; "1" for a number without.
+        ideal: what large sets of one distribution come to; None where that depends on the distribution and on k.
+        in_floors: whether multiples of the noise floor mean something: those of a distance from 0 do, those of a share,
+            of an area or of an estimate that is 0 on average do not.
+        draws: halvings of the reference for which it is affordable.
+        appendix: published elsewhere and here for comparison only: it cannot tell music from noise.
+        needs_beats: not defined for performances without beats.
     """
 
-    function: DistanceFunction
+    facts: Callable[[Windows, pd.DataFrame], NDArray[Any]]
+    function: Callable[[Rows, Rows, np.random.Generator], float]
     label: str
+    unit: str = "1"
+    ideal: float | None = 0.0
+    in_floors: bool = False
+    draws: int = 20
+    appendix: bool = False
+    needs_beats: bool = False
 
 
 def spread(values: ArrayLike) -> float:
@@ -72,5 +119,51 @@ def _present(values: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 DISTANCES: dict[str, Distance] = {
-    "wasserstein": Distance(function=wasserstein, label="Wasserstein-1 / SD of the reference"),
+    "frechet": Distance(facts=features, function=frechet, label="Fréchet distance of ranks", in_floors=True, draws=100),
+    "mmd": Distance(facts=features, function=mmd, label="MMD², unbiased"),
+    "c2st": Distance(facts=features, function=c2st, label="Classifier AUC", ideal=0.5),
+    "precision": Distance(facts=features, function=precision, label="Precision", ideal=None),
+    "recall": Distance(facts=features, function=recall, label="Recall", ideal=None),
+    "coverage": Distance(facts=features, function=coverage, label="Coverage", ideal=None),
+    "intervals": Distance(
+        facts=interval_counts,
+        function=divergence,
+        label="JSD of vertical intervals",
+        unit="bits",
+        in_floors=True,
+        draws=100,
+    ),
+    "chords": Distance(
+        facts=chord_counts, function=divergence, label="JSD of chord bigrams", unit="bits", in_floors=True, draws=100
+    ),
+    "bar_similarity": Distance(
+        facts=bar_facts,
+        function=bar_similarity,
+        label="Bar-similarity error",
+        in_floors=True,
+        draws=100,
+        needs_beats=True,
+    ),
+    "mgeval_oa": Distance(
+        facts=mgeval_facts, function=mgeval_oa, label="Overlapping area (mgeval)", ideal=1.0, draws=2, appendix=True
+    ),
+    "mgeval_kld": Distance(
+        facts=mgeval_facts, function=mgeval_kld, label="KLD (mgeval, aligned)", unit="nats", draws=2, appendix=True
+    ),
+    "frame_oa_pitch": Distance(
+        facts=frame_facts, function=frame_pitch, label="Framewise OA, pitch consistency", ideal=1.0, appendix=True
+    ),
+    "frame_oa_duration": Distance(
+        facts=frame_facts, function=frame_duration, label="Framewise OA, duration consistency", ideal=1.0, appendix=True
+    ),
+    "frame_variance_pitch": Distance(
+        facts=frame_facts, function=frame_pitch_variance, label="Framewise OA, pitch variance", ideal=1.0, appendix=True
+    ),
+    "frame_variance_duration": Distance(
+        facts=frame_facts,
+        function=frame_duration_variance,
+        label="Framewise OA, duration variance",
+        ideal=1.0,
+        appendix=True,
+    ),
 }

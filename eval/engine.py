@@ -18,7 +18,7 @@ from eval.tracking import Store, Tracker
 from replication.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
@@ -44,7 +44,9 @@ def threads_of(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def run(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, workers: int) -> list[Trial]:
+def run(
+    trials: Sequence[Trial], datasets: Mapping[str, Dataset], grid: Grid, store: Store, *, workers: int
+) -> list[Trial]:
     """Run the trials that are not done, `workers` at a time, on windows by encoding; return those that failed.
 
     A trial that fails is marked and the others go on, but for those that need it. Workers never touch the tracking
@@ -54,12 +56,13 @@ def run(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, workers: i
         UserError: if a folder was made with another configuration, before anything is run; or if a trial meets a file
             that it cannot use. The trials that were running go on with the next call.
     """
-    _announce(plan, datasets)
-    waiting = [trial for trial in plan.trials if not _was_done(trial, datasets[trial.experiment.encoding], store)]
+    waiting = [trial for trial in trials if not _was_done(trial, datasets[trial.experiment.encoding], store)]
     failed: list[Trial] = []
     # Forked from a clean process that has imported everything once, a worker starts in no time.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["eval.stages", "eval.compare", "pandas", "scipy.stats", "muspy"])
+    context.set_forkserver_preload(
+        ["eval.stages", "eval.judge", "pandas", "scipy.stats", "sklearn.linear_model", "muspy"]
+    )
     running: list[_Running] = []
     try:
         while waiting or running:
@@ -67,10 +70,10 @@ def run(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, workers: i
             for trial in ready[: workers - len(running)]:
                 waiting.remove(trial)
                 folder = datasets[trial.experiment.encoding].folder
-                arguments = (trial, folder, plan.corpus.reading.grid, threads_of(workers))
+                arguments = (trial, folder, grid, threads_of(workers))
                 process = context.Process(target=work, args=arguments, daemon=True)
                 process.start()
-                label = f"[{plan.trials.index(trial) + 1}/{len(plan.trials)}] {trial.name}"
+                label = f"[{trials.index(trial) + 1}/{len(trials)}] {trial.name}"
                 running.append(_Running(trial, process, Tracker(store, trial.folder), label))
             if not running:  # what is left needs what has failed
                 for trial in waiting:
@@ -90,7 +93,7 @@ def run(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, workers: i
     return failed
 
 
-def _announce(plan: Plan, datasets: Mapping[str, Dataset]) -> None:
+def announce(plan: Plan, datasets: Mapping[str, Dataset]) -> None:
     """Say what became of every file of the corpus."""
     some = next(iter(datasets.values()))
     name = printable(plan.corpus.name)
@@ -128,7 +131,7 @@ class _Running:
         self.started = time.perf_counter()
         self.ended = False
         # Shown on a terminal only.
-        self._bar = tqdm(total=trial.scale.budget.steps, desc=label, unit="step", disable=None, leave=False)
+        self._bar = tqdm(total=trial.budget.steps, desc=label, unit="step", disable=None, leave=False)
 
     def look(self) -> None:
         """Bring the bar and the tracking store to where the trial is; at its end, say how it ended."""
@@ -178,7 +181,7 @@ def work(trial: Trial, folder: Path, grid: Grid, threads: int) -> None:
                 return
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             bench = stages.Workbench(trial=trial, dataset=dataset, grid=grid, device=device)
-            for stage in (stages.fit, stages.sample, stages.likelihood, stages.score):
+            for stage in stages.of(trial.experiment):
                 stage(bench)
         except DivergedError as error:
             trial.close(error=str(error))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ARTIFACTS = ("midi/*.mid", "*.png", "*.parquet", "likelihood.json", "timing.json", "samples.txt")
+ARTIFACTS = ("midi/*.mid", "*.png", "*.parquet", "likelihood.json", "audit/*.json", "timing.json", "samples.txt")
 
 
 class Point(NamedTuple):

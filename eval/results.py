@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
+import math
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from eval import collected
+from eval.claims import judge
 from eval.corpus import printable
-from eval.stages import read_samples, test_scores
+from eval.judge import reference_file
+from eval.metrics import refused
+from eval.panel import scoring
+from eval.preliminaries import grid_rows
 from eval.suite import EXPERIMENTS, default
 from eval.trial import EDITION
-from replication.encodings import encoding_on
 from replication.errors import UserError
 from replication.files import read_json
 from replication.piece import Beats, Seconds
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from eval.verdicts import Verdict
     from replication.piece import Grid
 
-SHOWN = 5  # samples that figures may show: the first, unpicked
-PITCH = re.compile(r"(?:p|Pitch_)(\d+)")  # a word that is a pitch: ours, REMI's
-ROW = ("label", "colour", "note")
-CURVES = ("step", "key", "value")
+ROW = ("label", "colour", "note", "control")
+PAIRED = ("pair", "side", "share", "onset", "duration", "pitch")
+AUDITED = ("step", "bits_per_word", "nll", "distance")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,26 +42,34 @@ class Results:
     Attributes:
         card: of the corpus; see `eval.corpus.facts`.
         about: of the comparison as a whole: scale, corpus, title, licence, length (tokens of a window), unit (of time:
-            beat or second), steps and batch (of training), sampler_steps, configuration (the scale's), environment,
-            command, commits.
+            beat or second), refused (metrics that the corpus does not admit, with the reason), steps and batch (of
+            training), sampler_steps, configuration (the scale's), environment, command, commits.
         encodings: name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
             ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
             floor); a row for each encoding that has trials, in the order of the tables.
-        experiments: name, label, colour, note, encoding; in the order of the tables; a row for each experiment that has
-            trials.
+        experiments: name, label, colour, note, control, encoding; in the order of the tables; a row for each experiment
+            that has trials.
         trials: experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples without any
             repair), floor_ratio (mean distance to the test split in multiples of the noise floor), nll (nats per
-            token), nll_note, nll_beat and nll_second (nats per each, NaN where the corpus has no such time), exact
-            (False where these are upper bounds), nll_prior, nll_diffusion, nll_rounding (terms of a bound per token,
-            else NaN).
-        scores: experiment, encoding, seed, sample, valid, then one column per metric; rows with experiment "test" are
-            real music, the test split in each encoding.
-        distances: experiment, seed, metric, distance, floor, floor_p95, ratio, nan_rate, n.
+            token), nll_note, nll_beat and nll_second (nats per each, NaN where the corpus has no such time), nll_error
+            (standard error of the estimate of a bound), nll_error_songs (over songs), exact (False where these are
+            upper bounds), nll_prior, nll_diffusion, nll_rounding (terms of a bound per token, else NaN). Controls made
+            of real windows have neither likelihood nor costs.
+        scores: experiment, encoding, seed, sample, valid, song, then one column per metric; rows with experiment "test"
+            are real music, the test split in each encoding.
+        distances: experiment, seed, metric, distance, floor, floor_p95, ratio, worst, nan_rate, n.
+        panel: experiment, seed, measure (of `eval.panel.MEASURES`), value, floor, floor_p95, ratio, p, n.
+        raw: experiment, seed, metric, value (mean over samples of muspy's own number), real (of the test split).
         curves: experiment, seed, step, key, value; keys such as train/loss and val/loss.
         notes: experiment, encoding, sample, onset and duration (beats or seconds), pitch, velocity: the first samples
             of the first seed and, as experiment "test", the first windows of distinct test songs; unpicked.
+        pairs: experiment, seed, pair, side (sample or train), share (of the sample's runs), onset, duration, pitch: the
+            samples of the first seed that are closest to a training window.
         embeddings: experiment, seed, word, pitch (MIDI, of a word that is a pitch and that the training split has, else
             NaN), then one column d0, d1, ... per dimension.
+        grid: arm, dimension, scale, distance (floors, against the validation split), nll, chosen.
+        audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
+        claims: what becomes of each claim.
     """
 
     card: dict[str, Any]
@@ -70,9 +79,15 @@ class Results:
     trials: pd.DataFrame
     scores: pd.DataFrame
     distances: pd.DataFrame
+    panel: pd.DataFrame
+    raw: pd.DataFrame
     curves: pd.DataFrame
     notes: pd.DataFrame
+    pairs: pd.DataFrame
     embeddings: pd.DataFrame
+    grid: pd.DataFrame
+    audits: pd.DataFrame
+    claims: list[Verdict]
 
 
 def gather(comparison: Path) -> Results:
@@ -83,40 +98,56 @@ def gather(comparison: Path) -> Results:
     """
     import pandas as pd
 
-    trials, data = _finished(comparison)
-    folders = {
-        (about["experiment"], about["seed"]): comparison / about["experiment"] / str(about["seed"]) for about in trials
-    }
-    own = {about["experiment"]: about["config"]["encoding"] for about in trials}
-    experiments = [{"name": about["experiment"], **{key: about[key] for key in ROW}} for about in trials]
-    distances = _stack(folders, lambda folder: pd.read_parquet(folder / "distances.parquet"))
-    real = [_real(comparison, data, encoding) for encoding in dict.fromkeys(own.values())]
-    samples = _stack(folders, _scores)
-    samples.insert(1, "encoding", samples["experiment"].map(own))
+    everything, data = _finished(comparison)
+    # The teacher and what is audited are no rows: they are there for what they tell of the others.
+    abouts = [about for about in everything if about["kind"] in {"trial", "control"}]
+    folders = _folders(comparison, abouts)
+    seeds = {name: min(seed for other, seed in folders if other == name) for name, _ in folders}
+    first = {key: folder for key, folder in folders.items() if key[1] == seeds[key[0]]}
+    own = {about["experiment"]: about["config"]["encoding"] for about in abouts}
+    digests = {name: facts["digest"] for name, facts in data["encodings"].items()}
+    experiments = [{"name": about["experiment"], **{key: about[key] for key in ROW}} for about in abouts]
+    distances, panel = _stack(folders, _table("distances")), _stack(folders, _table("panel"))
+    trials = pd.DataFrame([collected.trial_row(*key, folder) for key, folder in folders.items()])
+    audits = _stack(_folders(comparison, everything), collected.audit_rows, AUDITED)
     return Results(
         card=read_json(comparison / "card.json"),
-        about=_about(data, trials),
+        about=_about(data, abouts),
         encodings=_encodings(data, distances, own),
         experiments=pd.DataFrame(experiments)
         .drop_duplicates("name", ignore_index=True)
         .assign(encoding=list(own.values())),
-        trials=pd.DataFrame([_trial(key, folder) for key, folder in folders.items()]),
-        scores=pd.concat([*real, samples], ignore_index=True),
+        trials=trials,
+        scores=_with_real(comparison, own, digests, _stack(folders, _table("scores")), "scores"),
         distances=distances,
-        curves=_stack(folders, _curves, CURVES),
-        notes=_notes(comparison, data, folders, own),
-        embeddings=_stack(
-            {key: folder for key, folder in folders.items() if key[1] == 0},
-            lambda folder: _embedding(folder, data),
-            ("word", "pitch"),
-        ),
+        panel=panel,
+        raw=_raw(comparison, folders, own, digests),
+        curves=_stack(folders, collected.curves, collected.CURVES),
+        notes=_with_real(comparison, own, digests, _stack(first, _table("notes")), "notes"),
+        pairs=_stack(first, _table("pairs"), PAIRED),
+        embeddings=_stack(first, lambda folder: collected.embedding(folder, data, _grid(data)), ("word", "pitch")),
+        grid=grid_rows(comparison),
+        audits=audits,
+        claims=judge(_values(trials, panel), audits),
     )
+
+
+def _folders(comparison: Path, abouts: list[dict[str, Any]]) -> dict[tuple[str, int], Path]:
+    keys = [(about["experiment"], about["seed"]) for about in abouts]
+    return {(experiment, seed): comparison / experiment / str(seed) for experiment, seed in keys}
 
 
 def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return trial.json of each finished trial, in the order of the tables, and data.json, which all of them fit."""
     trials = [read_json(path.parent / "trial.json") for path in sorted(comparison.glob("*/*/scores.json"))]
     trials = [about for about in trials if about["status"] == "FINISHED"]
+    for about in trials:
+        scores = read_json(comparison / about["experiment"] / str(about["seed"]) / "scores.json")
+        if not scores["scoring"].startswith(scoring()):
+            raise UserError(
+                f"{comparison} has scores of another version of Etude ({about['experiment']} seed {about['seed']}): run"
+                " `etude run` for this scale and corpus, which scores again what is there"
+            )
     rank = {name: index for index, name in enumerate(EXPERIMENTS)}
     trials.sort(key=lambda about: (rank.get(about["experiment"], len(rank)), about["experiment"], about["seed"]))
     if not trials or not (comparison / "data.json").exists():
@@ -132,6 +163,10 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
                 f" corpus or budget than {trials[0]['experiment']} seed {trials[0]['seed']}; move one of them away"
             )
     return trials, data
+
+
+def _table(name: str) -> Callable[[Path], pd.DataFrame | None]:
+    return lambda folder: collected.parquet(folder, name)
 
 
 def _stack(
@@ -159,6 +194,8 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         "licence": data["licence"],
         "length": scale["length"],
         "unit": "beat" if isinstance(_grid(data), Beats) else "second",
+        "refused": refused(_grid(data)),
+        "tuned": _tuned(trials),
         "steps": scale["budget"]["steps"],
         "batch": scale["budget"]["batch"],
         "sampler_steps": scale["sampler_steps"],
@@ -167,9 +204,15 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
             key: trials[0]["environment"][key] for key in ("python", "packages", "processor", "cores", "threads", "gpu")
         },
         "command": f"python3 -m nox -s replicate -- --scale {trials[0]['scale']} --corpus {shlex.quote(data['given'])}"
-        f" --seeds {len({about['seed'] for about in trials})}{_only(trials)}",
+        f" --seeds {_seeds(trials)}{_only(trials)}",
         "commits": sorted({about["environment"]["commit"] for about in trials}),
     }
+
+
+def _seeds(trials: list[dict[str, Any]]) -> int:
+    """Return how many seeds the experiments have that have none of their own."""
+    own = {name for name, row in EXPERIMENTS.items() if row.seeds}
+    return max(1, len({about["seed"] for about in trials if about["experiment"] not in own}))
 
 
 def _only(trials: list[dict[str, Any]]) -> str:
@@ -201,98 +244,51 @@ def _grid(data: dict[str, Any]) -> Grid:
     return Seconds(steps_per_second=grid["steps_per_second"])
 
 
-def _trial(key: tuple[str, int], folder: Path) -> dict[str, Any]:
-    scores, nll = read_json(folder / "scores.json"), read_json(folder / "likelihood.json")
-    terms = {} if nll["exact"] else nll["terms"]
+def _tuned(trials: list[dict[str, Any]]) -> dict[str, str]:
+    """Return at which point of the grid each arm, and what follows it, is compared."""
+    models = {about["experiment"]: about["config"]["model"] for about in trials}
     return {
-        "experiment": key[0],
-        "seed": key[1],
-        "parameters": nll["parameters"],
-        "fit_seconds": scores["cost/fit_seconds"],
-        "sample_seconds": scores["cost/sample_seconds"],
-        "validity": scores["eval/validity"],
-        "floor_ratio": scores["eval/floor_ratio"],
-        "nll": nll["nats_per_token"],
-        **{f"nll_{unit}": _number(nll[f"nats_per_{unit}"]) for unit in ("note", "beat", "second")},
-        "exact": nll["exact"],
-        **{f"nll_{name}": terms.get(name, float("nan")) for name in ("prior", "diffusion", "rounding")},
+        name: f"d {model['dimension']}, scale {model['embedding']['scale']:g}"
+        for name, model in models.items()
+        if model["type"] == "Diffusion" and model["dimension"]
     }
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
-def _scores(folder: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_parquet(folder / "scores.parquet").drop(columns="repairs")
-
-
-def _real(comparison: Path, data: dict[str, Any], encoding: str) -> pd.DataFrame:
-    """Return the scores of the test split in an encoding."""
-    import pandas as pd
-
-    path = test_scores(comparison, data["encodings"][encoding]["digest"])
-    table = pd.read_parquet(path).drop(columns=["repairs", "group"])
-    for place, (name, value) in enumerate({"experiment": "test", "encoding": encoding, "seed": 0}.items()):
-        table.insert(place, name, value)
-    return table
-
-
-def _curves(folder: Path) -> pd.DataFrame | None:
-    """Return the values of metrics.jsonl, one row each; a torn last line is left out."""
-    import pandas as pd
-
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return None
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            record = json.loads(line)
-            rows += [(record["step"], key, value) for key, value in record.items() if key not in {"step", "time"}]
-    return pd.DataFrame(rows, columns=CURVES)
-
-
-def _notes(
-    comparison: Path, data: dict[str, Any], folders: dict[tuple[str, int], Path], own: dict[str, str]
+def _with_real(
+    comparison: Path, own: dict[str, str], digests: dict[str, str], found: pd.DataFrame, name: str
 ) -> pd.DataFrame:
-    """Return the notes of the first samples of every experiment's first seed, and of real windows."""
+    """Return a frame of all trials with that of the real music of each encoding before it, as experiment "test"."""
     import pandas as pd
 
-    windows = {}
+    found.insert(1, "encoding", found["experiment"].map(own))
+    parts = []
     for encoding in dict.fromkeys(own.values()):
-        path = test_scores(comparison, data["encodings"][encoding]["digest"]).with_suffix(".npy")
-        windows["test", encoding] = np.load(path, allow_pickle=False)
-    for (experiment, seed), folder in folders.items():
-        if seed == 0:
-            windows[experiment, own[experiment]] = read_samples(folder)[:SHOWN]
-    columns, grid, frames = ["onset", "duration", "pitch", "velocity"], _grid(data), []
-    steps = grid.steps_per_beat if isinstance(grid, Beats) else grid.steps_per_second
-    for (experiment, encoding), tokens in windows.items():
-        code = encoding_on(encoding, grid)
-        for sample, row in enumerate(tokens.tolist()):
-            notes = code.decode(row).notes
-            frame = pd.DataFrame({name: notes[name].astype(int) for name in columns})
-            frames.append(frame.assign(experiment=experiment, encoding=encoding, sample=sample))
-    table = pd.concat(frames, ignore_index=True)[["experiment", "encoding", "sample", *columns]]
-    return table.assign(onset=table["onset"] / steps, duration=table["duration"] / steps)
+        table = pd.read_parquet(reference_file(comparison, digests[encoding], f"{name}.parquet"))
+        for place, (column, value) in enumerate({"experiment": "test", "encoding": encoding, "seed": 0}.items()):
+            table.insert(place, column, value)
+        parts.append(table)
+    return pd.concat([*parts, found], ignore_index=True).drop(columns="repairs", errors="ignore")
 
 
-def _embedding(folder: Path, data: dict[str, Any]) -> pd.DataFrame | None:
-    """Return the table of a diffusion model, one row per word."""
+def _raw(
+    comparison: Path, folders: dict[tuple[str, int], Path], own: dict[str, str], digests: dict[str, str]
+) -> pd.DataFrame:
+    """Return muspy's own numbers of every trial, beside those of the real music in its encoding."""
+    found = _stack(folders, collected.raw_rows)
+    real = {name: read_json(reference_file(comparison, digests[name], "raw.json")) for name in set(own.values())}
+    return found.assign(
+        real=[real[own[name]][metric] for name, metric in zip(found["experiment"], found["metric"], strict=True)]
+    )
+
+
+def _values(trials: pd.DataFrame, panel: pd.DataFrame) -> pd.DataFrame:
+    """Return what claims are judged by: experiment, seed, measure, value, n."""
     import pandas as pd
-    from safetensors.numpy import load_file
 
-    encoding = read_json(folder / "trial.json")["config"]["encoding"]
-    tensors = load_file(folder / "checkpoint" / "model.safetensors")
-    if "rounding_bias" not in tensors:  # no embedding that is diffused
-        return None
-    table = tensors["embedding.weight"]
-    frame = pd.DataFrame(table, columns=[f"d{index}" for index in range(table.shape[1])])
-    words, used = encoding_on(encoding, _grid(data)).vocabulary, set(data["encodings"][encoding]["words_used"])
-    pitches = [PITCH.fullmatch(word) if word in used else None for word in words]
-    frame.insert(0, "word", words)
-    frame.insert(1, "pitch", [float(found[1]) if found else float("nan") for found in pitches])
-    return frame
+    distances = panel[panel["measure"].isin(["wasserstein", "chords"])]
+    values = [
+        distances.assign(value=distances["ratio"].clip(lower=1)),  # closer than real music to itself is no merit
+        panel[panel["measure"] == "c2st"].assign(value=lambda frame: (frame["value"] - 0.5).abs()),
+        trials.assign(measure="nll", value=trials["nll"], n=math.nan),
+    ]
+    return pd.concat([frame[["experiment", "seed", "measure", "value", "n"]] for frame in values], ignore_index=True)

@@ -12,7 +12,16 @@ import zlib
 from typing import Any
 
 VIEW = "by-variant"  # its key in the address of the page
-SCORES = ("eval/floor_ratio", "nll/nats_per_token", "nll/nats_per_note", "eval/validity")  # bar charts
+SCORES = (  # bar charts
+    "eval/floor_ratio",
+    "panel/c2st",
+    "panel_floors/chords",
+    "panel_floors/copy_8",
+    "nll/nats_per_token",
+    "nll/nats_per_note",
+    "eval/teacher_gap",
+    "eval/validity",
+)
 CURVES = ("train/loss", "val/loss")  # line charts
 
 
@@ -36,14 +45,14 @@ def packed() -> str:
     line |= {"useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
     charts += [{**line, "metricKey": key, "selectedMetricKeys": [key], "displayName": key} for key in CURVES]
     state = {
-        "searchFilter": "",
+        "searchFilter": "tags.kind != 'tuning'",  # the grid would double every arm
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": ["tags.`variant`", "tags.`seed`", *(f"metrics.`{key}`" for key in SCORES)],
+        "selectedColumns": ["tags.`variant`", "tags.`seed`", "tags.`kind`", *(f"metrics.`{key}`" for key in SCORES)],
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "SHOW_ALL",

@@ -1,6 +1,6 @@
-"""The stages of a trial: fit, sample, likelihood, score. Each is skipped if its file is there.
+"""The stages of a trial: fit, sample, likelihood, audit, score. Each is skipped if its file is there.
 
-The first three need nothing but torch, numpy and safetensors.
+Those up to the likelihood need nothing but torch, numpy and safetensors.
 """
 
 from __future__ import annotations
@@ -12,29 +12,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from eval.metrics import METRICS, scoring
+from eval.controls import FromTest
+from eval.panel import scoring
 from eval.trial import History, Trial
+from replication.ablations import Diffusion
 from replication.encodings import encoding_on
-from replication.errors import UserError
 from replication.files import atomic, read_json, write_json
 from replication.model import Job, token_counts
-from replication.piece import Beats, Piece, Seconds
-from replication.randomness import seed_of, seeded
+from replication.piece import Beats, Seconds
+from replication.randomness import seeded
 from replication.tokens import to_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    import pandas as pd
     from numpy.typing import NDArray
 
+    from replication.ablations import Experiment
     from replication.data import Dataset
     from replication.model import Model
     from replication.piece import Grid
     from replication.tokens import Encoding
 
-MIDI_FILES = 16  # with the first indices, unpicked; samples.npz and samples.txt have them all
-LIKELIHOOD_WINDOWS = 256  # of the test split at most, evenly spread
+LIKELIHOOD_WINDOWS = 256  # of the held-out split at most, evenly spread
+AUDITS = "audit"  # the folder of what was found, by the scoring
+FULL_WINDOWS = 2  # of which the first seed's bound is taken at every timestep too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +84,21 @@ class Workbench:
 
     def time(self, stage: str, seconds: float) -> None:
         """Note how long a stage took."""
+        write_json(self.folder / "timing.json", {**self.times(), stage: round(seconds, 3)})
+
+    def times(self) -> dict[str, float]:
+        """Return the seconds that the stages took so far."""
         path = self.folder / "timing.json"
-        known = read_json(path) if path.exists() else {}
-        write_json(path, {**known, stage: round(seconds, 3)})
+        return dict(read_json(path)) if path.exists() else {}
+
+
+def of(experiment: Experiment) -> tuple[Callable[[Workbench], None], ...]:
+    """Return the stages of an experiment's trials in their order."""
+    if isinstance(experiment.model, FromTest):
+        return (score,)
+    if isinstance(experiment.model, Diffusion) and experiment.model.recipe:
+        return (fit, sample, likelihood, audit, score)
+    return (fit, sample, likelihood, score)
 
 
 def fit(bench: Workbench) -> None:
@@ -134,24 +149,67 @@ def likelihood(bench: Workbench) -> None:
     if path.exists():
         return
     since = time.perf_counter()
-    test = bench.tokens("test")
-    test = test[np.linspace(0, len(test) - 1, min(len(test), LIKELIHOOD_WINDOWS)).astype(int)].long()
+    split = bench.dataset.splits[bench.trial.scale.held_out]
+    chosen = np.linspace(0, len(split.tokens) - 1, min(len(split.tokens), LIKELIHOOD_WINDOWS)).astype(int)
+    windows = bench.tokens(bench.trial.scale.held_out)[chosen].long()
     model = bench.trained()
-    result = model.nll(test.to(bench.device), seed=bench.trial.seed)
+    result = model.nll(windows.to(bench.device), seed=bench.trial.seed)
+    check = bench.trial.seed == 0 and bench.trial.kind == "trial"  # of the first seed is enough: it takes long
+    full = _full_bound(model, windows[:FULL_WINDOWS].to(bench.device)) if check else None
     bench.time("likelihood", time.perf_counter() - since)
-    nats, tokens = result.total.cpu().sum().item(), int(token_counts(test).sum())
-    amounts = {"token": tokens, **_music([bench.encoding.decode(row).notes for row in test.tolist()], bench.grid)}
+    nats, counts = result.total.cpu(), token_counts(windows)
+    tokens = int(counts.sum())
+    amounts = {"token": tokens, **_music([bench.encoding.decode(row).notes for row in windows.tolist()], bench.grid)}
     write_json(
         path,
         {
             "exact": result.exact,
             "terms": {name: term.cpu().sum().item() / tokens for name, term in result.terms.items()},
-            "windows": len(test),
+            "windows": len(windows),
             **{f"{unit}s": amount for unit, amount in amounts.items()},
-            **{f"nats_per_{unit}": None if amount is None else nats / amount for unit, amount in amounts.items()},
+            **{
+                f"nats_per_{unit}": None if amount is None else nats.sum().item() / amount
+                for unit, amount in amounts.items()
+            },
+            "error_of_estimate": None if result.error is None else result.error.norm().item() / tokens,
+            "error_over_songs": _song_error(nats.numpy(), counts.numpy(), split.groups[chosen]),
+            "every_timestep": full,
             "parameters": model.parameters_count(),
         },
     )
+
+
+def _full_bound(model: Model, windows: torch.Tensor) -> dict[str, float] | None:
+    """Return the bound (nats per token) of a few windows with every timestep, and with those drawn, as a check.
+
+    None for a model whose likelihood is exact.
+    """
+    from replication.diffusion import DiffusionLM
+
+    if not isinstance(model, DiffusionLM):
+        return None
+    tokens = int(token_counts(windows).sum())
+    every = model.nll(windows, seed=0, strata=model.scale.timesteps - 1)
+    drawn = model.nll(windows, seed=0)
+    assert drawn.error is not None
+    return {
+        "every": every.total.sum().item() / tokens,
+        "drawn": drawn.total.sum().item() / tokens,
+        "error": drawn.error.norm().item() / tokens,
+    }
+
+
+def _song_error(nats: NDArray[Any], tokens: NDArray[Any], songs: NDArray[Any]) -> float | None:
+    """Return the standard error of nats per token over songs, which are what is independent; None where infinite.
+
+    Of the ratio of two sums, linearised (Cochran 1977, section 6.3).
+    """
+    if not np.isfinite(nats).all():
+        return None
+    _, owner = np.unique(songs, return_inverse=True)
+    residuals = np.bincount(owner, weights=nats - nats.sum() / tokens.sum() * tokens)
+    count = len(residuals)
+    return float(np.sqrt(count / max(count - 1, 1) * (residuals**2).sum()) / tokens.sum())
 
 
 def _music(windows: list[NDArray[Any]], grid: Grid) -> dict[str, float | None]:
@@ -164,113 +222,27 @@ def _music(windows: list[NDArray[Any]], grid: Grid) -> dict[str, float | None]:
     }
 
 
-def score(bench: Workbench) -> None:
-    """Decode, score and compare the samples: midi/, scores.parquet, distances.parquet, scores.json."""
-    from eval.compare import MEAN
-    from eval.rolls import save_rolls
+def audit(bench: Workbench) -> None:
+    """Hold the report's "bits per word" against a bound and against the music, over its own iterations: audit/."""
+    from eval.audit import audit as measure
+    from eval.judge import Judge
+    from replication.diffusion import DiffusionLM
 
-    done = bench.folder / "scores.json"
-    if done.exists() and read_json(done)["scoring"] == scoring():
+    path = bench.folder / AUDITS / f"{scoring()}.json"
+    done = read_json(path) if path.exists() else {}
+    if len(done) == len(bench.trial.budget.milestones):
         return
     since = time.perf_counter()
-    table, pieces = scored(read_samples(bench.folder), bench.encoding)
-    real = reference(bench.trial.comparison, bench.dataset, bench.encoding)
-    distances = distances_to(real, table, bench.dataset)
-    write_midi_files(pieces[:MIDI_FILES], bench.folder / "midi")
-    save_rolls(pieces[:8], bench.folder / "roll.png", colour=bench.trial.experiment.colour)
-    write_parquet(bench.folder / "scores.parquet", table)
-    write_parquet(bench.folder / "distances.parquet", distances.reset_index())
-    bench.time("score", time.perf_counter() - since)
-    nll = read_json(bench.folder / "likelihood.json")
-    timing = read_json(bench.folder / "timing.json")
-    write_json(
-        done,
-        {
-            "scoring": scoring(),
-            "eval/floor_ratio": distances.loc[MEAN, "ratio"],
-            "eval/validity": float(table["valid"].mean()),
-            "eval/nan_rate": distances.loc[MEAN, "nan_rate"],
-            **{f"metrics/{name}": float(table[name].mean()) for name in METRICS},
-            **{f"floors/{name}": distances.loc[name, "ratio"] for name in METRICS},
-            **{f"nll/{key}": value for key, value in nll.items() if key.startswith("nats_per_") and value is not None},
-            **({} if nll["exact"] else {f"nll/{name}": value for name, value in nll["terms"].items()}),
-            "cost/parameters": nll["parameters"],
-            **{f"cost/{name}_seconds": value for name, value in timing.items()},
-        },
-    )
+    judge = Judge.of(bench.dataset, bench.encoding, bench.trial.scale, comparison=bench.trial.comparison)
+    real = torch.from_numpy(judge.real.tokens.astype(np.int64))
+    model = bench.trained()
+    assert isinstance(model, DiffusionLM)
+    measure(model, bench.trial.weights.parent, real, judge.distance, path=path, seed=bench.trial.seed)
+    bench.time("audit", time.perf_counter() - since)
 
 
-def scored(tokens: NDArray[np.uint16], encoding: Encoding) -> tuple[pd.DataFrame, list[Piece]]:
-    """Return one row of scores per window of (n, L) token ids, and the pieces that they were read as."""
-    from eval.metrics import score as score_pieces
+def score(bench: Workbench) -> None:
+    """Compare the samples with the held-out split: see `eval.scores`, which needs the libraries of the suite."""
+    from eval.scores import score_trial
 
-    decoded = [encoding.decode(row) for row in tokens.tolist()]
-    pieces = [
-        Piece(notes=item.notes, id=str(index), group=str(index), grid=encoding.grid)
-        for index, item in enumerate(decoded)
-    ]
-    table = score_pieces(pieces)
-    table.insert(0, "sample", range(len(pieces)))
-    table.insert(1, "valid", [item.valid for item in decoded])
-    table.insert(2, "repairs", [item.repairs for item in decoded])
-    return table, pieces
-
-
-def test_scores(comparison: Path, digest: str) -> Path:
-    """Return where the scores of the test split are, those of some of its windows beside them with suffix .npy."""
-    return comparison / "test" / f"{digest[:32]}-{scoring()}.parquet"
-
-
-def reference(comparison: Path, dataset: Dataset, encoding: Encoding) -> pd.DataFrame:
-    """Return the scores of the test split with the song of each window in column "group", made once."""
-    import pandas as pd
-
-    path = test_scores(comparison, dataset.digest)
-    if not path.exists():
-        windows = dataset.splits["test"]
-        table, _ = scored(windows.tokens, encoding)
-        _, firsts = np.unique(windows.groups, return_index=True)  # one window a song, for figures
-        with atomic(path.with_suffix(".npy")) as draft:
-            np.save(draft, windows.tokens[firsts[:5]])
-        write_parquet(path, table.assign(group=windows.groups))
-    return pd.read_parquet(path)
-
-
-def distances_to(real: pd.DataFrame, table: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """Return how far scores are from those of the test split; see `floor_ratios`.
-
-    With the same halves of the test split at every call, so that all are compared with the same music.
-    """
-    from eval.compare import floor_ratios
-
-    metrics, rng = list(METRICS), np.random.default_rng(seed_of("halves", dataset.digest))
-    return floor_ratios(table[metrics], real[metrics], real["group"].tolist(), rng=rng)
-
-
-def read_samples(folder: Path) -> NDArray[np.uint16]:
-    """Return the (n, L) token ids of a trial's samples.
-
-    Raises:
-        UserError: if the file is damaged.
-    """
-    path = folder / "samples.npz"
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            tokens: NDArray[np.uint16] = arrays["tokens"]
-    except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip, zlib and npy
-        raise UserError(f"{path} is damaged ({error}); delete it to draw the samples again") from None
-    return tokens
-
-
-def write_midi_files(pieces: list[Piece], folder: Path) -> None:
-    """Write pieces as 000.mid, 001.mid and so on."""
-    from replication.midi import write_midi
-
-    for index, piece in enumerate(pieces):
-        write_midi(piece, folder / f"{index:03d}.mid")
-
-
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write a table atomically."""
-    with atomic(path) as draft:
-        table.to_parquet(draft, index=False)
+    score_trial(bench)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baselines import BASELINES
+from baselines import BASELINES, TEACHER
+from eval.controls import CONTROLS
 from eval.trial import Trial
 from replication.ablations import ABLATIONS, Experiment
 from replication.corpora import CORPORA, Corpus, folder_corpus, located
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from replication.data import Dataset
     from replication.tokens import Encoding
 
-EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in (*ABLATIONS, *BASELINES)}
+EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in (*ABLATIONS, *BASELINES, *CONTROLS, TEACHER)}
 PART = 100_000  # windows that are counted together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to run: every experiment with every seed, at one scale, on one corpus.
+    """What to run: every experiment with every seed of its own or of the scale, at one scale, on one corpus.
 
     Attributes:
         root: the folder that `runs/`, the cache and the tracking store are in.
@@ -60,6 +61,7 @@ class Plan:
     @property
     def trials(self) -> list[Trial]:
         """All trials, seed by seed, so that a run that was cut short leaves whole comparisons."""
+        seeds = {experiment.name: experiment.seeds or range(self.scale.seeds) for experiment in self.experiments}
         return [
             Trial(
                 experiment=experiment,
@@ -68,8 +70,9 @@ class Plan:
                 seed=seed,
                 comparison=self.comparison,
             )
-            for seed in range(self.scale.seeds)
+            for seed in sorted({seed for own in seeds.values() for seed in own})
             for experiment in self.experiments
+            if seed in seeds[experiment.name]
         ]
 
 
@@ -103,9 +106,11 @@ def plan(
 
 
 def default(scale: Scale) -> tuple[str, ...]:
-    """Return the experiments that a scale names, or all in the encoding of the paper's own, the first row."""
-    return scale.experiments or tuple(
-        name for name, row in EXPERIMENTS.items() if row.encoding == ABLATIONS[0].encoding
+    """Return the experiments that a scale names, or all in the encoding of the paper's own, and every control."""
+    return tuple(
+        name
+        for name, row in EXPERIMENTS.items()
+        if row.control or (name in scale.experiments if scale.experiments else row.encoding == ABLATIONS[0].encoding)
     )
 
 
@@ -213,9 +218,15 @@ def prepare(plan: Plan) -> dict[str, Dataset]:
 
 
 def _check_size(plan: Plan, dataset: Dataset) -> None:
-    from eval.compare import MIN_SONGS
+    from eval.floors import MIN_SONGS, MIN_WINDOWS
     from replication.kinship import SHARES
 
+    windows = len(dataset.splits["test"].tokens)
+    if dataset.songs["test"] >= MIN_SONGS and windows < 3 * MIN_WINDOWS:
+        raise UserError(
+            f"corpus {plan.corpus.name} is too small to compare with: its test split has {windows} windows, and a noise"
+            f" floor takes {3 * MIN_WINDOWS}; choose a scale with shorter windows or a corpus with longer pieces"
+        )
     if dataset.songs["test"] < MIN_SONGS:
         raise UserError(
             f"corpus {plan.corpus.name} is too small to compare with: its test split has {dataset.songs['test']} songs,"

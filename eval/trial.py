@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -12,19 +13,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.metrics import scoring
+from baselines import TEACHER
+from eval.controls import FromTest
+from eval.panel import scoring
+from replication.ablations import Diffusion
 from replication.errors import UserError
-from replication.files import describe, digest, read_json, write_json
+from replication.files import describe, digest, read_json, sha256, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from replication.ablations import Experiment
     from replication.data import Dataset
-    from replication.scales import Scale
+    from replication.scales import Budget, Recipe, Scale
 
 # Part of every trial's identity: raise it when the same configuration comes to mean another computation.
-EDITION = 2
+EDITION = 3
+WEIGHTS = Path("checkpoint") / "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,27 @@ class Trial:
         return f"{self.experiment.name} seed {self.seed}"
 
     @property
+    def kind(self) -> str:
+        """What the trial is for, as the tracking store groups it: trial, control, tuning, teacher or audit."""
+        if self.scale.held_out != "test":
+            return "tuning"
+        if self.experiment.name == TEACHER.name:
+            return "teacher"
+        if self._recipe:
+            return "audit"
+        return "control" if self.experiment.control else "trial"
+
+    @property
+    def _recipe(self) -> Recipe | None:
+        model = self.experiment.model
+        return model.recipe if isinstance(model, Diffusion) else None
+
+    @property
+    def budget(self) -> Budget:
+        """How the model is trained: the scale's budget unless it brings its own."""
+        return self._recipe.budget if self._recipe else self.scale.budget
+
+    @property
     def folder(self) -> Path:
         """Where everything about the trial lies."""
         return self.comparison / self.experiment.name / str(self.seed)
@@ -55,15 +81,31 @@ class Trial:
     @property
     def weights(self) -> Path:
         """The finished model."""
-        return self.folder / "checkpoint" / "model.safetensors"
+        return self.folder / WEIGHTS
 
     def sibling(self, experiment: str) -> Path:
         """Return the weights of another experiment's trial with the same seed."""
-        return self.comparison / experiment / str(self.seed) / "checkpoint" / "model.safetensors"
+        return self.comparison / experiment / str(self.seed) / WEIGHTS
+
+    @property
+    def teacher(self) -> Path | None:
+        """The weights of the model that judges samples; None where there is none in their encoding, or for itself."""
+        if self.experiment.name == TEACHER.name or self.experiment.encoding != TEACHER.encoding:
+            return None
+        (seed,) = TEACHER.seeds or (0,)
+        path = self.comparison / TEACHER.name / str(seed) / WEIGHTS
+        return path if path.exists() else None
+
+    @property
+    def scoring(self) -> str:
+        """A name for everything that the scores depend on besides the samples."""
+        needed = self.experiment.model.needs if isinstance(self.experiment.model, FromTest) else ()
+        weights = [self.teacher, *map(self.sibling, needed)]
+        return "-".join([scoring(), *(_fingerprint(path) for path in weights if path and path.exists())])
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
         """Return the resolved configuration: all that decides the result, and nothing else."""
-        decorations = {"name", "about", "corpus", "seeds", "experiments"}
+        decorations = {"name", "about", "corpus", "seeds", "experiments", "grid"}
         return {
             "edition": EDITION,
             "model": describe(self.experiment.model),
@@ -114,7 +156,8 @@ class Trial:
                 "note": experiment.note,
                 "colour": experiment.colour,
                 "seed": self.seed,
-                "kind": "trial",
+                "kind": self.kind,
+                "control": experiment.control,
                 "scale": self.scale.name,
                 "corpus": self.corpus,
                 "config": config,
@@ -150,12 +193,23 @@ class Trial:
         scores = self.folder / "scores.json"
         if not (self.exists() and scores.exists() and self.about()["status"] == "FINISHED"):
             return False
-        return bool(read_json(scores)["scoring"] == scoring())
+        return bool(read_json(scores)["scoring"] == self.scoring)
 
     def _note(self, **changes: object) -> None:
         about = self.about()
         if any(about[key] != value for key, value in changes.items()):
             write_json(self.folder / "trial.json", about | changes)
+
+
+def _fingerprint(path: Path) -> str:
+    """Return the beginning of a file's hash, computed again only when the file changes."""
+    status = path.stat()
+    return _hashed(path, status.st_mtime_ns, status.st_size)[:16]
+
+
+@functools.lru_cache
+def _hashed(path: Path, _changed: int, _size: int) -> str:
+    return sha256(path)
 
 
 class History:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +35,24 @@ class PreNorm:
 
 
 Backbone = Bert | PreNorm
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """A backbone with one `factor`-th of the heads, of the same width each, and of as many layers.
+
+    A third is what ELECTRA-small (Clark et al. 2020) is of BERT-base: 4 heads of 12, width 256 of 768, feed-forward
+    layers of 1,024 of 3,072, at 12 layers.
+    """
+
+    factor: int = 3
+
+    def __call__(self, backbone: Backbone) -> Backbone:
+        """Return the smaller backbone: at least one head, the feed-forward layers in proportion to the width."""
+        heads = max(1, round(backbone.heads / self.factor))
+        return replace(
+            backbone,
+            heads=heads,
+            width=backbone.width * heads // backbone.heads,
+            feedforward=backbone.feedforward * heads // backbone.heads,
+        )

@@ -6,6 +6,7 @@ abar_i the signal's share of the variance; f(x_i, i) the network, which predicts
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -63,36 +64,47 @@ class DiffusionLM(Trainable):
         """
         clean = self.embedding(tokens)
         abar = self.alpha_bar.float()
-        x_start = clean + (1 - abar[0]).sqrt() * _normal(clean, random)
+        x_start = clean + (1 - abar[0]).sqrt() * normal(clean, random)
         index = torch.randint(len(abar), (len(tokens),), generator=random, device=tokens.device)
         kept = abar[index, None, None]
-        x = kept.sqrt() * x_start + (1 - kept).sqrt() * _normal(clean, random)
+        x = kept.sqrt() * x_start + (1 - kept).sqrt() * normal(clean, random)
         target = torch.where(index[:, None, None] == 0, clean, x_start)
-        logits = x_start @ self.embedding.weight.T + self.rounding_bias
         return {
             "mse": (target - self(x, index)).float().pow(2).mean(),
-            "rounding": F.cross_entropy(logits.flatten(0, 1), tokens.flatten()),
+            "rounding": F.cross_entropy(self.rounding_logits(x_start).flatten(0, 1), tokens.flatten()),
             "prior": (abar[-1] * x_start.pow(2)).mean(),
         }
 
+    def rounding_logits(self, x_start: Tensor) -> Tensor:
+        """Return what the rounding head makes of x_0 (B, L, d): (B, L, V), in the precision of x_0."""
+        table, bias = self.embedding.weight.to(x_start.dtype), self.rounding_bias.to(x_start.dtype)
+        return x_start @ table.T + bias
+
     def fit(self, job: Job) -> None:
-        """Make the arm's table and train; see `sgd`."""
+        """Make the arm's table and train with the model's own scale; see `sgd`."""
         vocabulary, dimension = self.embedding.weight.shape
         table = self.arm.table(job, vocabulary=vocabulary, dimension=dimension)
         with torch.no_grad():
             self.embedding.weight.copy_(table)
-        super().fit(job)
+        super().fit(replace(job, scale=self.scale))
 
     @torch.no_grad()
-    def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:
-        """Return an upper bound of -ln p(window) over all L positions, padding included; see `nll_bound`."""
+    def nll(self, tokens: Tensor, *, seed: int, strata: int | None = None) -> Likelihood:
+        """Return an upper bound of -ln p(window) over all L positions, padding included; see `nll_bound`.
+
+        With `strata` = T - 1 instead of the scale's every timestep is taken once.
+        """
         table = self.embedding.weight.double()
         estimate = clean_estimate(self._denoise, table, self.alpha_bar)
         parts = []
         for number, part in enumerate(torch.split(tokens, CHUNK)):
             random = generator("likelihood", seed, number, device=tokens.device)
-            parts.append(nll_bound(estimate, table, self.alpha_bar, part, random, strata=self.scale.strata))
-        return Likelihood(terms={name: torch.cat([part[name] for part in parts]) for name in parts[0]}, exact=False)
+            parts.append(nll_bound(estimate, table, self.alpha_bar, part, random, strata=strata or self.scale.strata))
+        return Likelihood(
+            terms={name: torch.cat([part.terms[name] for part in parts]) for name in parts[0].terms},
+            exact=False,
+            error=torch.cat([part.error for part in parts if part.error is not None]),
+        )
 
     def draw(self, indices: range, *, seed: int) -> Tensor:
         """Walk from noise to windows (CHUNK, L) with the scale's sampler."""
@@ -124,7 +136,8 @@ def time_features(t: Tensor) -> Tensor:
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
 
-def _normal(like: Tensor, random: torch.Generator) -> Tensor:
+def normal(like: Tensor, random: torch.Generator) -> Tensor:
+    """Return standard normal noise of the shape, type and device of a tensor."""
     return torch.randn(like.shape, generator=random, device=like.device, dtype=like.dtype)
 
 
@@ -136,8 +149,8 @@ def nll_bound(
     random: torch.Generator,
     *,
     strata: int,
-) -> dict[str, Tensor]:
-    """Return the named terms (B,) of an upper bound of -ln p(w) in nats, summed over positions and dimensions.
+) -> Likelihood:
+    """Return an upper bound of -ln p(w) in nats as named terms (B,), summed over positions and dimensions.
 
     The chain starts from the clean embedding e, a fixed map of w, so that the noise of x_0 is part of the noise of x_i:
         nu_i = 1 - abar_i (1 - sigma_0^2), x_i = sqrt(abar_i) e + sqrt(nu_i) noise, SNR_i = abar_i / nu_i
@@ -152,7 +165,11 @@ def nll_bound(
         alpha_bar: (T,) of the training schedule, double precision.
         tokens: (B, L).
         random: source of the noise and of the timesteps.
-        strata: timesteps drawn per window, one from each of as many equal parts of 1..T-1: unbiased.
+        strata: timesteps drawn per window, one from each of as many equal parts of 1..T-1: unbiased. T - 1 of them are
+            all timesteps, each once.
+
+    Returns:
+        The terms, and the standard error that the diffusion term has from its timesteps and noise; see `_error`.
     """
     nu = _noise_of_clean(alpha_bar)
     snr = alpha_bar / nu
@@ -160,18 +177,32 @@ def nll_bound(
     last = len(alpha_bar) - 1
     prior = 0.5 * (alpha_bar[last] * clean**2 + nu[last] - 1 - nu[last].log()).sum((1, 2))
 
-    diffusion = torch.zeros_like(prior)
+    parts = []
     for stratum in range(strata):
         u = torch.rand(len(tokens), generator=random, device=tokens.device, dtype=torch.float64)
         index = 1 + ((stratum + u) / strata * last).long().clamp(max=last - 1)
-        x = _scale(alpha_bar.sqrt(), index) * clean + _scale(nu.sqrt(), index) * _normal(clean, random)
+        x = _scale(alpha_bar.sqrt(), index) * clean + _scale(nu.sqrt(), index) * normal(clean, random)
         gain = 0.5 * (snr[index - 1] - snr[index])
-        diffusion += gain * (clean - estimate(x, index)).pow(2).sum((1, 2)) * last / strata
+        parts.append(gain * (clean - estimate(x, index)).pow(2).sum((1, 2)) * last / strata)
+    diffusion = torch.stack(parts)
 
-    x = alpha_bar[0].sqrt() * clean + nu[0].sqrt() * _normal(clean, random)
-    logits = -(torch.cdist(x, alpha_bar[0].sqrt() * table[None]) ** 2) / (2 * nu[0])
+    x = alpha_bar[0].sqrt() * clean + nu[0].sqrt() * normal(clean, random)
+    logits = _evidence(alpha_bar[0].sqrt() / nu[0] * x, snr[0], table)
     rounding = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none").sum(1)
-    return {"prior": prior, "diffusion": diffusion, "rounding": rounding}
+    terms = {"prior": prior, "diffusion": diffusion.sum(0), "rounding": rounding}
+    return Likelihood(terms=terms, exact=False, error=_error(diffusion))
+
+
+def _error(parts: Tensor) -> Tensor:
+    """Return the standard error (B,) of the sum of independent draws (strata, B), one from each stratum; NaN for one.
+
+    Neighbours are taken for draws from one stratum (collapsed strata, Cochran 1977, section 5A.12): where their means
+    differ the error comes out too large, never too small. The variance of a sum of m such draws is m times theirs.
+    """
+    if len(parts) == 1:
+        return torch.full_like(parts[0], torch.nan)
+    pairs = parts.tensor_split(len(parts) // 2)  # one of them of three, if the number is odd
+    return torch.stack([len(pair) * pair.var(0) for pair in pairs]).sum(0).sqrt()
 
 
 def clean_estimate(
@@ -188,16 +219,31 @@ def clean_estimate(
     """
     nu = _noise_of_clean(alpha_bar)
     share = alpha_bar.sqrt() * (1 - alpha_bar[0]) / nu
+    single = table.float()  # enough for what adds up to 1, and twice as fast
 
     def estimate(x: Tensor, index: Tensor) -> Tensor:
         signal, revealed = _scale(alpha_bar.sqrt(), index), _scale(share, index)
         predicted = (denoise(x, index) - revealed * x) / (1 - revealed * signal)
-        evidence = -0.5 * _scale(alpha_bar / nu, index) * torch.cdist(x / signal, table[None]) ** 2
-        certainty = evidence.softmax(-1).amax(-1, keepdim=True) ** 8
-        rounded = (evidence - 0.5 * torch.cdist(predicted, table[None]) ** 2).softmax(-1) @ table
+        observed, snr = _scale(alpha_bar.sqrt() / nu, index) * x, _scale(alpha_bar / nu, index)
+        certainty = 1 / _odds(_evidence(observed, snr, table)).sum(-1, keepdim=True) ** 8
+        odds = _odds(_evidence(observed + predicted, snr + 1, table))
+        rounded = (odds @ single) / odds.sum(-1, keepdim=True)
         return predicted + certainty * (rounded - predicted)
 
     return estimate
+
+
+def _evidence(observed: Tensor, precision: Tensor, table: Tensor) -> Tensor:
+    """Return observed . E_w - precision ||E_w||^2 / 2: (B, L, V) of (B, L, d).
+
+    With observed = a x / nu and precision = a^2 / nu it is ln N(x; a E_w, nu), but for what all words have in common.
+    """
+    return observed @ table.T - precision * (0.5 * table.pow(2).sum(1))
+
+
+def _odds(logits: Tensor) -> Tensor:
+    """Return exp(logits) over its largest (..., V), in single precision."""
+    return torch.as_tensor((logits - logits.amax(-1, keepdim=True)).float().exp())
 
 
 def _noise_of_clean(alpha_bar: Tensor) -> Tensor:

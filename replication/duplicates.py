@@ -75,24 +75,24 @@ def melodies(notes: NDArray[Any], pieces: NDArray[np.int32]) -> Grams:
     return intervals(notes[top], pieces[top])
 
 
-def note_runs(notes: NDArray[Any], pieces: NDArray[np.int32]) -> Grams:
-    """Return the runs of `RUN` notes as differences of pitch and onset; see `intervals`."""
+def note_runs(notes: NDArray[Any], pieces: NDArray[np.int32], *, length: int = RUN) -> Grams:
+    """Return the runs of so many notes as differences of pitch and onset; see `intervals`."""
     pitch, onset = (np.diff(notes[name].astype(np.int64)).astype(np.uint64) for name in ("pitch", "onset"))
-    return _rolled(pitch + (onset << np.uint64(8)), pieces, notes["onset"])
+    return _rolled(pitch + (onset << np.uint64(8)), pieces, notes["onset"], length=length)
 
 
-def runs(notes: NDArray[Any], pieces: NDArray[np.int32]) -> Grams:
-    """Return the runs of `RUN` onsets with all their notes, as differences; see `intervals`."""
+def runs(notes: NDArray[Any], pieces: NDArray[np.int32], *, length: int = RUN) -> Grams:
+    """Return the runs of so many onsets with all their notes, as differences; see `intervals`."""
     ends = _ends(notes, pieces)
     if not len(ends):
-        return _rolled(np.empty(0, np.uint64), pieces, notes["onset"])
+        return _rolled(np.empty(0, np.uint64), pieces, notes["onset"], length=length)
     starts = np.concatenate(([0], ends[:-1] + 1))
     pitch, onset = notes["pitch"].astype(np.int64), notes["onset"][starts].astype(np.int64)
     bass = pitch[starts]
     over_bass = (pitch - np.repeat(bass, np.diff(starts, append=len(notes)))).astype(np.uint64)
     chords = np.add.reduceat(_mixed(over_bass), starts)
     moves = np.diff(bass).astype(np.uint64) + (np.diff(onset).astype(np.uint64) << np.uint64(8))
-    return _rolled(chords[1:] + _mixed(moves), pieces[starts], notes["onset"][starts], opening=chords)
+    return _rolled(chords[1:] + _mixed(moves), pieces[starts], notes["onset"][starts], opening=chords, length=length)
 
 
 def collect(
@@ -172,14 +172,16 @@ def _rolled(
     pieces: NDArray[np.int32],
     onsets: NDArray[np.int32],
     opening: NDArray[np.uint64] | None = None,
+    *,
+    length: int = RUN,
 ) -> Grams:
-    """Hash every `RUN` - 1 successive steps of a piece, and what the first event is."""
-    count = max(len(pieces) - RUN + 1, 0)
+    """Hash every `length` - 1 successive steps of a piece, and what the first event is."""
+    count = max(len(pieces) - length + 1, 0)
     mixed = _mixed(steps)
     hashes = np.zeros(count, np.uint64) if opening is None else _mixed(opening[:count])
-    for offset in range(RUN - 1):
+    for offset in range(length - 1):
         hashes = hashes * _FACTOR + mixed[offset : offset + count]
-    within = pieces[:count] == pieces[RUN - 1 : RUN - 1 + count]
+    within = pieces[:count] == pieces[length - 1 : length - 1 + count]
     return Grams(hashes=_mixed(hashes[within]), pieces=pieces[:count][within], onsets=onsets[:count][within])
 
 

@@ -7,8 +7,8 @@ imported where it is used, so that tables of experiments can be read without it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import Field, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from replication.tokens import PAD
 
@@ -92,17 +92,17 @@ class FromAutoregressive:
     experiment: str = "autoregressive"
 
     def vectors(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:
-        """Return (V, d) principal components of the baseline's table."""
+        """Return (V, d) principal components of the baseline's table, 0 beyond those that it has."""
         import torch
         from safetensors.torch import load_file
 
         table = load_file(job.sibling(self.experiment))["embedding.weight"].float()
-        if table.shape[0] != vocabulary or table.shape[1] < dimension:
-            raise ValueError(f"a table of shape {tuple(table.shape)} cannot give {vocabulary} vectors of {dimension}")
+        if table.shape[0] != vocabulary:
+            raise ValueError(f"a table of shape {tuple(table.shape)} cannot give {vocabulary} vectors")
         used = table[used_words(job)]  # the others have learnt nothing
         _, _, axes = torch.linalg.svd(used - used.mean(0), full_matrices=False)
         components: Tensor = (table - used.mean(0)) @ axes[:dimension].T
-        return components
+        return torch.nn.functional.pad(components, (0, dimension - components.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,13 @@ class Pretrained:
 
 
 class Embedding(Protocol):
-    """One arm of the ablation."""
+    """One arm of the ablation, a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def scale(self) -> float:
+        """The RMS per dimension that the table starts with."""
 
     @property
     def trainable(self) -> bool:

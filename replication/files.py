@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import fcntl
 import hashlib
 import json
@@ -107,7 +108,7 @@ def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any sha
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [describe(item) for item in value]
-    return value
+    return value.name if isinstance(value, enum.Enum) else value
 
 
 def digest(*values: object) -> str:

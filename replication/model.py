@@ -53,10 +53,13 @@ class Likelihood:
     Attributes:
         terms: (B,) float64 nats each.
         exact: False for a bound.
+        error: (B,) float64 nats, the standard error that each window's sum has from what was drawn to estimate it; None
+            where nothing was.
     """
 
     terms: dict[str, Tensor]
     exact: bool
+    error: Tensor | None = None
 
     @property
     def total(self) -> Tensor:

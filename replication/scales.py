@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from replication.backbones import Backbone, Bert, PreNorm
@@ -22,6 +22,7 @@ class Budget:
     batch: int = 64  # windows per step
     accumulate: int = 1  # pieces that a batch is cut into, to fit into memory
     learning_rate: float = 1e-4  # falls linearly to 0
+    anneal: int | None = None  # steps in which it would get there; None: all
     warmup: int = 0  # steps
     weight_decay: float = 0.0
     clip: float | None = None  # largest gradient norm
@@ -32,6 +33,20 @@ class Budget:
     log_every: int = 50
     validate_every: int = 2000
     checkpoint_every: int = 2000
+    milestones: tuple[int, ...] = ()  # steps whose weights, not averaged, are kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """Where the embeddings of an arm lie, as factors of where they do without tuning.
+
+    Attributes:
+        dimension: of d.
+        scale: of their size against the noise.
+    """
+
+    dimension: int = 1
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +69,8 @@ class Scale:
         strata: timesteps drawn per window for the likelihood bound.
         seeds: trials of each experiment.
         samples: windows drawn from each trial.
+        grid: where the embeddings of every arm are tried before the comparison; see `eval.tuning`.
+        held_out: the split that trials are compared with.
         experiments: what `etude run` runs by default; all rows in the paper's encoding where empty.
     """
 
@@ -72,6 +89,8 @@ class Scale:
     strata: int = 64
     seeds: int = 3
     samples: int = 256
+    grid: tuple[Point, ...] = ()
+    held_out: str = "test"
     experiments: tuple[str, ...] = ()
 
     @property
@@ -79,6 +98,44 @@ class Scale:
         """How pieces become windows."""
         return Cutting(length=self.length, first_only=self.first_only, keys=self.keys)
 
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a model has of its own instead of the scale's: the diffusion, dropout and budget.
+
+    The defaults are those of Kasera, Liu and Li (2022), who adapted Diffusion-LM to music; the number of iterations is
+    the last that they report.
+    """
+
+    timesteps: int = 2000
+    schedule: Schedule = field(default_factory=Sqrt)
+    dropout: float = 0.1
+    budget: Budget = field(
+        default_factory=lambda: Budget(
+            steps=2000,
+            batch=32,
+            learning_rate=1e-4,
+            anneal=5000,
+            ema=0.0,
+            validate_every=500,
+            checkpoint_every=500,
+            milestones=(0, 200, 400, 800, 1000, 1500, 2000),
+        )
+    )
+
+    def __call__(self, scale: Scale) -> Scale:
+        """Return the scale with the recipe in it; whether windows are kept on the device stays the scale's choice."""
+        return replace(
+            scale,
+            backbone=replace(scale.backbone, dropout=self.dropout),
+            timesteps=self.timesteps,
+            schedule=self.schedule,
+            budget=replace(self.budget, resident=scale.budget.resident),
+        )
+
+
+# The smallest grid that tells both: larger embeddings are easier to denoise, in scale as in dimension.
+_GRID = tuple(Point(dimension=dimension, scale=scale) for dimension in (1, 2) for scale in (1.0, 0.5))
 
 _SMOKE = Scale(
     name="smoke",
@@ -93,6 +150,7 @@ _SMOKE = Scale(
     strata=4,
     seeds=2,
     samples=32,
+    experiments=("e2e", "gaussian", "pretrained", "pretrained-ar", "e2e-small", "autoregressive", "ngram"),
 )
 
 # Chosen by measurement on Bach and two cores, at equal time: steps are worth more than width or batch. End-to-end, one
@@ -104,7 +162,7 @@ _CPU = Scale(
     length=66,
     backbone=PreNorm(layers=4, width=64, heads=4, feedforward=256),
     budget=Budget(
-        steps=3000,
+        steps=2500,
         batch=16,
         learning_rate=2.5e-3,
         warmup=100,
@@ -118,7 +176,8 @@ _CPU = Scale(
     sampler_steps=50,
     strata=32,
     samples=256,
-    experiments=("e2e", "gaussian", "pretrained", "autoregressive", "ngram", "unigram", "replay"),
+    grid=_GRID,
+    experiments=("e2e", "gaussian", "pretrained", "e2e-small", "recipe", "autoregressive", "ngram"),
 )
 
 _GPU = Scale(
@@ -140,6 +199,7 @@ _GPU = Scale(
     ),
     seeds=5,
     samples=1024,
+    grid=_GRID,
 )
 
 # Li et al. 2022, section 6.1 and appendix F, and their README: the defaults of Bert, Budget and Sqrt are theirs.

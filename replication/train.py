@@ -101,7 +101,7 @@ def _order(epoch: int, size: int, seed: int) -> Tensor:
 def sgd(model: Network, job: Job) -> Network:
     """Train `model` and return its exponential moving average, in evaluation mode.
 
-    Continues from the checkpoint in `job.folder` if there is one.
+    Continues from the checkpoint in `job.folder` if there is one, and leaves there the weights of the milestones.
 
     Raises:
         DivergedError: when the loss is not finite; names the step and the last good checkpoint.
@@ -127,6 +127,7 @@ def sgd(model: Network, job: Job) -> Network:
     sums: dict[str, Tensor] = {}
     saved = logged = start
     for step in range(start, budget.steps):
+        _keep_milestone(model, step, job)
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(step, budget)
         terms = _backward(model, train, step, job)
@@ -157,7 +158,18 @@ def sgd(model: Network, job: Job) -> Network:
             progress = {"step": str(done), "seconds": str(time.perf_counter() - since)}
             _save(path, progress, model, average, optimiser)
             saved = done
+    _keep_milestone(model, budget.steps, job)
     return average
+
+
+def milestone(folder: Path, step: int) -> Path:
+    """Return where `sgd` keeps the weights of this step, not averaged, if it is one of the budget's milestones."""
+    return folder / f"step-{step}.safetensors"
+
+
+def _keep_milestone(model: Trainable, step: int, job: Job) -> None:
+    if step in job.scale.budget.milestones:
+        model.save(milestone(job.folder, step))
 
 
 def _intervals(budget: Budget) -> tuple[int, int, int]:
@@ -203,7 +215,7 @@ def validate(model: Trainable, job: Job) -> dict[str, float]:
 
 def _learning_rate(step: int, budget: Budget) -> float:
     warm = min(1.0, (step + 1) / budget.warmup) if budget.warmup else 1.0
-    return budget.learning_rate * warm * (1 - step / budget.steps)
+    return budget.learning_rate * warm * (1 - step / (budget.anneal or budget.steps))
 
 
 def _precision(device: torch.device) -> AbstractContextManager[object]:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.compare import Interval, interval
+from eval.compare import Interval, difference, interval
+from eval.metrics import METRICS, features_on
+from eval.panel import MEASURES
+from replication.piece import Beats, Seconds
 from reports.table import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 TEST = "test"  # the experiment whose scores and notes are real music
 INTERVALS = "95 % Student t intervals over seeds"
+_LEVEL = 0.05  # of p values
 PER_NOTE = "Per note, since a token says more in one encoding than in another."
 
 
@@ -35,6 +39,76 @@ def encoding_of(results: Results, experiment: str) -> str:
 def several(results: Results) -> bool:
     """Whether there is more than one encoding: then tokens are no common unit, and real music is named with its own."""
     return len(results.encodings) > 1
+
+
+def models(results: Results) -> dict[str, str]:
+    """Return the names for people of what competes, by experiment."""
+    return {name: label for name, label in labels(results).items() if name not in controls(results)}
+
+
+def controls(results: Results) -> dict[str, str]:
+    """Return the names for people of what shows what the measures can see, by experiment."""
+    chosen = results.experiments[results.experiments["control"].astype(bool)]
+    return dict(zip(chosen["name"], chosen["label"], strict=True))
+
+
+def measured(results: Results) -> dict[str, str]:
+    """Return the names for people of experiments that have a likelihood, be it infinite, by experiment."""
+    known = set(results.trials.dropna(subset="nll")["experiment"])
+    return {name: label for name, label in labels(results).items() if name in known}
+
+
+def metrics_of(results: Results) -> list[str]:
+    """Return the metrics that the grid of the corpus admits."""
+    return [name for name in METRICS if name in results.scores]
+
+
+def features(results: Results) -> list[str]:
+    """Return the metrics that the mean distance averages."""
+    grid = Beats(steps_per_beat=4) if results.about["unit"] == "beat" else Seconds(steps_per_second=8.0)
+    return [name for name in features_on(grid) if name in results.scores]
+
+
+def panel_of(results: Results, experiment: str, measure: str) -> pd.DataFrame:
+    """Return the rows of one measure of one experiment by seed."""
+    rows = of(results.panel, experiment)
+    return rows[rows["measure"] == measure].set_index("seed").sort_index()
+
+
+def measures_of(results: Results) -> list[str]:
+    """Return the measures that somebody has a value of, in the order of the panel."""
+    known = set(results.panel.dropna(subset="value")["measure"])
+    return [name for name in MEASURES if name in known]
+
+
+def floor_of(results: Results, encoding: str, measure: str, column: str = "floor") -> float:
+    """Return what real music has in a measure: the same for all experiments in an encoding but for rounding."""
+    own = results.experiments[results.experiments["encoding"] == encoding]["name"]
+    rows = results.panel[results.panel["experiment"].isin(own) & (results.panel["measure"] == measure)]
+    return float(rows[column].mean())
+
+
+def near(measure: str, rows: pd.DataFrame) -> bool:
+    """Whether the mean over seeds is as near to the ideal as 95 % of floors, so that it might be real music.
+
+    Being as far on the other side of the ideal counts as being as far. Never where a test, by its median p value over
+    seeds, tells the two apart at level 0.05, nor of a measure without an ideal.
+    """
+    ideal = MEASURES[measure].ideal
+    if ideal is None or rows.empty:
+        return False
+    inside = abs(rows["value"].mean() - ideal) <= rows["floor_p95"].mean() - ideal
+    return bool(inside and not rows["p"].median() <= _LEVEL)
+
+
+def changed(results: Results) -> list[str]:
+    """Return the remarks on controls that leave some of the test windows as they are."""
+    shares = results.trials.groupby("experiment", sort=False)["changed"].mean()
+    return [
+        f"{label}: {number(100 * shares[name], 1)} % of its windows are changed."
+        for name, label in controls(results).items()
+        if shares[name] < 1
+    ]
 
 
 def real(results: Results, encoding: str) -> pd.DataFrame:
@@ -58,10 +132,10 @@ def each(results: Results, column: str, digits: int | None = None) -> str:
     return between([f"{value} ({name})" for value, name in zip(values, names, strict=True)])
 
 
-def stretches(results: Results) -> list[tuple[str, float, float]]:
-    """Return the encodings in the order of the tables, and where the rows of each begin and end in a chart of all."""
+def stretches(results: Results, names: Iterable[str]) -> list[tuple[str, float, float]]:
+    """Return the encodings of experiments in their order, and where the rows of each begin and end in a chart."""
     result: list[tuple[str, float, float]] = []
-    for row, encoding in enumerate(results.experiments["encoding"]):
+    for row, encoding in enumerate(encoding_of(results, name) for name in names):
         start = result.pop()[1] if result and result[-1][0] == encoding else row - 0.5
         result.append((encoding, start, row + 0.5))
     return result
@@ -90,10 +164,13 @@ def over_seeds(values: Sequence[float] | pd.Series[float]) -> Interval:
     return Interval(float(array.sum()), math.nan, math.nan)
 
 
-def differences(results: Results, experiment: str, metric: str) -> pd.Series[float]:
-    """Return by seed the mean of a metric over pieces, minus that of the test split in the same encoding."""
-    scores = of(results.scores, experiment)
-    return scores.groupby("seed")[metric].mean() - real(results, encoding_of(results, experiment))[metric].mean()
+def deviation(results: Results, experiment: str, metric: str) -> Interval:
+    """Return the mean of a metric over pieces minus that of the test split in the same encoding; see `difference`."""
+    music = real(results, encoding_of(results, experiment))
+    seeds = [values.to_numpy() for _, values in of(results.scores, experiment).groupby("seed")[metric]]
+    if not seeds or music.empty:
+        return Interval(math.nan, math.nan, math.nan)
+    return difference(seeds, music[metric], music["song"])
 
 
 def count(values: Sequence[int] | pd.Series[int]) -> str:
@@ -104,10 +181,9 @@ def count(values: Sequence[int] | pd.Series[int]) -> str:
 
 def setting(results: Results) -> str:
     """Return the sentence with which every caption ends: scale, corpus, and how much of everything there was."""
-    about = results.about
-    trials = results.trials.groupby("experiment")["seed"].nunique()
-    generated = results.scores[results.scores["experiment"] != TEST]
-    samples = generated.groupby(["experiment", "seed"]).size()
+    about, names = results.about, models(results) or labels(results)
+    trials = results.trials[results.trials["experiment"].isin(names)].groupby("experiment")["seed"].nunique()
+    samples = results.scores[results.scores["experiment"].isin(names)].groupby(["experiment", "seed"]).size()
     sentence = (
         f"Scale {about['scale']}, corpus {about['corpus']}: {plural(count(trials), 'seed')} per model, "
         f"{plural(count(samples), 'sample')} per seed, {plural(each(results, 'test'), 'test window')} from "
@@ -116,6 +192,11 @@ def setting(results: Results) -> str:
     if not several(results):
         return sentence
     return f"{sentence} A model is compared with the test split in its own encoding."
+
+
+def place(results: Results) -> str:
+    """Return the sentence that says where numbers are from that have sizes of their own."""
+    return f"Scale {results.about['scale']}, corpus {results.about['corpus']}."
 
 
 def plural(amount: str, thing: str) -> str:

@@ -9,7 +9,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from reports.facts import TEST, colours, labels, of, real_labels, setting
+from reports.facts import TEST, colours, labels, models, of, real_labels, setting
 from reports.geometry import Geometry, geometry
 from reports.picture import FAINT, GREY, REAL, Picture, look, nothing, sheet
 from reports.table import number
@@ -32,7 +32,7 @@ def piano_rolls(results: Results) -> Picture:
     notes = notes.assign(stop=notes["onset"] + notes["duration"])
     music, paint = of(notes, TEST), colours(results)
     lines = [(label, REAL, music[music["encoding"] == name]) for name, label in real_labels(results).items()]
-    lines += [(label, paint[name], of(notes, name)) for name, label in labels(results).items()]
+    lines += [(label, paint[name], of(notes, name)) for name, label in models(results).items()]
     unit = results.about["unit"]
     # A model that waits for long would squeeze the others' notes: room for twice the longest real window.
     end = min(notes["stop"].max(), 2 * music["stop"].max()) if len(music) else notes["stop"].max()
@@ -73,12 +73,46 @@ def _roll(axes: Axes, notes: pd.DataFrame, colour: Any, end: float) -> None:  # 
 
 
 @look
+def nearest_pairs(results: Results) -> Picture:
+    """Draw the samples that have most in common with training beside the training windows that they have it from."""
+    pairs = results.pairs
+    unit = results.about["unit"]
+    caption = (
+        "The samples of each model's first seed that share most runs of 8 notes with one training window, beside that "
+        f"window; picked for being the worst. {setting(results)} In percent: these runs as a share of the sample's. "
+        f"Runs are compared whatever their key and starting time. Pitch over time in {unit}s, a grey line every 4 "
+        f"{unit}s."
+    )
+    if pairs.empty:
+        return nothing("There are no pairs to show.", caption)
+    names, paint = labels(results), colours(results)
+    lines = list(pairs.groupby(["experiment", "pair"], sort=False))
+    figure = sheet(9.2, 0.5 + 1.15 * len(lines))
+    grid = figure.subplots(len(lines), 2, squeeze=False)
+    for row, ((name, _), notes) in zip(grid, lines, strict=True):
+        share = number(100 * notes["share"].iloc[0], 0)
+        row[0].set_title(f"{names[name]}: {share} % of runs", color=paint[name], fontsize=8.5, pad=3)
+        row[1].set_title("Nearest training window", color=REAL, fontsize=8.5, pad=3)
+        for axes, (side, colour) in zip(row, (("sample", paint[name]), ("train", REAL)), strict=True):
+            played = notes[notes["side"] == side]
+            played = played.assign(
+                onset=played["onset"] - played["onset"].min(),
+                stop=played["onset"] - played["onset"].min() + played["duration"],
+            )
+            _roll(axes, played, colour, played["stop"].max())
+            axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    figure.supxlabel(f"{unit}s".capitalize(), fontsize=9)
+    figure.supylabel("MIDI pitch", fontsize=9)
+    return Picture(figure, caption)
+
+
+@look
 def embedding_geometry(results: Results) -> Picture:
     """Draw the pitch embeddings of each arm on their first two principal components."""
     seed = results.trials["seed"].min()
     pitches = results.embeddings[results.embeddings["seed"] == seed]
     pitches = pitches.dropna(subset="pitch")
-    names = [name for name in labels(results) if name in set(pitches["experiment"])]
+    names = [name for name in models(results) if name in set(pitches["experiment"])]
     caption = (
         f"Embeddings of the pitches that the corpus has, of seed {seed}, on their first two principal components. "
         f"{setting(results)} Colour: pitch class; lines join the octaves of one pitch class from low (small dots) to "

@@ -94,9 +94,9 @@ def nothing(text: str, caption: str) -> Picture:
     return Picture(figure, caption)
 
 
-def logarithmic(axis: Axis) -> None:
-    """Mark a logarithmic axis by plain numbers: 0.5, 1, 2, 5."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+def logarithmic(axis: Axis, subs: Sequence[float] = (1, 2, 5)) -> None:
+    """Mark a logarithmic axis by plain numbers: 0.5, 1, 2, 5, or others of each power of ten."""
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
 

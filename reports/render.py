@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from replication.files import atomic
 from reports import card
-from reports.facts import between, count, plural, several
+from reports.facts import between, controls, count, models, plural, several
 from reports.figures import FIGURES
 from reports.table import markdown
-from reports.tables import TABLES
+from reports.tables import APPENDIX, TABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,15 +53,19 @@ def render(results: Results, output: Path) -> list[Path]:
 
 
 def _page(results: Results, tables: list[Table], pictures: dict[str, Picture]) -> str:
-    """Return the page: what was run, the first figure, all tables, the other figures, and how to make it again."""
+    """Return the page: what was run, the claims, the main figure, all else, and how to make it again."""
     about = results.about
+    texts = {table.name: table.markdown().rstrip("\n") for table in tables}
     shown = [_figure(name, picture) for name, picture in pictures.items()]
     blocks = [
         f"# Etude: {markdown(about['corpus'])} at scale {markdown(about['scale'])}",
         markdown(_summary(results)),
+        texts.pop("claims"),
         shown[0],
-        *(table.markdown().rstrip("\n") for table in tables),
+        *(text for name, text in texts.items() if name not in APPENDIX),
         *shown[1:],
+        "## Appendix: what other papers report",
+        *(texts[name] for name in APPENDIX),
         "## The data",
         "Where every file of the corpus went and what the splits still share: [data card](corpus/card.md).",
         "## To reproduce",
@@ -81,12 +85,14 @@ def _summary(results: Results) -> str:
     ]
     if several(results):
         rows = [f"in encoding {name} {facts}" for name, facts in zip(results.encodings["name"], rows, strict=True)]
-    seeds = count(results.trials.groupby("experiment")["seed"].nunique())
+    names = models(results)
+    seeds = count(results.trials[results.trials["experiment"].isin(names)].groupby("experiment")["seed"].nunique())
     return (
-        f"{plural(str(len(results.experiments)), 'model')} shared one split of the corpus {about['corpus']} "
+        f"{plural(str(len(names)), 'model')} shared one split of the corpus {about['corpus']} "
         f"({'; '.join(rows)}) and, where they train by gradients, one budget of {about['steps']} steps of "
         f"{about['batch']} windows. Each was trained with {plural(seeds, 'seed')}, sampled (diffusion: "
-        f"{about['sampler_steps']} network evaluations per sample) and compared with the test split."
+        f"{about['sampler_steps']} network evaluations per sample) and compared with the test split, "
+        f"beside {plural(str(len(controls(results))), 'control')} that show what the measures can see."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,8 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 INFINITY = "\N{INFINITY}"
 LESS = "\N{LESS-THAN OR EQUAL TO}"
 DELTA = "\N{GREEK CAPITAL LETTER DELTA}"
+CLIFF = "\N{GREEK SMALL LETTER DELTA}"
+DAGGER = "\N{DAGGER}"
 
 _MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|$~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _LATEX = str.maketrans(
@@ -36,12 +39,18 @@ _LATEX = str.maketrans(
         TIMES: r"$\times$",
         INFINITY: r"$\infty$",
         LESS: r"$\leq$",
+        CLIFF: r"$\delta$",
         DELTA: r"$\Delta$",
+        DAGGER: r"$\dagger$",
         "\N{UPWARDS ARROW}": r"$\uparrow$",
         "\N{DOWNWARDS ARROW}": r"$\downarrow$",
         "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
     }
 )
+
+
+_NUMBER = re.compile(rf"[+<={LESS}{MINUS} ]*[\d{INFINITY}]")  # what a cell with a number starts with
+_SENTENCE = 60  # characters
 
 
 class Cell(NamedTuple):
@@ -83,7 +92,7 @@ class Table:
         """Return a pipe table, its caption and its notes."""
         grid = self._escaped(markdown).to_markdown(index=False, disable_numparse=True, colalign=self._alignment())
         notes = "\n".join(f"- {markdown(note)}" for note in self.notes)
-        paragraphs = [f"**Table: {markdown(self.name)}.** {markdown(self.caption)}", grid, notes]
+        paragraphs = [f"**Table: {markdown(self.name.replace('_', ' '))}.** {markdown(self.caption)}", grid, notes]
         return "\n\n".join(filter(None, paragraphs)) + "\n"
 
     def latex(self) -> str:
@@ -91,7 +100,7 @@ class Table:
         styler = self._escaped(latex).style.hide(axis="index")
         return str(
             styler.to_latex(
-                column_format="".join(side[0] for side in self._alignment()),
+                column_format=self._columns(),
                 position="t",
                 position_float="centering",
                 hrules=True,
@@ -110,8 +119,16 @@ class Table:
 
     def _alignment(self) -> tuple[str, ...]:
         """Return a side per column: words to the left, columns of numbers to the right."""
-        numeric = [any(character.isdigit() for character in "".join(self.frame[title])) for title in self.frame]
-        return tuple("right" if number else "left" for number in (False, *numeric[1:]))
+        numeric = [place and any(map(_NUMBER.match, self.frame[title])) for place, title in enumerate(self.frame)]
+        return tuple("right" if number else "left" for number in numeric)
+
+    def _columns(self) -> str:
+        """Return the columns to LaTeX: sentences are broken, words and numbers are not."""
+        longest = [self.frame[title].str.len().max() for title in self.frame]
+        return "".join(
+            r"p{0.3\textwidth}" if length > _SENTENCE else side[0]
+            for length, side in zip(longest, self._alignment(), strict=True)
+        )
 
 
 def markdown(text: str) -> str:
@@ -145,25 +162,32 @@ def plain(title: str, value: Any = None) -> Cell:  # noqa: ANN401 - whatever a C
     return Cell(MISSING if value is None else str(value), {title: value})
 
 
-def cell(key: str, value: float, digits: int = 2) -> Cell:
-    """Return a cell with a number."""
-    return Cell(number(value, digits), {key: value})
+def cell(key: str, value: float, digits: int = 2, *, mark: str = "") -> Cell:
+    """Return a cell with a number, and a mark behind it."""
+    return Cell(number(value, digits) + mark, {key: value})
 
 
-def span(key: str, over: Interval, digits: int = 2, *, sign: str = "") -> Cell:
-    """Return a cell with a mean and its interval: 1.53 [1.41, 1.65]."""
-    ends = [number(end, digits, sign=sign) for end in over[1:]]
-    interval = MISSING if MISSING in ends else ", ".join(ends)
-    mean = number(over.mean, digits, sign=sign)
-    return Cell(mean if mean == MISSING else f"{mean} [{interval}]", _numbers(key, over))
+def probability(key: str, p: float) -> Cell:
+    """Return a cell with a p value, which is never 0."""
+    smallest = 0.001
+    return Cell(f"< {smallest}" if p < smallest else number(p, 3), {key: p})
 
 
-def margin(key: str, over: Interval, digits: int = 2, *, sign: str = "") -> Cell:
-    """Return a cell with a mean and half the width of its interval, in less room: 1.53 +- 0.12."""
+def span(key: str, over: Interval, digits: int = 2, *, sign: str = "", mark: str = "") -> Cell:
+    """Return a cell with a mean and its interval, where it has one: 1.53 [1.41, 1.65]."""
     if math.isnan(over.mean):
         return Cell(MISSING, _numbers(key, over))
-    mean = number(over.mean, digits, sign=sign)
-    half = "" if math.isinf(over.mean) else f" {PLUS_MINUS} {number(over.high - over.mean, digits)}"
+    ends = [number(end, digits, sign=sign) for end in over[1:]]
+    interval = "" if MISSING in ends else f" [{', '.join(ends)}]"
+    return Cell(number(over.mean, digits, sign=sign) + mark + interval, _numbers(key, over))
+
+
+def margin(key: str, over: Interval, digits: int = 2, *, sign: str = "", mark: str = "") -> Cell:
+    """Return a cell with a mean and half the width of its interval, where it has one, in less room: 1.53 +- 0.12."""
+    if math.isnan(over.mean):
+        return Cell(MISSING, _numbers(key, over))
+    mean = number(over.mean, digits, sign=sign) + mark
+    half = "" if math.isnan(over.high) else f" {PLUS_MINUS} {number(over.high - over.mean, digits)}"
     return Cell(mean + half, _numbers(key, over))
 
 

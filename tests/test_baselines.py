@@ -9,16 +9,21 @@ import pytest
 import torch
 from shrunk import job, random_windows, shrunk
 
-from baselines import BASELINES
+from baselines import BASELINES, TEACHER
 from baselines.autoregressive import Autoregressive
 from baselines.ngram import NGram
 from baselines.replay import Replay
+from baselines.untrained import Untrained
+from replication.embeddings import Learned
+from replication.model import token_counts
 from replication.randomness import seeded
+from replication.scales import SCALES
 from replication.tokens import CLS, PAD, SEP
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from replication.ablations import Experiment
     from replication.model import Model
 
 TOY = shrunk(length=4, steps=10, log_every=5, validate_every=10, checkpoint_every=10)
@@ -30,11 +35,11 @@ def models() -> list[Model]:
         network = Autoregressive(vocabulary=VOCABULARY, scale=TOY)
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
-    grams = [NGram(order=order, vocabulary=VOCABULARY, length=4) for order in (1, 2, 4)]
+    grams = [NGram(order=order, vocabulary=VOCABULARY, length=4) for order in (0, 1, 2, 4)]
     return [network, *grams, Replay(length=4)]
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", range(6))
 @pytest.mark.parametrize("fitted", [False, True])
 def test_the_probabilities_of_all_windows_sum_to_one(index: int, fitted: bool, tmp_path: Path) -> None:
     model = models()[index]
@@ -46,7 +51,7 @@ def test_the_probabilities_of_all_windows_sum_to_one(index: int, fitted: bool, t
     assert torch.exp(-likelihood.total).sum().item() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("index", range(5))
 def test_samples_follow_the_likelihood(index: int, tmp_path: Path) -> None:
     model = models()[index]
     if isinstance(model, NGram):
@@ -62,7 +67,7 @@ def test_samples_follow_the_likelihood(index: int, tmp_path: Path) -> None:
         assert abs(counts[window] - 4000 * chance) < 4.5 * error, window
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", range(6))
 def test_equal_seeds_give_equal_samples_whatever_else_is_drawn(index: int, tmp_path: Path) -> None:
     model = models()[index]
     model.fit(job(tmp_path, TOY, vocabulary=VOCABULARY))
@@ -95,6 +100,27 @@ def test_witten_bell_by_hand() -> None:
     assert model.distribution((3, SEP))[PAD].item() == 1
 
 
+def test_a_uniform_model_gives_a_word_the_logarithm_of_what_may_follow(tmp_path: Path) -> None:
+    model = NGram(order=0, vocabulary=12, length=34)
+    model.fit(job(tmp_path, shrunk(), vocabulary=12))
+    windows = random_windows(20, 34, 12)
+    expected = token_counts(windows) * math.log(10)  # all but [PAD] and [CLS]
+    torch.testing.assert_close(model.nll(windows, seed=0).total, expected.double())
+    assert model.parameters_count() == 0
+
+
+def test_an_untrained_model_is_the_one_that_training_would_start_from(tmp_path: Path) -> None:
+    task = job(tmp_path, shrunk(), vocabulary=12)
+    with seeded("test", 0):
+        model = Untrained(vocabulary=12, scale=shrunk())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.fit(task)
+    table = before.pop("embedding.weight")
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+    assert not torch.equal(model.embedding.weight, table)
+    assert torch.equal(model.embedding.weight, Learned().table(task, vocabulary=12, dimension=shrunk().dimension))
+
+
 def test_n_grams_are_counted_as_one_would_by_hand() -> None:
     windows = random_windows(40, 12, VOCABULARY)
     model = NGram(order=3, vocabulary=VOCABULARY, length=12)
@@ -120,8 +146,8 @@ def test_replay_knows_the_training_windows_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", BASELINES, ids=lambda row: row.name)
-def test_saving_and_loading_keeps_the_model(row: object, tmp_path: Path) -> None:
-    config = row.model  # type: ignore[attr-defined]  # an Experiment
+def test_saving_and_loading_keeps_the_model(row: Experiment, tmp_path: Path) -> None:
+    config = row.model
     task = job(tmp_path, shrunk(), n=20)
     model = config.build(vocabulary=12, scale=shrunk())
     model.fit(task)
@@ -131,4 +157,12 @@ def test_saving_and_loading_keeps_the_model(row: object, tmp_path: Path) -> None
     windows = random_windows(6, 34, 12)
     torch.testing.assert_close(again.nll(windows, seed=0).total, model.nll(windows, seed=0).total)
     assert torch.equal(again.sample(range(3), seed=0), model.sample(range(3), seed=0))
-    assert again.parameters_count() == model.parameters_count() > 0
+    assert again.parameters_count() == model.parameters_count()
+    assert (model.parameters_count() > 0) is (row.name != "uniform")
+
+
+def test_the_teacher_is_no_row_and_shares_no_seed_with_one() -> None:
+    assert TEACHER not in BASELINES
+    assert TEACHER.control
+    assert TEACHER.seeds is not None
+    assert min(TEACHER.seeds) > max(scale.seeds for scale in SCALES.values())

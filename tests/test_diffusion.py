@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from shrunk import job, random_windows, shrunk
 
 from replication.backbones import Bert
-from replication.diffusion import DiffusionLM, clean_estimate, nll_bound, time_features
+from replication.diffusion import DiffusionLM, _error, clean_estimate, nll_bound, time_features
 from replication.embeddings import Gaussian, Learned
 from replication.randomness import generator, seeded
 from replication.samplers import Ancestral, nearest
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from replication.embeddings import Embedding
+    from replication.model import Likelihood
     from replication.scales import Scale
 
 VOCABULARY = 12
@@ -108,7 +109,7 @@ def test_the_bound_of_the_bayes_denoiser_is_tight(vocabulary: int, dimension: in
     table = torch.randn(vocabulary, dimension, generator=generator("table"), dtype=torch.float64)
     alpha_bar = torch.from_numpy(Sqrt().alpha_bar(2000))
     tokens = torch.randint(vocabulary, (512, 8), generator=generator("tokens"))
-    terms = nll_bound(
+    bound = nll_bound(
         clean_estimate(bayes(table, alpha_bar), table, alpha_bar),
         table,
         alpha_bar,
@@ -116,7 +117,7 @@ def test_the_bound_of_the_bayes_denoiser_is_tight(vocabulary: int, dimension: in
         generator("bound"),
         strata=64,
     )
-    per_token = sum(terms.values()).mean().item() / 8  # type: ignore[union-attr]
+    per_token = bound.total.mean().item() / 8
     assert per_token == pytest.approx(math.log(vocabulary), abs=0.05)
 
 
@@ -128,7 +129,7 @@ def test_each_term_of_the_bound_has_its_closed_form() -> None:
     nu = 1 - abar * (1 - sigma)
 
     tokens = torch.randint(2, (2000, 5), generator=generator("tokens"))
-    terms = nll_bound(lambda x, _: torch.zeros_like(x), table, abar, tokens, generator("bound"), strata=49)
+    terms = nll_bound(lambda x, _: torch.zeros_like(x), table, abar, tokens, generator("bound"), strata=49).terms
     prior = 5 * 0.5 * (abar[-1] * c**2 + nu[-1] - 1 - nu[-1].log())
     torch.testing.assert_close(terms["prior"], prior.expand(2000))
     snr = abar / nu
@@ -140,6 +141,58 @@ def test_each_term_of_the_bound_has_its_closed_form() -> None:
     density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     rounding = 5 * torch.trapezoid(density * F.softplus(-2 * a * (a + s * z) / s**2), z)
     assert terms["rounding"].mean().item() == pytest.approx(rounding.item(), rel=0.05)
+
+
+def test_few_timesteps_agree_with_all_of_them_within_the_standard_error() -> None:
+    table = torch.randn(20, 6, generator=generator("table"), dtype=torch.float64)
+    alpha_bar = torch.from_numpy(Sqrt().alpha_bar(500))
+    tokens = torch.randint(20, (128, 4), generator=generator("tokens"))
+    estimate = clean_estimate(bayes(table, alpha_bar), table, alpha_bar)
+    few, every = (
+        nll_bound(estimate, table, alpha_bar, tokens, generator("bound", strata), strata=strata) for strata in (8, 499)
+    )
+    agree_within_errors(few, every)
+
+
+def test_few_timesteps_agree_with_all_of_them_on_a_trained_model(tmp_path: Path) -> None:
+    scale = shrunk(steps=120, learning_rate=3e-3, log_every=40, validate_every=40, checkpoint_every=40, strata=9)
+    model = build(scale)
+    model.fit(job(tmp_path, scale))
+    windows = random_windows(128, scale.length, VOCABULARY, seed=2)
+    agree_within_errors(model.nll(windows, seed=0), model.nll(windows, seed=0, strata=scale.timesteps - 1))
+
+
+def agree_within_errors(few: Likelihood, every: Likelihood) -> None:
+    assert few.error is not None
+    assert every.error is not None
+    difference = few.terms["diffusion"] - every.terms["diffusion"]
+    variance = few.error**2 + every.error**2
+    assert every.error.norm() < few.error.norm()
+    assert abs(difference.sum() / variance.sum().sqrt()) < 3
+    assert 0.4 < difference.norm() / variance.sum().sqrt() < 1.2  # collapsed strata err on the large side
+
+
+def test_all_timesteps_are_each_taken_once() -> None:
+    table, alpha_bar = torch.randn(5, 2, dtype=torch.float64), torch.from_numpy(Sqrt().alpha_bar(100))
+    seen: list[Tensor] = []
+
+    def estimate(x: Tensor, index: Tensor) -> Tensor:
+        seen.append(index)
+        return x
+
+    nll_bound(estimate, table, alpha_bar, torch.zeros(3, 4).long(), generator("once"), strata=99)
+    assert torch.equal(torch.stack(seen), torch.arange(1, 100)[:, None].expand(99, 3))
+
+
+@pytest.mark.parametrize("strata", [2, 3, 6, 7])
+def test_the_error_of_a_stratified_sum_is_that_of_repeated_draws(strata: int) -> None:
+    draws = torch.randn(strata, 20_000, generator=generator("draws"), dtype=torch.float64) * 3
+    assert _error(draws).pow(2).mean().item() == pytest.approx(draws.sum(0).var().item(), rel=0.05)
+    assert (_error(draws + torch.arange(strata)[:, None]).mean() > _error(draws).mean()).item()
+
+
+def test_one_draw_has_no_known_error() -> None:
+    assert _error(torch.ones(1, 3)).isnan().all()
 
 
 def test_the_bounds_of_all_windows_sum_to_at_most_one() -> None:

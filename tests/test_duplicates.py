@@ -86,6 +86,22 @@ def test_a_run_of_onsets_says_all_of_its_chords() -> None:
     assert differ.tolist() == list(range(20 - RUN + 1, 21))
 
 
+@pytest.mark.parametrize("kind", [note_runs, runs])
+@pytest.mark.parametrize("length", [1, 4, 8, 16])
+def test_a_run_has_the_length_that_is_asked_for(kind: Any, length: int) -> None:  # noqa: ANN401 - a function
+    assert kind(*block(song(0)), length=RUN).hashes.tolist() == kind(*block(song(0))).hashes.tolist()
+    events = len(song(0)) if kind is note_runs else len(np.unique(song(0)["onset"]))
+    found = kind(*block(song(0), song(1)), length=length)
+    assert np.bincount(found.pieces).tolist() == [events - length + 1] * 2
+    shifted = kind(*block(changed(song(0), by=5, later=13)), length=length)
+    assert shifted.hashes.tolist() == found.hashes[: events - length + 1].tolist()
+
+
+def test_the_hashes_of_runs_stay_what_stored_results_were_made_with() -> None:
+    assert note_runs(*block(song(0))).hashes[:2].tolist() == [7710718361310449060, 12394807927587887575]
+    assert runs(*block(song(0))).hashes[:2].tolist() == [13137417053287008149, 1350499822820914552]
+
+
 def test_ngrams_are_sampled_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     notes = [song(seed) for seed in range(20)]
     total = sum(map(len, notes))

@@ -1,175 +1,141 @@
-"""Laws, golden values and a stored fixture of the metrics; `python tests/test_metrics.py` writes the fixture anew."""
+"""Laws of the metrics and a stored fixture; `python tests/test_metrics.py` writes the fixture anew."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from pieces import C_MAJOR, PERFORMED, SINGLE, Notes, piece, random_windows, value
 
-from eval.metrics import FEATURES, METRICS, score
+from eval.metrics import METRICS, features_on, per_piece, refused, score
+from eval.muspy_raw import RAW, score_raw
+from eval.windows import Windows
 from replication.files import read_json, write_json
-from replication.piece import Beats, Grid, Piece, Seconds, sorted_notes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from replication.piece import PAPER_GRID, Grid, Piece, Seconds, sorted_notes
 
 GOLDEN = Path(__file__).parent / "golden" / "metrics.json"
 
 
-def piece(notes: Iterable[tuple[float, float, int]], *, grid: Grid | None = None) -> Piece:
-    """Make a piece of (onset in beats, duration in beats, pitch)."""
-    grid = grid or Beats(steps_per_beat=24)
-    steps = grid.steps_per_beat if isinstance(grid, Beats) else grid.steps_per_second / 2
-    rows = [(round(onset * steps), round(duration * steps), pitch, 64) for onset, duration, pitch in notes]
-    return Piece(notes=sorted_notes(rows), id="test", group="test", grid=grid)
+@pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
+def test_every_metric_is_within_its_range(grid: Grid) -> None:
+    scored = score(random_windows(300, grid=grid))
+    for name, column in scored.items():
+        found, metric = column.dropna(), METRICS[str(name)]
+        assert len(found) > 200
+        assert found.between(metric.low - 1e-12, metric.high + 1e-12).all(), name
 
 
-def random_piece(rng: np.random.Generator, *, start: int = 0) -> Piece:
-    rows = [
-        (start + int(rng.integers(200)), int(rng.integers(1, 40)), int(rng.integers(128)), int(rng.integers(1, 128)))
-        for _ in range(rng.integers(1, 80))
-    ]
-    return Piece(notes=sorted_notes(rows), id="random", group="random")
+@pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
+def test_windows_do_not_see_one_another(grid: Grid) -> None:
+    windows = random_windows(30, grid=grid)
+    whole = score(windows)
+    order = np.random.default_rng(1).permutation(30)
+    np.testing.assert_array_equal(score(windows.take(order)), whole.iloc[order])
+    parts = [score(windows.take([index])).to_numpy() for index in range(30)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def melody(pitches: Iterable[int]) -> list[tuple[float, float, int]]:
-    return [(beat, 1, pitch) for beat, pitch in enumerate(pitches)]
-
-
-C_MAJOR = melody([60, 62, 64, 65, 67, 69, 71, 72])
-CHROMATIC = melody(range(60, 72))
-SINGLE = melody([60])
-TRIADS: list[tuple[float, float, int]] = [
-    (4 * bar, 4, pitch)
-    for bar, chord in enumerate([(60, 64, 67), (55, 59, 62), (57, 60, 64), (53, 57, 60)])
-    for pitch in chord
-]
-DYADS = melody([60] * 4) + melody([67] * 4)
-NAN = math.nan
-
-# Derived by hand; the order of the values is that of COLUMNS.
-COLUMNS = [
-    "n_pitches_used", "n_pitch_classes_used", "pitch_range", "pitch_entropy", "pitch_class_entropy",
-    "scale_consistency", "polyphony", "polyphony_rate_ge2", "empty_beat_rate", "groove_consistency",
-]  # fmt: skip
-BY_HAND: dict[str, tuple[list[tuple[float, float, int]], list[float]]] = {
-    "C major scale": (C_MAJOR, [8, 7, 12, 3, 2.75, 1, 1, 0, 0, 1]),
-    "chromatic scale": (CHROMATIC, [12, 12, 11, math.log2(12), math.log2(12), 7 / 12, 1, 0, 0, 1]),
-    "single note": (SINGLE, [1, 1, 0, 0, 0, 1, 1, 0, 0, NAN]),
-    "no notes": ([], [0, 0, 0, NAN, NAN, NAN, NAN, NAN, NAN, NAN]),
-    "triads": (
-        TRIADS,
-        [
-            8, 7, 14,
-            0.5 + 1 / 3 * math.log2(6) + 5 / 12 * math.log2(12),
-            0.5 + 1 / 2 * math.log2(6) + 3 / 12 * math.log2(12),
-            1, 3, 1, 0, 1,
-        ],
-    ),
-    "dyads": (DYADS, [2, 2, 7, 1, 1, 1, 2, 1, 0, NAN]),
-}  # fmt: skip
-
-GRIDS = [Beats(steps_per_beat=4), Beats(steps_per_beat=8), Beats(steps_per_beat=24), Seconds(steps_per_second=100.0)]
-
-
-@pytest.mark.parametrize("grid", GRIDS, ids=str)
-@pytest.mark.parametrize("name", BY_HAND)
-def test_values_derived_by_hand_on_any_grid(name: str, grid: Grid) -> None:
-    notes, expected = BY_HAND[name]
-    scored = score([piece(notes, grid=grid)])[COLUMNS].to_numpy()[0]
-    np.testing.assert_allclose(scored, expected, rtol=0, atol=1e-12)
-
-
-def test_plain_statistics_by_hand() -> None:
-    chords = piece([(0, 1, 60), (0, 1, 64), (1.5, 0.5, 62), (3, 1, 62)])
-    expected = {
-        "note_density": 4 / 4,
-        "mean_duration": 3.5 / 4,
-        "mean_inter_onset": 3 / 2,
-        "mean_pitch": 62,
-        "pitch_deviation": math.sqrt(2),
-        "notes": 4,
-    }
-    assert {name: METRICS[name].function(chords) for name in expected} == pytest.approx(expected, abs=1e-12)
-
-
-def test_a_note_that_ends_on_a_beat_leaves_the_next_beat_empty() -> None:
-    assert METRICS["empty_beat_rate"].function(piece([(0, 1, 60), (15, 1, 60)])) == pytest.approx(14 / 16)
-
-
-def test_groove_counts_the_onsets_that_neighbouring_bars_do_not_share() -> None:
-    two_bars = piece([(0, 1, 60), (2, 1, 60), (4, 1, 60), (7, 1, 60)])  # beats 0 and 2 against 0 and 3
-    assert METRICS["groove_consistency"].function(two_bars) == pytest.approx(1 - 2 / 16)
-
-
-def test_rounding_keeps_every_note_and_moves_equal_offbeats_alike() -> None:
-    offbeats = piece([(beat + 1 / 8, 1 / 8, 60) for beat in range(8)], grid=Beats(steps_per_beat=8))
-    assert METRICS["groove_consistency"].function(offbeats) == 1
-    assert METRICS["polyphony"].function(offbeats) == 1
+def test_a_window_without_notes_beside_others_changes_nothing() -> None:
+    windows = random_windows(30)
+    empty = Piece(notes=sorted_notes([]), id="", group="")
+    np.testing.assert_array_equal(score(Windows.of([*windows.pieces(), empty]))[:-1], score(windows))
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_range(name: str) -> None:
-    metric, rng = METRICS[name], np.random.default_rng(0)
-    for _ in range(50):
-        value = metric.function(random_piece(rng))
-        assert math.isnan(value) or metric.low - 1e-12 <= value <= metric.high + 1e-12
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_a_piece_without_notes_is_nan_or_zero(name: str) -> None:
-    value = METRICS[name].function(piece([]))
-    assert type(value) is float
-    assert math.isnan(value) or value == 0
+def test_a_window_without_notes_is_nan_or_zero(name: str) -> None:
+    grid = PERFORMED if METRICS[name].needs is Seconds else PAPER_GRID
+    found = value(name, [], grid=grid)
+    assert (
+        found == 0 if name in {"n_pitches_used", "n_pitch_classes_used", "pitch_range", "notes"} else math.isnan(found)
+    )
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_one_note(name: str) -> None:
-    value = METRICS[name].function(piece(SINGLE))
-    assert type(value) is float
-    assert math.isnan(value) == (name in {"groove_consistency", "mean_inter_onset"})
-    assert math.copysign(1, value) == 1 or math.isnan(value)  # never -0.0
+    grid = PERFORMED if METRICS[name].needs is Seconds else PAPER_GRID
+    found = value(name, SINGLE, grid=grid)
+    assert math.isnan(found) == ("groov" in name or "inter_onset" in name)
+    assert math.copysign(1, found) == 1 or math.isnan(found)  # never -0.0
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_moving_a_piece_changes_nothing(name: str) -> None:
-    here, there = (random_piece(np.random.default_rng(1), start=start) for start in (0, 77))
-    assert METRICS[name].function(here) == METRICS[name].function(there)
+@pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
+def test_when_a_piece_begins_changes_nothing(grid: Grid) -> None:
+    here, there = (score(random_windows(30, start=start, grid=grid)) for start in (0, 77))
+    np.testing.assert_array_equal(here, there)
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_a_metric_leaves_the_piece_as_it_is(name: str) -> None:
-    scored = random_piece(np.random.default_rng(2), start=5)
-    before = scored.notes.copy()
-    METRICS[name].function(scored)
-    np.testing.assert_array_equal(scored.notes, before)
+def test_an_octave_up_changes_the_mean_pitch_alone() -> None:
+    rng = np.random.default_rng(3)
+    rows = [
+        (int(onset), 4, int(key), 64)
+        for onset, key in zip(rng.integers(0, 99, 60), rng.integers(40, 80, 60), strict=True)
+    ]
+    here, there = (
+        score(Windows.of([Piece(notes=sorted_notes([(o, d, p + up, v) for o, d, p, v in rows]), id="", group="")]))
+        for up in (0, 12)
+    )
+    difference = (there - here).iloc[0]
+    assert difference.pop("mean_pitch") == pytest.approx(12)
+    np.testing.assert_allclose(difference, 0, atol=1e-12)
+
+
+def test_metrics_leave_the_notes_as_they_are() -> None:
+    windows = random_windows(10, start=5)
+    before = windows.notes.copy()
+    score(windows)
+    np.testing.assert_array_equal(windows.notes, before)
 
 
 def test_the_table_of_scores() -> None:
-    pieces = [piece(notes) for notes, _ in BY_HAND.values()]
-    table = score(pieces)
-    assert list(table.columns) == list(METRICS)
-    assert list(table.index) == list(range(len(pieces)))
+    windows = random_windows(10)
+    table = score(windows)
+    assert list(table.columns) == [name for name in METRICS if not name.endswith("_seconds")]
+    assert list(table.index) == list(range(len(windows)))
     assert (table.dtypes == np.float64).all()
-    np.testing.assert_array_equal(table["notes"], [len(scored.notes) for scored in pieces])
-    assert score([]).shape == (0, len(METRICS))
+    np.testing.assert_array_equal(table["notes"], windows.sizes)
+    assert score(Windows.of([], PAPER_GRID)).shape == (0, table.shape[1])
+    assert score_raw(Windows.of([], PAPER_GRID)).shape == (0, len(RAW))
 
 
-def test_features_are_metrics() -> None:
-    assert set(METRICS) - set(FEATURES) == {"empty_beat_rate", "notes"}
+def test_a_performance_has_seconds_where_scores_have_beats() -> None:
+    columns = set(score(random_windows(3, grid=PERFORMED)))
+    assert {name for name in columns if "groov" in name or "empty" in name or "bar" in name} == set()
+    assert {name.removesuffix("_seconds") for name in columns if name.endswith("_seconds")} == {
+        "note_density", "mean_duration", "duration_deviation", "mean_inter_onset", "inter_onset_deviation",
+        "length",
+    }  # fmt: skip
+    assert columns.isdisjoint(refused(PERFORMED))
+    assert columns | set(refused(PERFORMED)) == set(METRICS)
+    assert set(refused(PAPER_GRID)) == {name for name in METRICS if name.endswith("_seconds")}
+
+
+def test_distances_use_the_same_metrics_on_both_kinds_of_grid_but_for_groove() -> None:
+    of_scores = features_on(PAPER_GRID)
+    assert len(of_scores) == 14
+    assert "length" not in of_scores
+    assert [name.removesuffix("_seconds") for name in features_on(PERFORMED)] == [
+        name for name in of_scores if name != "groove_consistency"
+    ]
+
+
+def test_a_metric_of_one_piece_is_made_one_of_windows() -> None:
+    windows = random_windows(10)
+    count = per_piece(lambda one: float(len(one.notes)))(windows)
+    assert count.dtype == np.float64
+    np.testing.assert_array_equal(count, windows.sizes)
 
 
 def fixture() -> dict[str, dict[str, float]]:
-    waltz = [(0, 1, 48), (1, 1, 60), (1, 1, 64), (2, 1, 60), (2, 1, 64), (3, 2.5, 43), (4, 0.25, 67), (5, 0.5, 71)]
+    waltz: Notes = [
+        (0, 1, 48), (1, 1, 60), (1, 1, 64), (2, 1, 60), (2, 1, 64), (3, 2.5, 43), (4, 0.25, 67), (5, 0.5, 71),
+    ]  # fmt: skip
     pieces = {
         "alberti": piece([(step / 2, 0.5, (48, 55, 52, 55)[step % 4]) for step in range(16)] + C_MAJOR),
         "waltz": piece(waltz, grid=Seconds(steps_per_second=16.0)),
     }
-    scores = score(list(pieces.values()))
-    return {name: dict(zip(METRICS, row, strict=True)) for name, row in zip(pieces, scores.to_numpy(), strict=True)}
+    return {name: score(Windows.of([one])).iloc[0].to_dict() for name, one in pieces.items()}
 
 
 def test_stored_fixture() -> None:

@@ -14,12 +14,12 @@ import pytest
 from made_up import made_up
 
 from eval.compare import Interval
-from eval.metrics import FEATURES, METRICS
+from reports.facts import features
 from reports.figures import FIGURES
 from reports.geometry import geometry
 from reports.picture import apart
 from reports.render import render
-from reports.table import Table, latex, margin, markdown, number, plain, span, thousands
+from reports.table import DAGGER, Table, latex, margin, markdown, number, plain, probability, span, thousands
 from reports.tables import TABLES
 
 if TYPE_CHECKING:
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from eval.results import Results
     from reports.picture import Picture
 
+FEW = ("e2e-small", "gaussian", "onsets-shuffled", "pretrained", "pretrained-ar", "unigram")
+ORDER = ("contrasts", "main", "panel", "controls", "likelihood", "audit", "grid", "memorisation", "metrics")
+APPENDED = ("**Table: raw.**", "**Table: overlap.**")
 MANY = ("pretrained", "pretrained-ar", "unigram")
+OWN_SIZES = ("audit", "grid")  # what is measured of other windows than the comparison is
 ODD = "<b> 50 % of a_b & $c|d$"
 
 
@@ -60,8 +64,9 @@ def test_tables_render_in_every_format(results: Results, name: str) -> None:
     for command in (r"\toprule", r"\bottomrule", rf"\label{{tab:{name}}}", r"\caption{"):
         assert command in table.latex()
     assert len(rows_of(table)) == len(table.frame)
-    for fact in ("Scale cpu, corpus bach", "3 seeds", "40 samples", "80 test windows from 37 songs", "66 tokens"):
-        assert fact in table.caption
+    assert "Scale cpu, corpus bach" in table.caption
+    for fact in ("3 seeds", "40 samples", "80 test windows from 37 songs", "66 tokens per window"):
+        assert (fact in table.caption) is (name not in OWN_SIZES)
 
 
 def test_the_main_table_starts_at_the_floor_and_follows_the_order_of_experiments(results: Results) -> None:
@@ -72,7 +77,7 @@ def test_the_main_table_starts_at_the_floor_and_follows_the_order_of_experiments
     e2e = results.trials[results.trials["experiment"] == "e2e"]
     assert float(by_model["Diffusion-LM, end-to-end"]["nll"]) == pytest.approx(e2e["nll"].mean(), rel=1e-12)
     assert by_model["Diffusion-LM, end-to-end"]["seeds"] == "3"
-    assert list(table.frame["NLL (nats/token)"].str[0]) == ["-", *4 * "\N{LESS-THAN OR EQUAL TO}", *3 * "="]
+    assert list(table.frame["NLL (nats/token)"].str[0]) == ["-", *5 * "\N{LESS-THAN OR EQUAL TO}", *"==--="]
 
 
 def test_infinite_likelihoods_are_shown_and_explained(results: Results, pictures: dict[str, Picture]) -> None:
@@ -84,50 +89,10 @@ def test_infinite_likelihoods_are_shown_and_explained(results: Results, pictures
     assert "Not finite, so not shown: Replay (control)." in pictures["nll_bars"].caption
 
 
-def test_a_bound_is_never_ranked_against_an_exact_likelihood(results: Results) -> None:
-    rows = {(row["model"], row["measure"]): row for row in rows_of(TABLES["ablation"](results))}
-    bound = rows["Autoregressive", "NLL bound (nats/token)"]
-    assert (bound["difference"], bound["p"], bound["verdict"]) == ("", "", "not comparable")
-    shown = TABLES["ablation"](results).frame.query("Verdict == 'not comparable'")
-    assert list(shown["End-to-end minus model"]) == ["bound"]
-
-
-def test_verdicts_allow_for_their_number_and_know_which_way_is_better(results: Results) -> None:
-    many = rows_of(TABLES["ablation"](made_up(seeds=6, samples=16)))
-    assert {row["verdict"] for row in many} > {"inconclusive", "not comparable"}
-    for row in rows_of(TABLES["ablation"](results)):
-        if row["verdict"] == "not comparable":
-            continue
-        low, high, upwards = float(row["difference_low"]), float(row["difference_high"]), row["measure"][:5] == "Valid"
-        expected = "inconclusive" if low <= 0 <= high else "e2e better" if (low > 0) == upwards else "e2e worse"
-        assert row["verdict"] in {expected, "inconclusive"}  # the interval of the verdict is the wider one
-        assert float(row["p"]) >= 0.25 - 1e-9  # three seeds
-        assert float(row["p_holm"]) >= float(row["p"])
-
-
-def test_seeds_that_only_one_of_two_models_has_are_left_out_of_their_contrast(results: Results) -> None:
+def test_captions_say_where_models_have_different_numbers_of_seeds(results: Results) -> None:
     trials = results.trials
     fewer = dataclasses.replace(results, trials=trials[(trials["experiment"] != "gaussian") | (trials["seed"] != 1)])
-    seeds = {row["model"]: row["seeds"] for row in rows_of(TABLES["ablation"](fewer))}
-    assert seeds["Diffusion-LM, Gaussian"] == "2"
-    assert seeds["Diffusion-LM, skip-gram"] == "3"
     assert "2 to 3 seeds" in TABLES["main"](fewer).caption
-
-
-def test_the_table_of_metrics_counts_what_is_undefined(results: Results) -> None:
-    table = TABLES["metrics"](results)
-    assert list(table.frame["Metric"]) == [metric.label for metric in METRICS.values()]
-    cells = table.frame.set_index("Metric")["Unigram (control)"]
-    assert cells["Pitch entropy"].endswith("NaN 7.5 %")
-    assert "NaN" not in cells["Pitches used"]
-    assert "\N{INFINITY}" in cells["Empty-beat rate"]  # a floor of 0
-
-
-def test_the_terms_of_a_bound_stand_beside_their_references(results: Results) -> None:
-    table = TABLES["likelihood"](results)
-    assert list(table.frame["Model"][-2:]) == ["Uniform (ln V)", "Unigram entropy"]
-    assert list(table.frame["Kind"]) == ["upper bound"] * 4 + ["exact"] * 3 + ["reference"] * 2
-    assert float(rows_of(table)[-2]["nll"]) == math.log(142)
 
 
 def test_special_characters_are_escaped() -> None:
@@ -159,25 +124,32 @@ def test_numbers_for_people() -> None:
         "-",
     ]
     assert span("x", Interval(1.5, 1, 2)) == ("1.50 [1.00, 2.00]", {"x": 1.5, "x_low": 1, "x_high": 2})
-    assert span("x", Interval(1.5, math.nan, math.nan)).text == "1.50 [-]"
+    assert span("x", Interval(1.5, math.nan, math.nan), mark=DAGGER).text == f"1.50{DAGGER}"
     assert span("x", Interval(math.nan, math.nan, math.nan)).text == "-"
     assert margin("x", Interval(1.5, 1, 2)).text == "1.50 \N{PLUS-MINUS SIGN} 0.50"
+    assert margin("x", Interval(1.5, math.nan, math.nan)).text == "1.50"
     assert margin("x", Interval(math.inf, math.nan, math.nan)).text == "\N{INFINITY}"
     assert plain("x").text == "-"
+    assert [probability("p", p).text for p in (0.25, 0.00004, math.nan)] == ["0.250", "< 0.001", "-"]
+    assert margin("x", Interval(1.5, 1, 2), mark=DAGGER).text == f"1.50{DAGGER} \N{PLUS-MINUS SIGN} 0.50"
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_say_what_they_show(pictures: dict[str, Picture], name: str) -> None:
-    assert "Scale cpu, corpus bach: 3 seeds per model, 40 samples per seed" in pictures[name].caption
+    assert "Scale cpu, corpus bach" in pictures[name].caption
+    assert (": 3 seeds per model, 40 samples per seed" in pictures[name].caption) is (name not in OWN_SIZES)
 
 
-def test_figures_have_a_panel_for_each_thing(pictures: dict[str, Picture]) -> None:
+def test_figures_have_a_panel_for_each_thing(results: Results, pictures: dict[str, Picture]) -> None:
     panels = {name: picture.figure.axes for name, picture in pictures.items()}
-    assert len([axes for axes in panels["metric_distributions"] if axes.get_title(loc="left")]) == len(FEATURES)
-    assert len(panels["piano_rolls"]) == 5 * 8
+    assert len([axes for axes in panels["metric_distributions"] if axes.get_title(loc="left")]) == len(
+        features(results)
+    )
+    assert len(panels["piano_rolls"]) == 5 * 7
     texts = [[text.get_text() for text in axes.texts] for axes in panels["piano_rolls"]]
     assert [index for index, text in enumerate(texts) if text == ["no notes"]] == [5 * 2 + 2]
-    assert len(panels["embedding_geometry"]) == 4
+    assert sum(axes.axison for axes in panels["embedding_geometry"]) == 5
+    assert len(panels["nearest_pairs"]) == 2 * 4
     assert len(panels["training_curves"]) == 2
 
 
@@ -192,28 +164,47 @@ def test_less_is_rendered_too(options: dict[str, Any]) -> None:
         assert draw(some).caption
 
 
-def test_intervals_of_a_single_seed_are_dashes() -> None:
+def test_a_single_seed_has_no_interval() -> None:
     table = TABLES["main"](made_up(seeds=1))
-    assert table.frame.iloc[1, 4].endswith(" [-]")
-    assert table.frame.iloc[1, 2].endswith(" \N{PLUS-MINUS SIGN} -")
+    assert re.fullmatch(r"\d+\.\d", table.frame.iloc[1, 2])
+    assert re.fullmatch(r"\d\.\d\d", table.frame.iloc[1, 3])
     assert "1 seed per model" in table.caption
 
 
+def test_numbers_beside_bars_stay_inside_the_axes_however_wide_the_intervals() -> None:
+    some = made_up(seeds=2, samples=16)
+    apart_by = 12 * some.trials["seed"]  # so that intervals reach far beyond the frame
+    wide = dataclasses.replace(some, trials=some.trials.assign(nll=some.trials["nll"] + apart_by))
+    for results in (some, wide):
+        axes = FIGURES["nll_bars"](results).figure.axes[0]
+        assert len(axes.texts) == np.isfinite(results.trials.groupby("experiment")["nll"].mean()).sum()
+        for text in axes.texts:
+            box, frame = text.get_window_extent(), axes.get_window_extent()
+            assert frame.x0 <= box.x0 < box.x1 <= frame.x1
+        assert all(bar.get_extents().x1 < text.get_window_extent().x0 for bar in axes.patches)
+
+
 def test_missing_pieces_leave_dashes_and_empty_figures(results: Results) -> None:
-    only = results.experiments[results.experiments["name"] == "unigram"]
+    only = results.experiments[results.experiments["name"] == "e2e"]
     bare = dataclasses.replace(
         results,
         experiments=only,
-        trials=results.trials[results.trials["experiment"] == "unigram"].assign(floor_ratio=math.nan, nll=math.nan),
+        trials=results.trials[results.trials["experiment"] == "e2e"].assign(floor_ratio=math.nan, nll=math.nan),
         scores=results.scores.iloc[:0],
         distances=results.distances.iloc[:0],
+        panel=results.panel.iloc[:0],
+        raw=results.raw.iloc[:0],
+        pairs=results.pairs.iloc[:0],
+        grid=results.grid.iloc[:0],
+        audits=results.audits.iloc[:0],
+        claims=[],
         curves=results.curves.iloc[:0].astype(object),
         notes=results.notes.iloc[:0],
         embeddings=pd.DataFrame(columns=["experiment", "seed", "pitch"]),
     )
-    frame = TABLES["main"](bare).frame
-    assert list(frame.iloc[1, 3:8]) == ["-"] * 5
-    assert TABLES["metrics"](bare).latex()
+    assert set(TABLES["main"](bare).frame.iloc[1, 3:]) == {"-"}
+    for build in TABLES.values():
+        assert build(bare).markdown() + build(bare).latex() + build(bare).csv()
     for draw in FIGURES.values():
         assert draw(bare).caption
 
@@ -240,7 +231,7 @@ def test_names_of_curves_are_moved_apart_no_more_than_needed() -> None:
 
 
 def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
-    first, second = (render(made_up(seeds=2, samples=16, without=MANY), tmp_path / name) for name in ("a", "b"))
+    first, second = (render(made_up(seeds=1, samples=16, without=FEW), tmp_path / name) for name in ("a", "b"))
     assert first[0] == tmp_path / "a" / "report.md"
     assert {path.relative_to(tmp_path / "a") for path in first} == {
         path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()
@@ -253,9 +244,11 @@ def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
     for name in FIGURES:
         assert f"(figures/{name}.svg)" in page
     for name in TABLES:
-        assert f"**Table: {name}.**" in page
+        assert f"**Table: {name.replace('_', ' ')}.**" in page
     assert "etude run --scale cpu" in page
-    assert page.index("floor_forest") < page.index("**Table: main.**")
+    parts = ["**Table: claims.**", "(figures/floor_forest.svg)", *(f"**Table: {name}.**" for name in ORDER)]
+    places = [page.index(part) for part in (*parts, "(figures/audit.svg)", *APPENDED)]
+    assert places == sorted(places)
 
 
 def test_models_that_play_nothing_leave_the_main_figure_standing() -> None:

@@ -14,38 +14,88 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from shrunk import shrunk
+from shrunk import SMOKE, shrunk
 
+from baselines import TEACHER
 from eval import engine, metrics, stages, suite
+from eval.claims import CLAIMS
+from eval.controls import FromTest
+from eval.judge import SHOWN, reference_file
+from eval.panel import MEASURES
 from eval.results import gather
+from eval.scores import MIDI_FILES
 from eval.tracking import frames, open_store
-from replication.ablations import ABLATIONS
+from replication.ablations import ABLATIONS, Diffusion
 from replication.encodings import ENCODINGS
 from replication.errors import UserError
 from replication.files import read_json, write_json
 from replication.midi import Reading, write_midi
 from replication.piece import PAPER_GRID, Seconds
 from replication.reading import load
-from replication.scales import SCALES
+from replication.scales import SCALES, Recipe
 from replication.sources import Synthetic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.suite import Plan
+    from eval.trial import Trial
+    from replication.ablations import Experiment
+
+
+MODELS = {name: row for name, row in suite.EXPERIMENTS.items() if not isinstance(row.model, FromTest)}
+
+
+def run(plan: Plan, *, workers: int = 2) -> list[Trial]:
+    return engine.run(
+        plan.trials, suite.prepare(plan), plan.corpus.reading.grid, open_store(plan.root), workers=workers
+    )
+
+
+def shortened(row: Experiment) -> Experiment:
+    """Return an experiment whose own budget, if it has one, is that of the smoke scale."""
+    if not isinstance(row.model, Diffusion) or row.model.recipe is None:
+        return row
+    budget = replace(SMOKE.budget, steps=20, milestones=(0, 10, 20))
+    return replace(row, model=replace(row.model, recipe=Recipe(timesteps=100, budget=budget)))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """Every experiment in every encoding with two seeds, run once on real parts."""
+    """Every experiment in every encoding with two seeds, or its own, run once on real parts."""
     plan = suite.plan(scale="smoke", only=tuple(suite.EXPERIMENTS), root=tmp_path_factory.mktemp("suite"))
-    assert engine.run(plan, suite.prepare(plan), open_store(plan.root), workers=2) == []
+    plan = replace(plan, experiments=tuple(shortened(row) for row in plan.experiments))
+    teacher = replace(plan, experiments=(TEACHER,))
+    assert run(teacher) == run(plan) == []
     return plan
 
 
+def seeds_of(name: str) -> tuple[int, ...]:
+    return suite.EXPERIMENTS[name].seeds or (0, 1)
+
+
 @pytest.mark.parametrize("name", suite.EXPERIMENTS)
-def test_every_experiment_leaves_a_whole_folder(name: str, finished: Plan) -> None:
-    for seed in range(2):
+def test_every_experiment_is_scored(name: str, finished: Plan) -> None:
+    for seed in seeds_of(name):
+        folder = finished.comparison / name / str(seed)
+        scores = read_json(folder / "scores.json")
+        assert scores["eval/floor_ratio"] >= 0
+        panel = pd.read_parquet(folder / "panel.parquet").set_index("measure")
+        assert set(panel.index) == set(MEASURES)
+        assert panel.loc["wasserstein", "ratio"] == pytest.approx(scores["eval/floor_ratio"])
+        assert (panel["n"] <= finished.scale.samples).all()
+        judged = name != TEACHER.name and suite.EXPERIMENTS[name].encoding == TEACHER.encoding
+        assert np.isfinite(panel.loc["teacher_ruled_out", "value"]) == judged
+        assert len(pd.read_parquet(folder / "notes.parquet")["sample"].unique()) <= SHOWN
+        about = read_json(folder / "trial.json")
+        assert (folder / "pairs.parquet").exists() == (about["kind"] == "trial")
+        assert len(list((folder / "midi").glob("*.mid"))) == MIDI_FILES
+        assert (folder / "roll.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_leaves_a_whole_folder(name: str, finished: Plan) -> None:
+    for seed in seeds_of(name):
         folder = finished.comparison / name / str(seed)
         about = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
         assert (about["experiment"], about["seed"], about["status"]) == (name, seed, "FINISHED")
@@ -54,13 +104,11 @@ def test_every_experiment_leaves_a_whole_folder(name: str, finished: Plan) -> No
         assert scores["nll/nats_per_token"] > 0
         assert len(pd.read_parquet(folder / "scores.parquet")) == finished.scale.samples
         assert len((folder / "samples.txt").read_text(encoding="utf-8").splitlines()) == finished.scale.samples
-        assert len(list((folder / "midi").glob("*.mid"))) == stages.MIDI_FILES
-        assert (folder / "roll.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", suite.EXPERIMENTS)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_likelihood_is_given_per_token_per_note_and_per_beat(name: str, finished: Plan) -> None:
-    folder = finished.comparison / name / "0"
+    folder = finished.comparison / name / str(seeds_of(name)[0])
     nll, scores = read_json(folder / "likelihood.json"), read_json(folder / "scores.json")
     nats = nll["nats_per_token"] * nll["tokens"]
     assert nll["nats_per_note"] * nll["notes"] == pytest.approx(nats)
@@ -70,13 +118,13 @@ def test_a_likelihood_is_given_per_token_per_note_and_per_beat(name: str, finish
     for key in ("nats_per_token", "nats_per_note", "nats_per_beat"):
         assert scores[f"nll/{key}"] == nll[key]
     assert "nll/nats_per_second" not in scores
-    real = pd.read_parquet(next((finished.comparison / "test").glob(f"{windows_of(finished, name)[:32]}*.parquet")))
+    real = pd.read_parquet(reference_file(finished.comparison, windows_of(finished, name), "scores.parquet"))
     assert nll["notes"] == real["notes"].sum()  # all test windows are measured, as there are less than 256
 
 
 def windows_of(plan: Plan, name: str) -> str:
     """Return the digest of the windows of an experiment."""
-    return str(read_json(plan.comparison / name / "0" / "trial.json")["dataset"]["digest"])
+    return str(read_json(plan.comparison / name / str(seeds_of(name)[0]) / "trial.json")["dataset"]["digest"])
 
 
 def test_experiments_in_different_encodings_share_one_comparison(finished: Plan) -> None:
@@ -96,7 +144,7 @@ def test_experiments_in_different_encodings_share_one_comparison(finished: Plan)
 
 def test_windows_are_read_where_they_lie(finished: Plan) -> None:
     datasets = suite.prepare(finished)
-    for trial in finished.trials[: len(suite.EXPERIMENTS)]:
+    for trial in finished.trials[: len(finished.experiments)]:
         dataset = datasets[trial.experiment.encoding]
         bench = stages.Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu"))
         for name, windows in dataset.splits.items():
@@ -112,7 +160,7 @@ def test_workers_do_not_read_the_corpus_again_and_keep_its_time(tmp_path: Path) 
     played = replace(plan, corpus=replace(plan.corpus, reading=Reading(grid=Seconds(steps_per_second=16))))
     datasets = suite.prepare(played)
     shutil.rmtree(tmp_path / "music")
-    assert engine.run(played, datasets, open_store(tmp_path), workers=1) == []
+    assert engine.run(played.trials, datasets, played.corpus.reading.grid, open_store(tmp_path), workers=1) == []
     results = gather(played.comparison)
     assert results.about["unit"] == "second"
     (trial,) = results.trials.to_dict("records")
@@ -132,14 +180,14 @@ def test_the_numbers_are_those_of_the_samples(finished: Plan) -> None:
 
 def test_running_again_does_nothing(finished: Plan) -> None:
     files = {path: path.stat().st_mtime_ns for path in finished.comparison.rglob("*") if path.is_file()}
-    assert engine.run(finished, suite.prepare(finished), open_store(finished.root), workers=2) == []
+    assert run(finished) == []
     changed = {path for path, time in files.items() if path.stat().st_mtime_ns != time}
     assert changed <= {finished.comparison / name for name in ("data.json", "card.json")}
 
 
 def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
     runs = frames(finished.root)
-    assert len(runs) == 2 * len(suite.EXPERIMENTS)
+    assert len(runs) == len(finished.trials)
     assert set(runs["tags.variant"]) == set(suite.EXPERIMENTS)
     for name, seed, value in zip(
         runs["tags.variant"], runs["tags.seed"], runs["metrics.eval/floor_ratio"], strict=True
@@ -150,13 +198,19 @@ def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
 
 def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     results = gather(finished.comparison)
-    assert results.experiments["name"].tolist() == list(suite.EXPERIMENTS)
-    assert len(results.trials) == 2 * len(suite.EXPERIMENTS)
-    assert set(results.scores["experiment"]) == {"test", *suite.EXPERIMENTS}
+    rows = [name for name in suite.EXPERIMENTS if name not in {TEACHER.name, "recipe"}]  # which are no competitors
+    assert results.experiments["name"].tolist() == rows
+    assert len(results.trials) == sum(len(seeds_of(name)) for name in rows)
+    assert set(results.scores["experiment"]) == {"test", *rows}
     diffusions = {row.name for row in ABLATIONS}
     causal = {"autoregressive", "autoregressive-triples", "autoregressive-remi"}
-    assert set(results.curves["experiment"]) == {*diffusions, *causal}
-    assert set(results.embeddings["experiment"]) == diffusions
+    assert set(results.curves["experiment"]) == {*diffusions - {"recipe"}, *causal}
+    assert set(results.embeddings["experiment"]) == diffusions - {"e2e-small", "recipe"}
+    assert set(results.audits["step"]) == {0, 10, 20}
+    assert set(results.panel["experiment"]) == set(results.raw["experiment"]) == set(rows)
+    assert results.raw["real"].notna().any()
+    assert [verdict.name for verdict in results.claims] == [claim.name for claim in CLAIMS]
+    assert results.grid.empty
     for _, table in results.embeddings.groupby("experiment"):
         pitches = table["pitch"].dropna()
         assert len(pitches) == pitches.nunique() > 20  # of those that the corpus has
@@ -167,28 +221,30 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     real = results.scores[results.scores["experiment"] == "test"]
     assert real["encoding"].value_counts().to_dict() == results.encodings.set_index("name")["test"].to_dict()
     encodings = results.experiments.set_index("name")["encoding"].to_dict()
-    assert encodings == {name: row.encoding for name, row in suite.EXPERIMENTS.items()}
+    assert encodings == {name: suite.EXPERIMENTS[name].encoding for name in rows}
     assert (
         results.scores.query("experiment != 'test'")["experiment"].map(encodings)
         == results.scores["encoding"][len(real) :]
     ).all()
-    assert results.trials["nll_note"].notna().all()
-    assert results.about["command"].endswith(f"--only {' '.join(suite.EXPERIMENTS)}")
+    models = [name for name in rows if name in MODELS]
+    assert results.trials.set_index("experiment").loc[models, "nll_note"].notna().all()
+    assert results.trials.query("experiment == 'e2e' and seed == 0")["nll_every"].notna().all()
+    assert f"--seeds 2 --only {' '.join(rows)}" in results.about["command"]
 
 
 def test_a_folder_of_another_configuration_is_refused(finished: Plan) -> None:
-    other = replace(finished, scale=shrunk(steps=61))
+    other = replace(finished, scale=replace(shrunk(steps=61), experiments=finished.scale.experiments))
     with pytest.raises(
         UserError, match=r"was made with another configuration \(scale.budget.steps is 60 there and 61 now"
     ):
-        engine.run(other, suite.prepare(other), open_store(finished.root), workers=1)
+        run(other)
 
 
 def test_other_data_of_the_same_name_are_refused(finished: Plan) -> None:
     grown = replace(finished, corpus=replace(finished.corpus, source=Synthetic(count=50, seed=0)))
     with pytest.raises(UserError, match="holds trials of other data named synthetic"):
         suite.prepare(grown)
-    assert len(gather(finished.comparison).trials) == 2 * len(suite.EXPERIMENTS)
+    assert set(gather(finished.comparison).experiments["name"]) < set(suite.EXPERIMENTS)
 
 
 def test_mixed_budgets_are_refused(finished: Plan, tmp_path: Path) -> None:
@@ -210,9 +266,8 @@ def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypat
     comparison = tmp_path / "runs" / "smoke" / "synthetic"
     shutil.copytree(finished.comparison, comparison)
     plan = replace(finished, root=tmp_path, experiments=(suite.EXPERIMENTS["autoregressive-triples"],))
-    monkeypatch.setitem(
-        metrics.METRICS, "twice", replace(metrics.METRICS["notes"], function=lambda p: 2.0 * len(p.notes))
-    )
+    twice = metrics.per_piece(lambda piece: 2.0 * len(piece.notes))
+    monkeypatch.setitem(metrics.METRICS, "twice", replace(metrics.METRICS["notes"], function=twice))
     dataset = suite.prepare(plan)["triples"]
     trial = plan.trials[0]
     assert not trial.check(dataset)
@@ -225,7 +280,7 @@ def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypat
 def test_a_diverged_trial_is_marked_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plan = suite.plan(scale="smoke", only=["pretrained-ar", "ngram"], seeds=1, root=tmp_path)
     wild = replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30))
-    failed = engine.run(replace(plan, scale=wild), suite.prepare(plan), open_store(tmp_path), workers=2)
+    failed = run(replace(plan, scale=wild))
     assert [trial.name for trial in failed] == ["autoregressive seed 0", "pretrained-ar seed 0"]
     error = capfd.readouterr().err
     assert "autoregressive seed 0: failed, the loss is " in error
@@ -252,11 +307,10 @@ def test_a_killed_worker_is_noticed_and_its_trial_goes_on_later(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    store = open_store(tmp_path)
-    assert engine.run(longer, suite.prepare(longer), store, workers=1) == [trial]
+    assert run(longer, workers=1) == [trial]
     killer.join()
     assert "e2e seed 0: failed, its process ended with code -9; memory may have run out" in capfd.readouterr().err
-    assert engine.run(longer, suite.prepare(longer), store, workers=1) == []
+    assert run(longer, workers=1) == []
     assert trial.is_done()
 
 
@@ -268,7 +322,9 @@ def test_what_an_experiment_needs_comes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SCALES)
 def test_every_scale_names_what_exists(name: str, tmp_path: Path) -> None:
     plan = suite.plan(scale=name, root=tmp_path)
-    assert len({trial.folder for trial in plan.trials}) == len(plan.trials) == plan.scale.seeds * len(plan.experiments)
+    assert len({trial.folder for trial in plan.trials}) == len(plan.trials)
+    assert len(plan.trials) == sum(len(row.seeds or range(plan.scale.seeds)) for row in plan.experiments)
+    assert {row.name for row in suite.EXPERIMENTS.values() if row.control} <= {row.name for row in plan.experiments}
 
 
 @pytest.mark.parametrize(

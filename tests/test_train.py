@@ -23,7 +23,17 @@ from replication.diffusion import DiffusionLM
 from replication.embeddings import Learned, Pretrained, SkipGram
 from replication.errors import UserError
 from replication.randomness import seeded
-from replication.train import CHECKPOINT, DivergedError, Trainable, batch_indices, read_tensors, sgd
+from replication.scales import Budget, Recipe
+from replication.train import (
+    CHECKPOINT,
+    DivergedError,
+    Trainable,
+    _learning_rate,
+    batch_indices,
+    milestone,
+    read_tensors,
+    sgd,
+)
 
 if TYPE_CHECKING:
     from replication.model import ModelConfig
@@ -43,6 +53,49 @@ def autoregressive() -> Autoregressive:
 
 class Interrupted(Exception):  # noqa: N818 - not an error
     pass
+
+
+def test_milestones_keep_the_weights_of_their_step_and_change_no_bits(tmp_path: Path) -> None:
+    plain = replace(LONG, budget=replace(LONG.budget, ema=0.0))  # then the average is the weights
+    marked = replace(plain, budget=replace(plain.budget, milestones=(0, 7, 20, 30)))
+    without = sgd(diffusion(), job(tmp_path / "without", plain)).state_dict()
+
+    def interrupt(step: int, values: object) -> None:  # noqa: ARG001 - a log
+        if step == 25:
+            raise Interrupted
+
+    task = job(tmp_path / "with", marked)
+    with pytest.raises(Interrupted):
+        sgd(diffusion(), replace(task, log=interrupt))
+    kept = {step: milestone(task.folder, step).read_bytes() for step in (0, 7, 20)}
+    assert not milestone(task.folder, 30).exists()
+    sgd(diffusion(), task)
+    assert all(milestone(task.folder, step).read_bytes() == content for step, content in kept.items())
+    assert sorted(path.name for path in task.folder.iterdir()) == [
+        CHECKPOINT,
+        *(f"step-{step}.safetensors" for step in (0, 20, 30, 7)),
+    ]
+    last, first = (read_tensors(milestone(task.folder, step))[0] for step in (30, 0))
+    assert last.keys() == without.keys()
+    assert all(torch.equal(last[name], without[name]) for name in without)
+    assert all(torch.equal(first[name], value) for name, value in diffusion().state_dict().items())
+
+
+def test_a_recipe_replaces_the_budget_of_the_scale(tmp_path: Path) -> None:
+    own = replace(LONG.budget, steps=10, milestones=(10,))
+    model = Diffusion(dimension=4, recipe=Recipe(timesteps=50, budget=own)).build(vocabulary=12, scale=LONG)
+    assert model.embedding.weight.shape == (12, 4)
+    assert len(model.alpha_bar) == 50
+    steps: list[int] = []
+    model.fit(replace(job(tmp_path, LONG), log=lambda step, _: steps.append(step)))
+    assert steps == [5, 10]
+    assert milestone(tmp_path, 10).exists()
+
+
+def test_the_learning_rate_falls_linearly_to_nothing() -> None:
+    assert [_learning_rate(step, Budget(steps=4, learning_rate=8)) for step in range(4)] == [8, 6, 4, 2]
+    assert [_learning_rate(step, Budget(steps=2, anneal=4, learning_rate=8)) for step in range(2)] == [8, 6]
+    assert [_learning_rate(step, Budget(steps=4, warmup=2, learning_rate=8)) for step in range(4)] == [4, 6, 4, 2]
 
 
 @pytest.mark.parametrize("build", [diffusion, autoregressive])

@@ -1,0 +1,118 @@
+"""What the folder of one trial says, as rows of the frames of a comparison."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from eval.panel import scoring
+from eval.stages import AUDITS
+from replication.encodings import encoding_on
+from replication.files import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from replication.piece import Grid
+
+PITCH = re.compile(r"(?:p|Pitch_)(\d+)")  # a word that is a pitch: ours, REMI's
+CURVES = ("step", "key", "value")
+_TERMS = ("prior", "diffusion", "rounding")
+_UNITS = ("note", "beat", "second")
+
+
+def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Return the row of `Results.trials`; a control that is made of real windows has no likelihood and no costs."""
+    scores, likelihood = read_json(folder / "scores.json"), folder / "likelihood.json"
+    nll: dict[str, Any] = read_json(likelihood) if likelihood.exists() else {"exact": True}
+    terms = {} if nll["exact"] else nll["terms"]
+    check = nll.get("every_timestep") or {}
+    return {
+        "experiment": experiment,
+        "seed": seed,
+        "parameters": number(nll.get("parameters")),
+        "fit_seconds": number(scores.get("cost/fit_seconds")),
+        "sample_seconds": number(scores.get("cost/sample_seconds")),
+        "validity": number(scores["eval/validity"]),
+        "floor_ratio": scores["eval/floor_ratio"],
+        "nll": number(nll.get("nats_per_token")),
+        **{f"nll_{unit}": number(nll.get(f"nats_per_{unit}")) for unit in _UNITS},
+        "nll_error": math.nan if nll["exact"] else number(nll.get("error_of_estimate")),
+        "nll_error_songs": number(nll.get("error_over_songs")),
+        "nll_every": number(check.get("every")),
+        "nll_drawn": number(check.get("drawn")),
+        "nll_drawn_error": number(check.get("error")),
+        "changed": number(scores.get("control/changed")),
+        "exact": nll["exact"],
+        **{f"nll_{name}": number(terms.get(name)) for name in _TERMS},
+    }
+
+
+def raw_rows(folder: Path) -> pd.DataFrame:
+    """Return the means of muspy's own numbers: metric, value."""
+    import pandas as pd
+
+    scores = read_json(folder / "scores.json")
+    found = {key.partition("/")[2]: value for key, value in scores.items() if key.startswith("muspy_raw/")}
+    return pd.DataFrame({"metric": list(found), "value": [number(value) for value in found.values()]})
+
+
+def curves(folder: Path) -> pd.DataFrame | None:
+    """Return the values of metrics.jsonl, one row each; a torn last line is left out."""
+    import pandas as pd
+
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return None
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            record = json.loads(line)
+            rows += [(record["step"], key, value) for key, value in record.items() if key not in {"step", "time"}]
+    return pd.DataFrame(rows, columns=CURVES)
+
+
+def parquet(folder: Path, name: str) -> pd.DataFrame | None:
+    """Return a table of the folder, if it is there."""
+    import pandas as pd
+
+    path = folder / f"{name}.parquet"
+    return pd.read_parquet(path) if path.exists() else None
+
+
+def audit_rows(folder: Path) -> pd.DataFrame | None:
+    """Return what the audit found at each of its milestones."""
+    import pandas as pd
+
+    path = folder / AUDITS / f"{scoring()}.json"
+    if not path.exists():
+        return None
+    return pd.DataFrame([{"step": int(step), **found} for step, found in read_json(path).items()])
+
+
+def embedding(folder: Path, data: dict[str, Any], grid: Grid) -> pd.DataFrame | None:
+    """Return the table of a diffusion model of an arm, one row per word."""
+    import pandas as pd
+    from safetensors.numpy import load_file
+
+    config = read_json(folder / "trial.json")["config"]
+    model = config["model"]
+    if model["type"] != "Diffusion" or model["recipe"] or model["backbone"]:
+        return None
+    table = load_file(folder / "checkpoint" / "model.safetensors")["embedding.weight"]
+    frame = pd.DataFrame(table, columns=[f"d{index}" for index in range(table.shape[1])])
+    words = encoding_on(config["encoding"], grid).vocabulary
+    used = set(data["encodings"][config["encoding"]]["words_used"])
+    pitches = [PITCH.fullmatch(word) if word in used else None for word in words]
+    frame.insert(0, "word", words)
+    frame.insert(1, "pitch", [float(found[1]) if found else math.nan for found in pitches])
+    return frame
+
+
+def number(value: float | None) -> float:
+    """Return a number of a JSON file, NaN for null."""
+    return math.nan if value is None else value

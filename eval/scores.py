@@ -1,0 +1,122 @@
+"""The last stage of a trial: what its samples are worth beside the real music of a split that training has not seen."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.controls import FromTest
+from eval.floors import MEAN
+from eval.judge import SHOWN, Judge
+from eval.music import Music, notes_of, raw_means, read, table_of, write_parquet
+from replication.errors import UserError
+from replication.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from eval.stages import Workbench
+    from replication.piece import Piece
+
+MIDI_FILES = 16  # with the first indices, unpicked; samples.npz and samples.txt have them all
+ROLLS = 8
+
+
+def score_trial(bench: Workbench) -> None:
+    """Decode, score and compare the samples: midi/, roll.png, scores.parquet, distances.parquet, panel.parquet."""
+    from eval.rolls import save_rolls
+
+    trial, done = bench.trial, bench.folder / "scores.json"
+    if done.exists() and read_json(done)["scoring"] == trial.scoring:
+        return
+    since = time.perf_counter()
+    judge = Judge.of(
+        bench.dataset,
+        bench.encoding,
+        trial.scale,
+        comparison=trial.comparison,
+        teacher=trial.teacher,
+        device=bench.device,
+    )
+    extra: dict[str, float] = {}
+    if isinstance(trial.experiment.model, FromTest):
+        music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
+        extra["control/changed"] = share
+    else:
+        music = read(read_samples(bench.folder), bench.encoding)
+    distances, panel = judge.compare(music)
+    windows = music.scored.windows
+    pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
+    write_midi_files(pieces, bench.folder / "midi")
+    save_rolls(pieces[:ROLLS], bench.folder / "roll.png", colour=trial.experiment.colour)
+    tables = {"scores": table_of(music), "distances": distances.reset_index(), "panel": panel}
+    tables["notes"] = notes_of(pieces[:SHOWN])
+    if trial.kind == "trial":
+        tables["pairs"] = judge.closest(windows)
+    for name, table in tables.items():
+        write_parquet(bench.folder / f"{name}.parquet", table)
+    raw = raw_means(music)
+    bench.time("score", time.perf_counter() - since)
+    write_json(done, {"scoring": trial.scoring, **_summary(music, distances, panel, raw), **extra, **_costs(bench)})
+
+
+def _summary(
+    music: Music, distances: pd.DataFrame, panel: pd.DataFrame, raw: dict[str, float]
+) -> dict[str, float | None]:
+    """Return what the tracking store shows: keys are `section/name`."""
+    measures = panel.set_index("measure")
+    gaps = measures["value"] - measures["floor"]
+    found = {
+        "eval/floor_ratio": distances.loc[MEAN, "ratio"],
+        "eval/validity": music.valid.mean(),
+        "eval/nan_rate": distances.loc[MEAN, "nan_rate"],
+        "eval/teacher_gap": gaps["teacher_nll"],
+        "eval/entropy_gap": gaps["token_entropy"],
+        **{f"panel/{name}": value for name, value in measures["value"].items()},
+        **{f"panel_floors/{name}": value for name, value in measures["ratio"].items()},
+        **{f"metrics/{name}": values.mean() for name, values in music.scored.scores.items()},
+        **{f"nan_rate/{name}": rate for name, rate in music.scored.scores.isna().mean().items() if rate},
+        **{f"floors/{name}": value for name, value in distances["ratio"].items() if name != MEAN},
+        **{f"muspy_raw/{name}": value for name, value in raw.items()},
+    }
+    return {name: None if math.isnan(value) else float(value) for name, value in found.items()}
+
+
+def _costs(bench: Workbench) -> dict[str, float]:
+    """Return what the tracking store shows of the stages before, where the trial had them."""
+    path = bench.folder / "likelihood.json"
+    nll: dict[str, Any] = read_json(path) if path.exists() else {"exact": True}
+    shown = {f"nll/{key}": value for key, value in nll.items() if key.startswith(("nats_per_", "error_"))}
+    shown |= {} if nll["exact"] else {f"nll/{name}": value for name, value in nll["terms"].items()}
+    shown |= {"cost/parameters": nll["parameters"]} if "parameters" in nll else {}
+    shown |= {f"cost/{name}_seconds": value for name, value in bench.times().items()}
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def read_samples(folder: Path) -> NDArray[np.uint16]:
+    """Return the (n, L) token ids of a trial's samples.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = folder / "samples.npz"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            tokens: NDArray[np.uint16] = arrays["tokens"]
+    except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip, zlib and npy
+        raise UserError(f"{path} is damaged ({error}); delete it to draw the samples again") from None
+    return tokens
+
+
+def write_midi_files(pieces: list[Piece], folder: Path) -> None:
+    """Write pieces as 000.mid, 001.mid and so on."""
+    from replication.midi import write_midi
+
+    for index, piece in enumerate(pieces):
+        write_midi(piece, folder / f"{index:03d}.mid")

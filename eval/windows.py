@@ -1,0 +1,141 @@
+"""Many windows of music as one table of notes, so that a metric is computed of all of them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from replication.errors import UserError
+from replication.piece import NOTE, Beats, Grid, Piece, Seconds, sorted_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+STEPS_PER_BEAT = 4  # of the common grid: sixteenths, on which groove and polyphony are measured
+STEPS_PER_BAR = 4 * STEPS_PER_BEAT  # 4/4, the metre that bars of the common grid have in every window
+STEPS_PER_SECOND = 8  # of the common grid of performances: as fine at 120 beats a minute
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Windows:
+    """Notes of windows one after another.
+
+    Attributes:
+        notes: (m,) structured array of `NOTE`, window after window, within each by onset, then pitch.
+        owner: (m,) int64, the window of each note, ascending.
+        count: n, the number of windows; some may have no notes.
+        grid: the length of a time step.
+    """
+
+    notes: NDArray[Any]
+    owner: NDArray[np.int64]
+    count: int
+    grid: Grid
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], grid: Grid | None = None) -> Windows:
+        """Return pieces as windows; the grid is that of the pieces unless there are none.
+
+        Raises:
+            UserError: if the pieces are on different grids, whose numbers cannot be compared, or if there is no piece
+                and no grid.
+        """
+        grids = {piece.grid for piece in pieces} | ({grid} if grid else set())
+        if not grids:
+            raise UserError("there are no pieces to score: give at least one")
+        if len(grids) > 1:
+            named = ", ".join(sorted(map(str, grids)))
+            raise UserError(f"pieces on different grids cannot be scored together ({named}): read them on one grid")
+        lengths = [len(piece.notes) for piece in pieces]
+        return cls(
+            notes=np.concatenate([np.empty(0, NOTE), *(piece.notes for piece in pieces)]),
+            owner=np.repeat(np.arange(len(pieces)), lengths),
+            count=len(pieces),
+            grid=grids.pop(),
+        )
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def beats(self) -> bool:
+        """Whether the grid has beats, and with them bars."""
+        return isinstance(self.grid, Beats)
+
+    @property
+    def steps(self) -> float:
+        """Grid steps per unit of time: per beat, or per second where there are no beats."""
+        return self.grid.steps_per_beat if isinstance(self.grid, Beats) else self.grid.steps_per_second
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """(m,) grid steps at which the notes end."""
+        ends: NDArray[np.int64] = self.notes["onset"].astype(np.int64) + self.notes["duration"]
+        return ends
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n,) notes of each window."""
+        return np.bincount(self.owner, minlength=self.count)
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """(n + 1,) where each window's notes begin, and where the last one's end."""
+        return np.concatenate(([0], np.cumsum(self.sizes)))
+
+    def take(self, indices: ArrayLike) -> Windows:
+        """Return the windows with these numbers, which may come again, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        sizes = self.sizes[chosen]
+        offsets = np.cumsum(sizes) - sizes
+        places = np.arange(int(sizes.sum())) + np.repeat(self.starts[chosen] - offsets, sizes)
+        return Windows(
+            notes=self.notes[places], owner=np.repeat(np.arange(len(chosen)), sizes), count=len(chosen), grid=self.grid
+        )
+
+    def pieces(self) -> list[Piece]:
+        """Return the windows as pieces, each a song of its own."""
+        parts = np.split(self.notes, self.starts[1:-1]) if self.count else []
+        return [
+            Piece(notes=notes, id=str(index), group=str(index), grid=self.grid) for index, notes in enumerate(parts)
+        ]
+
+    def map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Windows:
+        """Return the windows with the notes of each one changed."""
+        changed = [sorted_notes(change(piece.notes)) for piece in self.pieces()]
+        sizes = [len(notes) for notes in changed]
+        return Windows(
+            notes=np.concatenate([np.empty(0, NOTE), *changed]),
+            owner=np.repeat(np.arange(self.count), sizes),
+            count=self.count,
+            grid=self.grid,
+        )
+
+    @cached_property
+    def common(self) -> Windows:
+        """The same windows on the common grid, each from its first onset: see `STEPS_PER_BEAT` and `STEPS_PER_SECOND`.
+
+        Onsets and ends are rounded, halves up; every note lasts at least one step; of the notes of a window with one
+        onset and pitch the longest stays, of equally long ones the loudest.
+        """
+        steps = STEPS_PER_BEAT if self.beats else STEPS_PER_SECOND
+        grid = Beats(steps_per_beat=steps) if self.beats else Seconds(steps_per_second=float(steps))
+        if not len(self.notes):
+            return Windows(notes=self.notes, owner=self.owner, count=self.count, grid=grid)
+        first = self.notes["onset"].astype(np.int64)[self.starts[self.owner]]  # notes are sorted by onset
+        times = np.stack([self.notes["onset"] - first, self.ends - first])  # (2, m)
+        # Halves up, not to even as `np.rint` does: that would move equal offbeats to different sides.
+        onset, end = np.floor(times * steps / self.steps + 0.5).astype(np.int64)
+        duration = np.maximum(1, end - onset)
+        order = np.lexsort((127 - self.notes["velocity"], -duration, self.notes["pitch"], onset, self.owner))
+        notes, owner = self.notes[order], self.owner[order]
+        notes["onset"], notes["duration"] = onset[order], duration[order]
+        once = np.ones(len(notes), bool)
+        once[1:] = (notes["pitch"][1:] != notes["pitch"][:-1]) | (notes["onset"][1:] != notes["onset"][:-1])
+        once[1:] |= owner[1:] != owner[:-1]
+        return Windows(notes=notes[once], owner=owner[once], count=self.count, grid=grid)
