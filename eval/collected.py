@@ -91,7 +91,8 @@ def audit_rows(folder: Path) -> pd.DataFrame | None:
     path = folder / AUDITS / f"{scoring()}.json"
     if not path.exists():
         return None
-    return pd.DataFrame([{"step": int(step), **found} for step, found in read_json(path).items()])
+    rows = [{"step": int(step), **found} for step, found in read_json(path).items()]
+    return pd.DataFrame(sorted(rows, key=lambda row: row["step"]))
 
 
 def embedding(folder: Path, data: dict[str, Any], grid: Grid) -> pd.DataFrame | None:
