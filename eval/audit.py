@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
+from eval.windows import evenly
 from replication.diffusion import normal
 from replication.files import read_json, write_json
 from replication.model import token_counts
@@ -77,7 +77,7 @@ def audit(
 def _measure(
     model: DiffusionLM, test: torch.Tensor, distance: Callable[[torch.Tensor], float], *, seed: int
 ) -> dict[str, Any]:
-    some = test[np.linspace(0, len(test) - 1, min(len(test), WINDOWS)).astype(int)].long()
+    some = test[evenly(len(test), WINDOWS)].long()
     tokens = int(token_counts(some).sum())
     bound = model.nll(some.to(model.alpha_bar.device), seed=seed)
     assert bound.error is not None

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MIN_SONGS = 8  # 35 ways to halve; with fewer the same halves come again and again
 MIN_WINDOWS = 16  # as few are 0.37 standard deviations from 16 others of the same corpus (mean over features, POP909)
+LEAST_WINDOWS = 3 * MIN_WINDOWS  # of which halves by song are large enough
 MEAN = "mean"
 
 

@@ -17,6 +17,7 @@ from eval.metrics import features_on
 from eval.music import Music, notes_of, raw_means, read, table_of, write_parquet, written
 from eval.panel import Scored, scoring, set_distances
 from eval.teacher import Judgement, teacher_nll, token_entropy
+from eval.windows import evenly
 from replication.files import write_json
 from replication.randomness import seed_of
 
@@ -132,11 +133,11 @@ class Judge:
         import pandas as pd
 
         frames = [
-            notes_of(found.take([index]).pieces()).assign(pair=number, side=side, share=pair.share)
+            notes_of(found.take([index])).assign(pair=number, side=side, share=pair.share)
             for number, pair in enumerate(nearest(windows, self.known.windows))
             for side, found, index in (("sample", windows, pair.window), ("train", self.known.windows, pair.training))
         ]
-        return pd.concat([notes_of([]).assign(pair=0, side="", share=0.0), *frames], ignore_index=True)
+        return pd.concat([notes_of(windows.take([])).assign(pair=0, side="", share=0.0), *frames], ignore_index=True)
 
     def distance(self, tokens: torch.Tensor) -> float:
         """Return how many floors the music in (n, L) token ids is from the real one, the mean over features."""
@@ -159,7 +160,7 @@ class Judge:
     def _copied(self, music: Music, other: Music) -> dict[str, float]:
         """Return what a set copies; most of it depends on n, so that both sets are of one size, evenly spread."""
         n = min(self.scale.samples, len(music.scored.windows), len(other.scored.windows))
-        chosen = _spread(len(music.scored.windows), n)
+        chosen = evenly(len(music.scored.windows), n)
         return {**memorisation(music.scored.windows.take(chosen), self.known, music.kin[chosen]), "n": n}
 
     def _said(self, music: Music, other: Music) -> dict[str, float]:
@@ -167,7 +168,7 @@ class Judge:
         import torch
 
         n = min(self.scale.samples, len(music.tokens), len(other.tokens))
-        tokens = torch.from_numpy(music.tokens[_spread(len(music.tokens), n)].astype(np.int64))
+        tokens = torch.from_numpy(music.tokens[evenly(len(music.tokens), n)].astype(np.int64))
         judgement = None if self.teacher is None else self.teacher(tokens)
         return {
             "teacher_nll": math.nan if judgement is None else judgement.nll,
@@ -215,15 +216,10 @@ def _turns(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
     return turns
 
 
-def _spread(size: int, most: int) -> NDArray[np.int64]:
-    """Return at most so many of `size` numbers, evenly spread."""
-    return np.linspace(0, size - 1, min(size, most)).astype(np.int64)
-
-
 def reference(dataset: Dataset, encoding: Encoding, *, split: str) -> Music:
     """Return the real windows that all trials are compared with: those of a split, `REFERENCE_WINDOWS` at most."""
     part = dataset.splits[split]
-    chosen = _spread(len(part.tokens), REFERENCE_WINDOWS)
+    chosen = evenly(len(part.tokens), REFERENCE_WINDOWS)
     return read(np.asarray(part.tokens[chosen]), encoding, part.groups[chosen].astype(np.int64))
 
 
@@ -239,7 +235,7 @@ def _keep_reference(real: Music, comparison: Path, digest: str) -> None:
         return
     _, firsts = np.unique(real.scored.songs, return_index=True)  # one window a song
     write_parquet(
-        reference_file(comparison, digest, "notes.parquet"), notes_of(real.scored.windows.take(firsts[:SHOWN]).pieces())
+        reference_file(comparison, digest, "notes.parquet"), notes_of(real.scored.windows.take(firsts[:SHOWN]))
     )
     write_json(reference_file(comparison, digest, "raw.json"), raw_means(real))
     write_parquet(path, table_of(real))  # last: the others are there when it is

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from eval.windows import Windows
+from eval.windows import Windows, evenly
 from replication import duplicates
 from replication.errors import UserError
 from replication.files import atomic, locked
@@ -69,10 +69,9 @@ class Known:
     @classmethod
     def of(cls, tokens: NDArray[np.uint16], encoding: Encoding) -> Known:
         """Index the (n, L) token ids of a training split: all of up to `LIMIT`, else as many evenly spread."""
-        rows = np.linspace(0, len(tokens) - 1, min(len(tokens), LIMIT)).astype(int)
+        rows = evenly(len(tokens), LIMIT)
         decoded = [encoding.decode(tokens[row].tolist()).notes for row in rows]
-        notes, sizes = np.concatenate([np.empty(0, NOTE), *decoded]), np.array([*map(len, decoded)], np.int64)
-        return cls(windows=_windows(notes, sizes, encoding.grid), share=len(rows) / max(len(tokens), 1))
+        return cls(windows=Windows.joined(decoded, encoding.grid), share=len(rows) / max(len(tokens), 1))
 
     def save(self, path: Path) -> None:
         """Write what is indexed to a file of numpy's, whole or not at all."""
@@ -88,7 +87,7 @@ class Known:
         """
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                windows = _windows(arrays["notes"].astype(NOTE, casting="no"), arrays["sizes"], grid)
+                windows = Windows.cut(arrays["notes"].astype(NOTE, casting="no"), arrays["sizes"], grid)
                 share = float(arrays["share"])
         except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip and npy
             raise UserError(f"{path} is damaged ({error}); delete it to index the training split again") from None
@@ -114,10 +113,6 @@ def known_runs(path: Path, tokens: NDArray[np.uint16], encoding: Encoding) -> Kn
     if known.share < 1:
         print(f"warning: copies are looked for in {known.share:.1%} of the training windows", file=sys.stderr)
     return known
-
-
-def _windows(notes: NDArray[Any], sizes: NDArray[np.int64], grid: Grid) -> Windows:
-    return Windows(notes=notes, owner=np.repeat(np.arange(len(sizes)), sizes), count=len(sizes), grid=grid)
 
 
 @dataclass(frozen=True, kw_only=True)

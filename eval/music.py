@@ -11,7 +11,6 @@ from eval.panel import Scored
 from eval.windows import Windows
 from replication.cutting import Cutting, cut
 from replication.files import atomic
-from replication.piece import Beats, Piece
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +43,7 @@ class Music:
 def read(tokens: NDArray[np.uint16], encoding: Encoding, songs: NDArray[Any] | None = None) -> Music:
     """Return (n, L) token ids as music; without songs, each window is one of its own."""
     decoded = [encoding.decode(row) for row in tokens.tolist()]
-    pieces = [
-        Piece(notes=item.notes, id=str(index), group=str(index), grid=encoding.grid)
-        for index, item in enumerate(decoded)
-    ]
-    windows = Windows.of(pieces, encoding.grid)
+    windows = Windows.joined([item.notes for item in decoded], encoding.grid)
     scored = Scored.of(windows, songs=songs)
     return Music(
         scored=scored,
@@ -95,18 +90,13 @@ def raw_means(music: Music) -> dict[str, float]:
     return {str(name): float(value) for name, value in score_raw(music.scored.windows).mean().items()}
 
 
-def notes_of(pieces: list[Piece]) -> pd.DataFrame:
-    """Return notes as rows: sample, onset and duration (beats or seconds), pitch, velocity."""
+def notes_of(windows: Windows) -> pd.DataFrame:
+    """Return notes as rows: sample (number of the window), onset and duration (beats or seconds), pitch, velocity."""
     import pandas as pd
 
-    frames = []
-    for sample, piece in enumerate(pieces):
-        steps = piece.grid.steps_per_beat if isinstance(piece.grid, Beats) else piece.grid.steps_per_second
-        columns = {name: piece.notes[name].astype(float) / steps for name in ("onset", "duration")}
-        columns |= {name: piece.notes[name].astype(int) for name in ("pitch", "velocity")}
-        frames.append(pd.DataFrame({"sample": sample, **columns}))
-    empty = pd.DataFrame(columns=["sample", "onset", "duration", "pitch", "velocity"], dtype=float)
-    return pd.concat(frames, ignore_index=True) if frames else empty
+    columns = {name: windows.notes[name].astype(float) / windows.steps for name in ("onset", "duration")}
+    columns |= {name: windows.notes[name].astype(int) for name in ("pitch", "velocity")}
+    return pd.DataFrame({"sample": windows.owner, **columns})
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

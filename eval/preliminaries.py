@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from baselines import TEACHER
 from eval import engine, suite
 from eval.collected import number
-from eval.floors import MIN_SONGS, MIN_WINDOWS
+from eval.floors import LEAST_WINDOWS, MIN_SONGS
 from eval.tuning import FOLLOWS, TUNED, choose, grid_experiments, tuned, tuning_name, tuning_scale
 from replication.files import read_json, write_json
 from replication.scales import Point
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from eval.trial import Trial
     from replication.data import Dataset
 
-LEAST_WINDOWS = 3 * MIN_WINDOWS  # of which halves by song are large enough
+
+CHOSEN = "tuning.json"
 
 
 def compare(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, workers: int) -> list[Trial]:
@@ -47,6 +48,12 @@ def tuning(plan: Plan) -> Plan:
     rows = grid_experiments([suite.EXPERIMENTS[name] for name in names if name in TUNED], plan.scale)
     needed = {name: suite.EXPERIMENTS[name] for row in rows for name in row.model.needs}
     return replace(plan, scale=tuning_scale(plan.scale), experiments=(*needed.values(), *rows))
+
+
+def _chosen(comparison: Path) -> dict[str, Point]:
+    """Return the points that were chosen before."""
+    path = comparison / CHOSEN
+    return {arm: Point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
 
 
 def tuning_folder(comparison: Path) -> Path:
@@ -82,9 +89,7 @@ def grid_rows(comparison: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = comparison / "tuning.json"
-    chosen = {arm: Point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
-    rows = []
+    chosen, rows = _chosen(comparison), []
     for about in map(read_json, sorted(tuning_folder(comparison).glob("*/*/trial.json"))):
         arm, model = about["experiment"].partition("-d")[0], about["config"]["model"]
         if arm not in chosen or model["type"] != "Diffusion":
@@ -104,8 +109,6 @@ def settled(plan: Plan, first: Sequence[Trial]) -> Plan:
     What is chosen is kept in the comparison's tuning.json, and stays: the trials of an arm are all at one point. A
     point whose trial failed counts as the worst.
     """
-    path = plan.comparison / "tuning.json"
-    known = {arm: Point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
     scores = {
         trial.experiment.name: number(read_json(trial.folder / "scores.json")["eval/floor_ratio"])
         if trial.is_done()
@@ -113,9 +116,9 @@ def settled(plan: Plan, first: Sequence[Trial]) -> Plan:
         for trial in first
         if trial.kind == "tuning"
     }
-    chosen = choose(scores, plan.scale) | known
+    chosen = choose(scores, plan.scale) | _chosen(plan.comparison)
     for arm in TUNED:
         if arm not in chosen and any(name.startswith(f"{arm}-d") for name in scores):
             print(f"{arm} is compared as it is: none of the trials of its grid was done", flush=True)
-    write_json(path, {arm: asdict(point) for arm, point in chosen.items()})
+    write_json(plan.comparison / CHOSEN, {arm: asdict(point) for arm, point in chosen.items()})
     return replace(plan, experiments=tuned(plan.experiments, chosen, plan.scale))

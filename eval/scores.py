@@ -56,7 +56,7 @@ def score_trial(bench: Workbench) -> None:
     write_midi_files(pieces, bench.folder / "midi")
     save_rolls(pieces[:ROLLS], bench.folder / "roll.png", colour=trial.experiment.colour)
     tables = {"scores": table_of(music), "distances": distances.reset_index(), "panel": panel}
-    tables["notes"] = notes_of(pieces[:SHOWN])
+    tables["notes"] = notes_of(windows.take(range(min(SHOWN, len(windows)))))
     if trial.kind == "trial":
         tables["pairs"] = judge.closest(windows)
     for name, table in tables.items():

@@ -15,6 +15,7 @@ import torch
 from eval.controls import FromTest
 from eval.panel import scoring
 from eval.trial import History, Trial
+from eval.windows import evenly
 from replication.ablations import Diffusion
 from replication.encodings import encoding_on
 from replication.files import atomic, read_json, write_json
@@ -150,7 +151,7 @@ def likelihood(bench: Workbench) -> None:
         return
     since = time.perf_counter()
     split = bench.dataset.splits[bench.trial.scale.held_out]
-    chosen = np.linspace(0, len(split.tokens) - 1, min(len(split.tokens), LIKELIHOOD_WINDOWS)).astype(int)
+    chosen = evenly(len(split.tokens), LIKELIHOOD_WINDOWS)
     windows = bench.tokens(bench.trial.scale.held_out)[chosen].long()
     model = bench.trained()
     result = model.nll(windows.to(bench.device), seed=bench.trial.seed)

@@ -218,19 +218,19 @@ def prepare(plan: Plan) -> dict[str, Dataset]:
 
 
 def _check_size(plan: Plan, dataset: Dataset) -> None:
-    from eval.floors import MIN_SONGS, MIN_WINDOWS
+    from eval.floors import LEAST_WINDOWS, MIN_SONGS
     from replication.kinship import SHARES
 
-    windows = len(dataset.splits["test"].tokens)
-    if dataset.songs["test"] >= MIN_SONGS and windows < 3 * MIN_WINDOWS:
-        raise UserError(
-            f"corpus {plan.corpus.name} is too small to compare with: its test split has {windows} windows, and a noise"
-            f" floor takes {3 * MIN_WINDOWS}; choose a scale with shorter windows or a corpus with longer pieces"
-        )
     if dataset.songs["test"] < MIN_SONGS:
         raise UserError(
             f"corpus {plan.corpus.name} is too small to compare with: its test split has {dataset.songs['test']} songs,"
             f" and a noise floor takes {MIN_SONGS}; about {round(MIN_SONGS / SHARES['test'])} different pieces will do"
+        )
+    windows = len(dataset.splits["test"].tokens)
+    if windows < LEAST_WINDOWS:
+        raise UserError(
+            f"corpus {plan.corpus.name} is too small to compare with: its test split has {windows} windows, and a noise"
+            f" floor takes {LEAST_WINDOWS}; choose a scale with shorter windows or a corpus with longer pieces"
         )
 
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 # Part of every trial's identity: raise it when the same configuration comes to mean another computation.
 EDITION = 3
-WEIGHTS = Path("checkpoint") / "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +80,14 @@ class Trial:
     @property
     def weights(self) -> Path:
         """The finished model."""
-        return self.folder / WEIGHTS
+        return self._weights_of(self.experiment.name, self.seed)
 
     def sibling(self, experiment: str) -> Path:
         """Return the weights of another experiment's trial with the same seed."""
-        return self.comparison / experiment / str(self.seed) / WEIGHTS
+        return self._weights_of(experiment, self.seed)
+
+    def _weights_of(self, experiment: str, seed: int) -> Path:
+        return self.comparison / experiment / str(seed) / "checkpoint" / "model.safetensors"
 
     @property
     def teacher(self) -> Path | None:
@@ -93,7 +95,7 @@ class Trial:
         if self.experiment.name == TEACHER.name or self.experiment.encoding != TEACHER.encoding:
             return None
         (seed,) = TEACHER.seeds or (0,)
-        path = self.comparison / TEACHER.name / str(seed) / WEIGHTS
+        path = self._weights_of(TEACHER.name, seed)
         return path if path.exists() else None
 
     @property

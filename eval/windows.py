@@ -51,13 +51,18 @@ class Windows:
         if len(grids) > 1:
             named = ", ".join(sorted(map(str, grids)))
             raise UserError(f"pieces on different grids cannot be scored together ({named}): read them on one grid")
-        lengths = [len(piece.notes) for piece in pieces]
-        return cls(
-            notes=np.concatenate([np.empty(0, NOTE), *(piece.notes for piece in pieces)]),
-            owner=np.repeat(np.arange(len(pieces)), lengths),
-            count=len(pieces),
-            grid=grids.pop(),
-        )
+        return cls.joined([piece.notes for piece in pieces], grids.pop())
+
+    @classmethod
+    def joined(cls, parts: Sequence[NDArray[Any]], grid: Grid) -> Windows:
+        """Return as windows the notes of each, in the order of a piece."""
+        notes = np.concatenate([np.empty(0, NOTE), *parts])
+        return cls.cut(notes, np.array([len(part) for part in parts], np.int64), grid)
+
+    @classmethod
+    def cut(cls, notes: NDArray[Any], sizes: NDArray[np.int64], grid: Grid) -> Windows:
+        """Return (m,) notes as windows of these (n,) numbers of notes, which add up to m."""
+        return cls(notes=notes, owner=np.repeat(np.arange(len(sizes)), sizes), count=len(sizes), grid=grid)
 
     def __len__(self) -> int:
         return self.count
@@ -94,9 +99,7 @@ class Windows:
         sizes = self.sizes[chosen]
         offsets = np.cumsum(sizes) - sizes
         places = np.arange(int(sizes.sum())) + np.repeat(self.starts[chosen] - offsets, sizes)
-        return Windows(
-            notes=self.notes[places], owner=np.repeat(np.arange(len(chosen)), sizes), count=len(chosen), grid=self.grid
-        )
+        return Windows.cut(self.notes[places], sizes, self.grid)
 
     def pieces(self) -> list[Piece]:
         """Return the windows as pieces, each a song of its own."""
@@ -107,14 +110,7 @@ class Windows:
 
     def map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Windows:
         """Return the windows with the notes of each one changed."""
-        changed = [sorted_notes(change(piece.notes)) for piece in self.pieces()]
-        sizes = [len(notes) for notes in changed]
-        return Windows(
-            notes=np.concatenate([np.empty(0, NOTE), *changed]),
-            owner=np.repeat(np.arange(self.count), sizes),
-            count=self.count,
-            grid=self.grid,
-        )
+        return Windows.joined([sorted_notes(change(piece.notes)) for piece in self.pieces()], self.grid)
 
     @cached_property
     def common(self) -> Windows:
@@ -139,3 +135,8 @@ class Windows:
         once[1:] = (notes["pitch"][1:] != notes["pitch"][:-1]) | (notes["onset"][1:] != notes["onset"][:-1])
         once[1:] |= owner[1:] != owner[:-1]
         return Windows(notes=notes[once], owner=owner[once], count=self.count, grid=grid)
+
+
+def evenly(size: int, most: int) -> NDArray[np.int64]:
+    """Return at most so many of the numbers 0 to `size` - 1, evenly spread, ascending."""
+    return np.linspace(0, size - 1, min(size, most)).astype(np.int64)
