@@ -14,7 +14,7 @@ from eval.floors import MIN_WINDOWS
 from eval.judge import Judge
 from eval.metrics import METRICS
 from eval.music import Music, read
-from eval.panel import MEASURES
+from eval.panel import IN_FLOORS, MEASURES
 from eval.suite import Plan, prepare
 from replication.corpora import folder_corpus
 from replication.cutting import cut
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# What is shown of the panel: the multiple of the floor where there is one, else the value.
-_IN_FLOORS = ("wasserstein", "frechet", "intervals", "chords", "bar_similarity")
 _ALL = 0.995  # of its windows: a control that has changed more is not said to have left some
+# What is shown of the panel besides the measures that are shown in floors.
 _VALUES = ("c2st", "recall", "coverage", "copy_8", "copy_12", "longest_run", "distinct_4", "self_copy", "token_entropy")
 
 
@@ -60,7 +59,7 @@ def score_files(path: Path, plan: Plan) -> str:
             f"{sum(outcomes.values())} files: {', '.join(f'{count} {outcome}' for outcome, count in outcomes.items())}",
             "",
             f"Sets of {n} windows of {scale.length} tokens beside the test split of {plan.corpus.name}.",
-            f"In multiples of the noise floor (1 is real music): {_labels(_IN_FLOORS, panel)}.",
+            f"In multiples of the noise floor (1 is real music): {_labels(IN_FLOORS, panel)}.",
             f"As they are: {_labels(_VALUES, panel)}.",
             _compared(panels, panel),
             "",
@@ -103,12 +102,12 @@ def _compared(panels: dict[str, pd.DataFrame], ours: pd.DataFrame) -> str:
 
     def row(panel: pd.DataFrame) -> dict[str, float]:
         table = panel.set_index("measure")
-        found = {name: table["ratio"].get(name) for name in _IN_FLOORS}
+        found = {name: table["ratio"].get(name) for name in IN_FLOORS}
         return {**found, **{name: table["value"].get(name) for name in _VALUES}}
 
     floor = ours.set_index("measure")["floor"]
     (name, first), *controls = panels.items()
-    real = {**dict.fromkeys(_IN_FLOORS, 1.0), **{measure: floor.get(measure) for measure in _VALUES}}
+    real = {**dict.fromkeys(IN_FLOORS, 1.0), **{measure: floor.get(measure) for measure in _VALUES}}
     rows = {name: row(first), "Test split": real, **{label: row(panel) for label, panel in controls}}
     return str(pd.DataFrame(rows).T.astype(float).dropna(axis=1, how="all").round(3).to_string(na_rep="-"))
 

@@ -55,6 +55,10 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+# Measures whose multiples of the noise floor mean something.
+IN_FLOORS = ("wasserstein", *(name for name, row in DISTANCES.items() if row.in_floors))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
     """A set of windows with what was computed of each.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eval.distances import DISTANCES
 from eval.metrics import METRICS
-from eval.panel import MEASURES
+from eval.panel import IN_FLOORS, MEASURES
 from reports.facts import (
     changed,
     features,
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
     from eval.results import Results
 
-# Measures whose floor is well above 0; the unbiased MMD has none.
-_IN_FLOORS = ("wasserstein", *(name for name, row in DISTANCES.items() if row.in_floors))
 _DIGITS = {"longest_run": 0, "mmd": 3, "mmd_p": 3}
 
 
@@ -83,15 +80,15 @@ def controls(results: Results) -> Table:
     for encoding, label in real_labels(results).items():
         row = {"Control": plain("control", f"{label} (floor)")}
         for name in shown:
-            floor = 1.0 if name in _IN_FLOORS else floor_of(results, encoding, name)
-            row[_title(name)] = cell(name, floor, 0 if name in _IN_FLOORS else _DIGITS.get(name, 2))
+            floor = 1.0 if name in IN_FLOORS else floor_of(results, encoding, name)
+            row[_title(name)] = cell(name, floor, 0 if name in IN_FLOORS else _DIGITS.get(name, 2))
         rows.append(row)
     for name, label in controls_of(results).items():
         row = {"Control": plain("control", label)}
         for measure in shown:
             found = panel_of(results, name, measure)
             mark = DAGGER if near(measure, found) else ""
-            inside = measure in _IN_FLOORS
+            inside = measure in IN_FLOORS
             value = over_seeds(found["ratio" if inside else "value"]).mean
             row[_title(measure)] = cell(measure, value, 1 if inside else _DIGITS.get(measure, 2), mark=mark)
         rows.append(row)
@@ -128,4 +125,4 @@ def _distance(results: Results, name: str, metric: str, column: str) -> float:
 
 def _title(measure: str) -> str:
     label = MEASURES[measure].label
-    return f"{label[0].upper()}{label[1:]}" + (f" ({TIMES})" if measure in _IN_FLOORS else "")
+    return f"{label[0].upper()}{label[1:]}" + (f" ({TIMES})" if measure in IN_FLOORS else "")
