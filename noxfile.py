@@ -20,21 +20,29 @@ INPUTS = ("pyproject.toml", "constraints.txt")
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
-def _python(session: nox.Session) -> str:
-    """Return the shared environment's interpreter, after installing everything if anything about it has changed."""
+def _python(session: nox.Session, *extra: str) -> str:
+    """Return the shared environment's interpreter, after installing everything if anything about it has changed.
+
+    The dependency groups that only some sessions need are added when one of these is run.
+    """
     python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = ENVIRONMENT / "stamp"
     content = b"".join((ROOT / name).read_bytes() for name in INPUTS)
     wanted = hashlib.sha256(content + f"{sys.version} {ROOT}".encode()).hexdigest()
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT), external=True)
         session.log("installing into .venv, once; this takes a few minutes")
-        groups = [word for group in ("test", "lint") for word in ("--group", f"{ROOT / 'pyproject.toml'}:{group}")]
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt")]
         session.run(*pip, "--upgrade", "pip", external=True)
-        session.run(*pip, *groups, "--editable", f"{ROOT}[suite]", external=True)
+        session.run(*pip, "--editable", f"{ROOT}[suite]", external=True)
         stamp.write_text(wanted, encoding="utf-8")
+    for group in extra:
+        added = ENVIRONMENT / f"stamp-{group}"  # goes with the environment
+        if not added.exists():
+            session.log(f"adding what {group} needs to .venv, once")
+            session.run(*pip, "--group", f"{ROOT / 'pyproject.toml'}:{group}", external=True)
+            added.touch()
     return str(python)
 
 
@@ -72,12 +80,14 @@ def ui(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests: `nox -s tests -- -k tokens`."""
+    _python(session, "test", "bench")  # the published step of the benchmark is what ours is compared with
     _run(session, "pytest", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting and types."""
+    _python(session, "test", "lint")
     _run(session, "ruff", "check")
     _run(session, "ruff", "format", "--check")
     _run(session, "mypy")
@@ -85,12 +95,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure this machine: `nox -s bench`, `nox -s bench -- data --corpus adl` and `nox -s bench -- scores`."""
+    """Measure this machine: `nox -s bench`, and `nox -s bench -- data`, `-- scores`, `-- scaling`, `-- compare A B`."""
+    _python(session, "bench")
     match session.posargs:
-        case ["data", *words]:
-            _run(session, "eval.bench_data", *words)
-        case ["scores", *words]:
-            _run(session, "eval.bench_scores", *words)
+        case [("data" | "scores" | "scaling" | "compare") as part, *words]:
+            _run(session, f"eval.bench_{part}", *words)
         case words:
             _run(session, "eval.bench", *words)
 
@@ -98,7 +107,8 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew from what the environment holds, public versions only."""
-    frozen = session.run(_python(session), "-m", "pip", "freeze", "--exclude-editable", external=True, silent=True)
+    python = _python(session, "test", "lint", "bench")
+    frozen = session.run(python, "-m", "pip", "freeze", "--exclude-editable", external=True, silent=True)
     header, footer = "# Tested together. Written by `nox -s lock`.\n", "\n"
     # "2.13.0+cpu" is one machine's build of 2.13.0, and a path is one machine's file.
     names = [line.replace(" @ ", "==").split("+")[0] for line in str(frozen).splitlines() if " @ " not in line]

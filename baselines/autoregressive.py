@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from replication.model import Likelihood, token_counts
 from replication.randomness import generator
 from replication.tokens import CLS, PAD, SEP
-from replication.train import CHUNK, Trainable
+from replication.trainable import CHUNK, Trainable
 from replication.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ class Autoregressive(Trainable):
         """Return ln p(next token) (B, L, V) after each of (B, L) tokens."""
         return _log_probabilities(self.head(self.transformer(self.embedding(tokens))), tokens)
 
-    def terms(self, tokens: Tensor, *, random: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002 - no noise here
+    def amounts(self, tokens: Tensor) -> Tensor:
+        """Return the tokens that each window has to say."""
+        return token_counts(tokens)
+
+    def terms(self, tokens: Tensor, *noise: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - no noise here
         """Return the mean negative log-likelihood per token."""
         return {"nll": self._nats(tokens).sum() / token_counts(tokens).sum()}
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from replication.checkpoint import read_tensors
 from replication.embeddings import ROWS
 from replication.errors import UserError
 from replication.files import atomic
 from replication.model import Likelihood
 from replication.randomness import generator
 from replication.tokens import CLS, PAD, SEP
-from replication.train import read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

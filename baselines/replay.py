@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
+from replication.checkpoint import read_tensors
 from replication.errors import UserError
 from replication.files import atomic
 from replication.model import Likelihood
 from replication.randomness import generator
-from replication.train import read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line: `etude list | run | score | report | corpus | sync | ui`."""
+"""The command line: `etude list | run | samplers | score | report | export | import | corpus | sync | ui`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from eval import corpus_commands, suite
-from eval.options import Accepted, CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
+from eval import bundle_commands, corpus_commands, suite, together
+from eval.options import (  # noqa: TC001 - tyro reads the annotations
+    Accepted,
+    Address,
+    CorpusName,
+    EngineName,
+    Minutes,
+    Only,
+    Root,
+    Scale,
+    Seeds,
+    Workers,
+)
+from eval.tuning import TUNED
 from replication.corpora import CORPORA
 from replication.errors import UserError
 from replication.scales import SCALES
@@ -40,33 +52,39 @@ def list_() -> None:
 def run(
     scale: Scale = "auto",
     corpus: CorpusName = None,
-    only: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help="experiments; all of the scale if empty")
-    ] = (),
-    seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help="trials of each experiment")] = None,
-    workers: Annotated[
-        int | None, tyro.conf.arg(metavar="N", help="trials side by side; one a core, one on a GPU")
-    ] = None,
+    only: Only = (),
+    seeds: Seeds = None,
     *,
+    workers: Workers = None,
+    engine: EngineName = "process",
+    address: Address = None,
     accept_licence: Accepted = (),
     root: Root = Path(),
+    minutes: Minutes = None,
     dry_run: Annotated[
-        bool, tyro.conf.arg(help="show the trials, done and pending, and the time they may take")
+        bool, tyro.conf.arg(help="show the trials, done and pending, and the time, memory and disk they may take")
     ] = False,
 ) -> int:
     """Run every trial that is not done yet, then write the report; the same command continues after an interruption."""
     plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
-    from eval import engine, preliminaries
+    from eval import engines, estimate, preliminaries
+    from eval.deadline import UNFINISHED, TimeUpError, at_most
     from eval.tracking import open_store
 
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}: at least one is needed")
-    workers = workers or engine.default_workers()
+    place = engines.chosen(engine, workers=workers, address=address)
     if dry_run:
-        return _show_plan(plan, workers)
-    datasets = suite.prepare(plan)  # first, so that a corpus that will not do is known before anything is made
+        estimate.show(plan, workers=place.workers)
+        return 0
+    if isinstance(place, engines.Process):  # of other machines nothing is known here
+        estimate.check_memory(plan, workers=place.workers)
     try:
-        failed = preliminaries.compare(plan, datasets, open_store(plan.root), workers=workers)
+        with at_most(minutes):
+            # First, so that a corpus that will not do is known before anything is made.
+            datasets = suite.prepare(plan, batches=place.read)
+            failed = preliminaries.compare(plan, datasets, open_store(plan.root), engine=place)
+    except TimeUpError:
+        print(f"\nThe {minutes:g} minutes are over; the same command goes on.", file=sys.stderr)
+        return UNFINISHED
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
@@ -75,6 +93,28 @@ def run(
             f"failed: {', '.join(dict.fromkeys(trial.name for trial in failed))}; all others are done", file=sys.stderr
         )
     return _report(plan, None) or (1 if failed else 0)
+
+
+def samplers(
+    scale: Scale = "auto",
+    corpus: CorpusName = None,
+    seeds: Seeds = None,
+    *,
+    workers: Workers = None,
+    accept_licence: Accepted = (),
+    root: Root = Path(),
+) -> int:
+    """Draw from the trials of the embedding arms by every sampler, at several costs, then write the report."""
+    from eval import engines, sampling
+
+    place = engines.chosen("process", workers=workers, address=None)
+    plan = suite.plan(scale=scale, corpus=corpus, only=TUNED, seeds=seeds, root=root, accepted=accept_licence)
+    try:
+        sampling.study(plan, workers=place.workers)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on with what is missing.", file=sys.stderr)
+        return 130
+    return _report(plan, None)
 
 
 def score(
@@ -122,23 +162,6 @@ def ui(port: int = 5000, root: Root = Path()) -> int:
     return serve(root.resolve(), port)
 
 
-def _show_plan(plan: suite.Plan, workers: int) -> int:
-    from eval.engine import threads_of
-    from eval.estimate import estimate
-    from eval.preliminaries import tuning
-
-    trials = [*tuning(plan).trials, *plan.trials]
-    seconds = estimate(trials, plan.corpus.reading.grid, threads=threads_of(workers))
-    pending = 0.0
-    for trial, taken in zip(trials, seconds, strict=True):
-        left = 0.0 if trial.is_done() else taken
-        pending += left
-        state = "done" if trial.is_done() else f"pending, about {left / 60:.1f} min"
-        print(f"  {trial.kind:8} {trial.experiment.name:22} seed {trial.seed}  {state}")
-    print(f"scale {plan.scale.name}, corpus {plan.corpus.name}: about {pending / workers / 60:.0f} min on this machine")
-    return 0
-
-
 def _report(plan: suite.Plan, output: Path | None) -> int:
     """Run the next package of the chain as the program it is: nothing here imports from reports."""
     import subprocess
@@ -153,8 +176,12 @@ def main() -> None:
     commands: dict[str, Callable[..., int | None]] = {
         "list": list_,
         "run": run,
+        "fit": together.fit,
+        "samplers": samplers,
         "score": score,
         "report": report,
+        "export": bundle_commands.export,
+        "import": bundle_commands.import_,
         "corpus": corpus_commands.corpus,
         "sync": sync,
         "ui": ui,

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from eval.windows import evenly
+from replication.checkpoint import milestone
 from replication.diffusion import normal
 from replication.files import read_json, write_json
 from replication.model import token_counts
 from replication.randomness import generator
-from replication.train import CHUNK, milestone
+from replication.trainable import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,85 +1,186 @@
-"""Speed on this machine: `python -m eval.bench --scale cpu`. Ratios from one run mean more than the numbers."""
+"""Speed on this machine: `nox -s bench`. Ratios from one run mean more than the numbers.
+
+Every row is measured in a process of its own, and all rows of a group in turn; see `eval.bench_core`.
+"""
 
 from __future__ import annotations
 
-import json
-import resource
+import os
 import sys
-import tempfile
-import time
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from eval.bench_core import LAPS, SECONDS, Row, race
+from eval.bench_table import Output, Record, command, present, records
+from eval.options import Scale as ScaleName  # noqa: TC001 - tyro reads the annotations
+from replication.errors import UserError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from replication.scales import Scale
+
+EVALUATIONS = (10, 50, 200)  # of the network, per diffusion sample
 
 
-def measure(work: Callable[[], object], amount: float, *, seconds: float = 3.0) -> float:
-    """Return amounts per second of calling `work` again and again for about this long, after one call to warm up."""
-    work()
-    calls, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        work()
-        calls += 1
-    return amount * calls / (time.perf_counter() - started)
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the rows of a run share.
+
+    Attributes:
+        scale: the sizes.
+        vocabulary: V, of the paper's encoding.
+        batch: windows per step on both sides; None: the scale's on ours, the published one on the other.
+        reference: whether transformers is there.
+    """
+
+    scale: Scale
+    vocabulary: int
+    batch: int | None
+    reference: bool
+
+    @property
+    def threads(self) -> int:
+        """All cores."""
+        return os.cpu_count() or 1
 
 
-def bench(scale: Annotated[str, tyro.conf.arg(metavar="NAME", help="a scale")] = "cpu") -> None:
-    """Measure training, sampling, preparation and scoring; print JSON."""
+def train(setting: Setting) -> list[Row]:
+    """Training as trials do it, alone and a trial a core, against the published step; and matrix products."""
     import torch
 
-    from eval.metrics import score
-    from eval.suite import EXPERIMENTS, find_scale
-    from eval.trial import environment
-    from eval.windows import Windows
-    from replication.corpora import CORPORA
-    from replication.encodings import ENCODINGS
-    from replication.model import token_counts
-    from replication.randomness import generator
-    from replication.reading import load
-    from replication.tokens import SEP
+    from eval import bench_models as ours
+    from eval import bench_reference as theirs
 
-    chosen = find_scale(scale)
-    encoding = ENCODINGS["paper"]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch, length, vocabulary = chosen.budget.batch, chosen.length, len(encoding.vocabulary)
-    tokens = torch.randint(SEP + 1, vocabulary, (batch, length), generator=generator("bench")).to(device)
-    rows: dict[str, float] = {}
-
-    square = torch.randn(1024, 1024, device=device)
-    rows["matrix product, GFLOP/s"] = measure(lambda: square @ square, 2 * 1024**3 / 1e9)
-    for name in ("e2e", "autoregressive"):
-        model = EXPERIMENTS[name].model.build(vocabulary=vocabulary, scale=chosen).to(device)  # type: ignore[attr-defined]  # a module
-        optimiser = torch.optim.AdamW(model.parameters(), fused=True)
-
-        def step(model: object = model, optimiser: torch.optim.Optimizer = optimiser) -> None:
-            random = generator("bench", device=device)
-            terms = model.terms(tokens, random=random)  # type: ignore[attr-defined]  # a Trainable
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # not annotated
-            optimiser.step()
-            optimiser.zero_grad()
-
-        rows[f"train {name}, tokens/s"] = measure(step, batch * length)
-        rows[f"sample {name}, windows/s"] = measure(lambda model=model: model.sample(range(64), seed=0), 64)  # type: ignore[misc]
-        rows[f"likelihood {name}, tokens/s"] = measure(
-            lambda model=model: model.nll(tokens, seed=0),  # type: ignore[misc]
-            float(token_counts(tokens).sum()),
+    scale, vocabulary, cores = setting.scale, setting.vocabulary, setting.threads
+    scale = replace(scale, budget=replace(scale.budget, batch=setting.batch or scale.budget.batch))
+    side_by_side = cores > 1 and not torch.cuda.is_available()
+    rows = [
+        Row(name=f"matrix product, {name}", unit="GFLOP/s", contender=contender, threads=cores, flop=1e9)
+        for name, contender in (
+            ("fp32", partial(ours.matrix, dtype=torch.float32)),
+            ("bf16", partial(ours.matrix, dtype=torch.bfloat16)),
         )
+    ]
+    peaks = tuple(row.name for row in rows)
+    if side_by_side:
+        rows += [replace(row, name=f"{row.name}, 1 thread", threads=1) for row in rows]
+    batch = setting.batch or theirs.BATCH
+    published = f"train, published step, batch {batch}"
+    for experiment, ends in (("e2e", ours.diffusion_ends), ("autoregressive", ours.autoregressive_ends)):
+        row = Row(
+            name=f"train {experiment}, batch {scale.budget.batch}",
+            unit="tokens/s",
+            contender=partial(ours.train, experiment=experiment, scale=scale, vocabulary=vocabulary),
+            threads=cores,
+            against=published if setting.reference and experiment == "e2e" else None,
+            flop=ours.training_flop(scale.backbone, length=scale.length, ends=ends(scale, vocabulary)),
+            peaks=peaks,
+        )
+        rows += [row, replace(row, name=f"{row.name}, a trial a core", threads=1, copies=cores)][: 1 + side_by_side]
+    if setting.reference:
+        flop = ours.training_flop(scale.backbone, length=scale.length, ends=ours.diffusion_ends(scale, vocabulary))
+        contender = partial(theirs.published_step, scale=scale, vocabulary=vocabulary, batch=batch)
+        rows.append(Row(name=published, unit="tokens/s", contender=contender, threads=cores, flop=flop, peaks=peaks))
+    return rows
 
-    pieces = load(CORPORA["synthetic"], Path(tempfile.gettempdir())).pieces
-    notes = sum(len(piece.notes) for piece in pieces)
-    rows["encode, notes/s"] = measure(lambda: [encoding.windows(piece.notes, length) for piece in pieces], notes)
-    rows["score, pieces/s"] = measure(lambda: score(Windows.of(pieces)), len(pieces))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
-    json.dump(
-        {"scale": scale, "rows": rows, "peak_memory_MB": round(peak), "environment": environment()},
-        sys.stdout,
-        indent=2,
+
+def sample(setting: Setting) -> list[Row]:
+    """Sampling: diffusion by evaluations of the network, autoregression against `generate`."""
+    from eval import bench_models as ours
+    from eval import bench_reference as theirs
+    from replication.samplers import Ancestral
+
+    scale, vocabulary, threads = setting.scale, setting.vocabulary, setting.threads
+    drawn = partial(ours.sample, vocabulary=vocabulary)
+    rows = [
+        Row(
+            name=f"sample e2e, {steps} evaluations",
+            unit="windows/s",
+            contender=partial(drawn, experiment="e2e", scale=replace(scale, sampler=Ancestral(steps=steps)), amount=1),
+            threads=threads,
+        )
+        for steps in EVALUATIONS
+        if steps <= scale.timesteps
+    ]
+    generated = "sample GPT-2, generate of transformers"
+    rows.append(
+        Row(
+            name="sample autoregressive",
+            unit="tokens/s",
+            contender=partial(drawn, experiment="autoregressive", scale=scale, amount=scale.length - 1),
+            threads=threads,
+            against=generated if setting.reference else None,
+        )
     )
-    print()
+    if setting.reference:
+        contender = partial(theirs.generate, scale=scale, vocabulary=vocabulary)
+        rows.append(Row(name=generated, unit="tokens/s", contender=contender, threads=threads))
+    return rows
+
+
+def prepare(setting: Setting) -> list[Row]:
+    """Reading and encoding synthetic files in one process, against muspy and MidiTok."""
+    from eval.bench_data import contents, reading_rows
+
+    return reading_rows(tuple(contents(None)), length=setting.scale.length)
+
+
+def score(setting: Setting) -> list[Row]:
+    """Scoring windows on one thread, against muspy's functions."""
+    from eval.bench_scores import scoring_rows
+
+    return scoring_rows(length=setting.scale.length)
+
+
+GROUPS: Mapping[str, Callable[[Setting], list[Row]]] = {
+    "train": train,
+    "sample": sample,
+    "prepare": prepare,
+    "score": score,
+}
+
+
+def bench(
+    scale: ScaleName = "cpu",
+    *,
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="GROUP ...", help=f"of {', '.join(GROUPS)}")] = (),
+    batch: Annotated[
+        int | None, tyro.conf.arg(metavar="N", help="windows per training step, of ours and of the published step")
+    ] = None,
+    laps: Annotated[int, tyro.conf.arg(metavar="N", help="turns of each row")] = LAPS,
+    seconds: Annotated[float, tyro.conf.arg(metavar="S", help="of each turn, at least")] = SECONDS,
+    output: Output = None,
+) -> None:
+    """Measure training, sampling, preparation and scoring.
+
+    The published size, BERT-base on windows of 130 tokens: --scale paper --only train --batch 16.
+    """
+    from eval import bench_reference
+    from eval.suite import find_scale
+    from replication.encodings import ENCODINGS
+
+    if unknown := [name for name in only if name not in GROUPS]:
+        raise UserError(f"--only {unknown[0]}: choose of {', '.join(GROUPS)}")
+    if laps < 1 or (batch is not None and batch < 1):
+        raise UserError("--laps and --batch: at least one is needed")
+    setting = Setting(
+        scale=find_scale(scale),
+        vocabulary=len(ENCODINGS["paper"].vocabulary),
+        batch=batch,
+        reference=bench_reference.available(),
+    )
+    if not setting.reference:
+        print(bench_reference.MISSING, file=sys.stderr)
+    rows: dict[str, Record] = {}
+    for name in only or GROUPS:
+        contenders = GROUPS[name](setting)
+        rows |= records(contenders, race(contenders, laps=laps, seconds=seconds))
+    present(rows, output, scale=setting.scale.name)
 
 
 if __name__ == "__main__":
-    tyro.cli(bench, prog="python -m eval.bench")
+    command(bench)

@@ -1,4 +1,4 @@
-"""Speed of reading and preparing on this machine: `python -m eval.bench_data --corpus adl`.
+"""Speed of reading and preparing on this machine: `nox -s bench -- data --corpus adl`.
 
 Ratios from one run mean more than the numbers.
 """
@@ -6,15 +6,9 @@ Ratios from one run mean more than the numbers.
 from __future__ import annotations
 
 import io
-import json
-import multiprocessing
-import resource
-import sys
 import tarfile
 import tempfile
-import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from itertools import cycle, islice
@@ -24,12 +18,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from eval.bench_core import Row, race, repeat
+from eval.bench_table import Output, command, present, records
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from eval.bench_core import Lap
+    from eval.bench_table import Record
     from replication.corpora import Corpus
     from replication.piece import Piece
-    from replication.tokens import Encoding
 
 LENGTH = 66  # tokens of a window, as at the cpu scale
 
@@ -38,77 +36,118 @@ def bench(
     corpus: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help="corpora to prepare, from their packs")
     ] = (),
-    files: Annotated[
-        int, tyro.conf.arg(metavar="N", help="prepare that many files too, changed copies of the first corpus's")
-    ] = 0,
     sample: Annotated[int, tyro.conf.arg(metavar="N", help="files that parsers and encoders are compared on")] = 100,
+    output: Output = None,
 ) -> None:
-    """Measure parsing, encoding and preparing; print JSON."""
-    from eval.trial import environment
-    from replication.corpora import CORPORA, folder_corpus, located
+    """Measure reading and encoding files of the first corpus, and preparing all corpora from nothing."""
+    from replication.corpora import CORPORA, located
 
-    rows: dict[str, object] = _parsers_and_encoders(CORPORA[corpus[0]] if corpus else None, sample)
-    for name in corpus:
-        rows |= {f"prepare {name}, {key}": value for key, value in _prepared(located(CORPORA[name])).items()}
-    if files:
-        with tempfile.TemporaryDirectory() as folder:
-            paths = {Path(folder) / f"{count}.tar": count for count in (files // 8, files // 4, files // 2, files)}
-            _write_many(CORPORA[corpus[0]] if corpus else None, paths)
-            results = {count: _prepared(folder_corpus(path)) for path, count in paths.items()}
-        for count, result in results.items():
-            rows |= {f"prepare {count} files, {key}": value for key, value in result.items()}
-        slope, _ = np.polyfit(np.log(list(results)), np.log([result["seconds"] for result in results.values()]), 1)
-        rows["prepare, exponent of time against files"] = round(float(slope), 3)
-    json.dump({"rows": rows, "environment": environment()}, sys.stdout, indent=2)
-    print()
+    first = CORPORA[corpus[0]] if corpus else None
+    rows = reading_rows(readable(islice(contents(first), sample)), length=LENGTH)
+    result: dict[str, Record] = records(rows, race(rows))
+    for name in corpus:  # one after the other: each takes all cores
+        row = prepare_row(f"prepare {name}", located(CORPORA[name]))
+        result |= records([row], race([row], laps=2))
+    present(result, output, corpus=list(corpus))
 
 
-def _parsers_and_encoders(corpus: Corpus | None, sample: int) -> dict[str, object]:
-    """Return notes a second of one process: ours, and what people would use instead, on the same files."""
-    from eval.bench import measure
+def reading_rows(files: Sequence[bytes], *, length: int) -> list[Row]:
+    """Return the rows of what one process does with the same files: ours, and what people would use instead."""
+    notes = sum(len(piece.notes) for piece in _pieces(files))
+    row = partial(Row, unit="notes/s", threads=1)
+    return [
+        row(name="read MIDI", contender=partial(read, files=files, notes=notes), against="read MIDI, muspy"),
+        row(name="read MIDI, muspy", contender=partial(muspy_reads, files=files, notes=notes)),
+        row(
+            name="read and encode",
+            contender=partial(read_and_encode, files=files, notes=notes, length=length),
+            against="read and encode, muspy",
+        ),
+        row(name="read and encode, muspy", contender=partial(muspy_encodes, files=files, notes=notes)),
+        row(
+            name="read and encode, MidiTok REMI",
+            contender=partial(miditok_encodes, files=files, notes=notes),
+            against="read and encode, muspy",
+        ),
+    ]
+
+
+def readable(files: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return the files that both we and muspy can read: nothing else compares."""
+    kept = []
+    with tempfile.TemporaryDirectory() as folder:
+        for content in files:
+            try:
+                _pieces([content])
+                _with_muspy(_written([content], Path(folder)))
+            except Exception:  # noqa: BLE001, S112 - mido raises of all kinds
+                continue
+            kept.append(content)
+    return tuple(kept)
+
+
+def read(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
+    """Read files."""
+    repeat(lambda: _pieces(files), notes, lap)
+
+
+def read_and_encode(lap: Lap, *, files: Sequence[bytes], notes: int, length: int) -> None:
+    """Read files and cut them into windows of tokens."""
     from replication.encodings import ENCODINGS
-    from replication.midi import read_midi
+
+    encoding = ENCODINGS["paper"]
+    repeat(lambda: [encoding.windows(piece.notes, length) for piece in _pieces(files)], notes, lap)
+
+
+def muspy_reads(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
+    """Read files with muspy."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _written(files, Path(folder))
+        repeat(lambda: _with_muspy(paths), notes, lap)
+
+
+def muspy_encodes(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
+    """Read files with muspy and turn them into its event representation."""
+    import muspy
 
     with tempfile.TemporaryDirectory() as folder:
-        paths: list[Path] = []
-        pieces: list[Piece] = []
-        for number, content in enumerate(islice(_contents(corpus), sample)):
-            path = Path(folder) / f"{number}.mid"
-            path.write_bytes(content)
-            try:
-                pieces.append(read_midi(content, id="", group=""))
-                _with_muspy(path)
-            except Exception:  # noqa: BLE001 - mido raises of all kinds; what one of the two cannot read compares nothing
-                pieces = pieces[: len(paths)]
-            else:
-                paths.append(path)
-        contents = [path.read_bytes() for path in paths]
-        notes = sum(len(piece.notes) for piece in pieces)
-        rates = {
-            "parse": measure(lambda: [read_midi(content, id="", group="") for content in contents], notes),
-            "parse with muspy": measure(lambda: [_with_muspy(path) for path in paths], notes),
-            **{f"encode {name}": measure(partial(_encode, code, pieces), notes) for name, code in ENCODINGS.items()},
-        }
-    rows: dict[str, object] = {f"{name}, notes/s": round(rate) for name, rate in rates.items()}
-    rows["parse, ratio to muspy"] = round(rates["parse"] / rates["parse with muspy"], 1)
-    rows["encode paper, ratio to MidiTok"] = round(rates["encode paper"] / rates["encode remi"], 1)
-    return rows
+        paths = _written(files, Path(folder))
+        repeat(lambda: [muspy.to_event_representation(music) for music in _with_muspy(paths)], notes, lap)
 
 
-def _encode(encoding: Encoding, pieces: list[Piece]) -> None:
-    for piece in pieces:
-        encoding.windows(piece.notes, LENGTH)
+def miditok_encodes(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
+    """Read files into tokens with MidiTok's REMI as it comes."""
+    import miditok
+
+    warnings.simplefilter("ignore")
+    tokeniser = miditok.REMI()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _written(files, Path(folder))
+        repeat(lambda: [tokeniser(path) for path in paths], notes, lap)
 
 
-def _with_muspy(path: Path) -> object:
+def _pieces(files: Sequence[bytes]) -> list[Piece]:
+    from replication.midi import read_midi
+
+    return [read_midi(content, id="", group="") for content in files]
+
+
+def _with_muspy(paths: Sequence[Path]) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import muspy
 
-        return muspy.read_midi(path)
+        return [muspy.read_midi(path) for path in paths]
 
 
-def _contents(corpus: Corpus | None) -> Iterable[bytes]:
+def _written(files: Sequence[bytes], folder: Path) -> list[Path]:
+    paths = [folder / f"{number}.mid" for number in range(len(files))]
+    for path, content in zip(paths, files, strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def contents(corpus: Corpus | None) -> Iterable[bytes]:
     """Yield the files of a corpus, or files with synthetic music."""
     from replication.corpora import CORPORA, located
     from replication.download import Published
@@ -127,17 +166,17 @@ def _contents(corpus: Corpus | None) -> Iterable[bytes]:
                 yield item[1]
 
 
-def _write_many(corpus: Corpus | None, paths: dict[Path, int]) -> None:
+def write_many(corpus: Corpus | None, paths: dict[Path, int]) -> None:
     """Write tar archives of so many files: those of a corpus, again and again, each time with other notes changed."""
     from symusic import Score
 
-    contents = list(_contents(corpus))
+    originals = list(contents(corpus))
     rng = np.random.default_rng(0)
     with ExitStack() as stack:
         archives = {stack.enter_context(tarfile.open(path, "w")): count for path, count in paths.items()}
-        for number, content in enumerate(islice(cycle(contents), max(paths.values()))):
-            changed = content if number < len(contents) else _changed(Score, content, rng)
-            info = tarfile.TarInfo(f"{number % len(contents):06d}-{number // len(contents):03d}.mid")
+        for number, content in enumerate(islice(cycle(originals), max(paths.values()))):
+            changed = content if number < len(originals) else _changed(Score, content, rng)
+            info = tarfile.TarInfo(f"{number % len(originals):06d}-{number // len(originals):03d}.mid")
             info.size = len(changed)
             for archive, count in archives.items():
                 if number < count:
@@ -161,36 +200,23 @@ def _changed(score_type: Any, content: bytes, rng: np.random.Generator) -> bytes
     return result
 
 
-def _prepared(corpus: Corpus) -> dict[str, Any]:
-    """Return what it takes to prepare a corpus from nothing, and again, in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_prepare, corpus).result()
+def prepare_row(name: str, corpus: Corpus, *, length: int = LENGTH) -> Row:
+    """Return the row of preparing a corpus from nothing with all cores; its memory is without that of the readers."""
+    return Row(name=name, unit="files/s", contender=partial(prepare, corpus=corpus, length=length), threads=1)
 
 
-def _prepare(corpus: Corpus) -> dict[str, Any]:
+def prepare(lap: Lap, *, corpus: Corpus, length: int) -> None:
+    """Read, deduplicate, split and cut a corpus, each time into another folder."""
     from replication.cutting import Cutting
-    from replication.data import prepare
+    from replication.data import prepare as prepare_all
     from replication.encodings import encoding_on
 
-    with tempfile.TemporaryDirectory() as folder:
-        seconds = []
-        for _ in range(2):
-            started = time.perf_counter()
-            dataset = prepare(
-                corpus, encoding_on("paper", corpus.reading.grid), Cutting(length=LENGTH), cache=Path(folder)
-            )
-            seconds.append(time.perf_counter() - started)
-    own, readers = (
-        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return {
-        "seconds": round(seconds[0], 2),
-        "seconds again": round(seconds[1], 2),
-        "peak memory, MB": round(own),
-        "peak memory of a reader, MB": round(readers),
-        **dataset.counts,
-    }
+    encoding = encoding_on("paper", corpus.reading.grid)
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            dataset = prepare_all(corpus, encoding, Cutting(length=length), cache=Path(folder))
+            lap(dataset.counts["files"])
 
 
 if __name__ == "__main__":
-    tyro.cli(bench, prog="python -m eval.bench_data")
+    command(bench)

@@ -1,49 +1,104 @@
-"""Speed of scoring on this machine: `python -m eval.bench_scores --corpus bach`.
+"""Speed of scoring on this machine: `nox -s bench -- scores --corpus bach`.
 
 Ratios from one run mean more than the numbers.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import sys
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
 
+from eval.bench_core import Row, exponent, race, repeat
+from eval.bench_table import Output, command, present, records
+from eval.options import Root  # noqa: TC001 - tyro reads the annotation
+from replication.errors import UserError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from eval.bench_core import Lap
+    from eval.windows import Windows
 
-    from eval.judge import Judge
-    from eval.music import Music
-
-MUSPY = 128  # windows that muspy is timed on
+WINDOWS = 128  # that metrics are timed on
 
 
 def bench(
     corpus: Annotated[str, tyro.conf.arg(metavar="NAME", help="a corpus with enough training windows")] = "bach",
     samples: Annotated[int, tyro.conf.arg(metavar="N", help="windows that are compared with as many real ones")] = 1024,
-    root: Annotated[Path, tyro.conf.arg(metavar="PATH", help="where runs/ and the cache are")] = Path(),
+    root: Root = Path(),
+    output: Output = None,
 ) -> None:
-    """Measure metrics, distances and the whole panel of one model on one thread; print JSON."""
-    import torch
+    """Measure metrics, and the whole panel of one model at four sizes, on one thread."""
+    sizes = [samples // 8, samples // 4, samples // 2, samples]
+    rows = [
+        *scoring_rows(length=66),
+        *(
+            Row(
+                name=f"panel, {size} against {size}",
+                unit="windows/s",
+                contender=partial(panel, corpus=corpus, samples=samples, size=size, root=root),
+                threads=1,
+            )
+            for size in sizes
+        ),
+    ]
+    measured = race(rows, laps=3)
+    seconds = [size / measured[row.name].rate for row, size in zip(rows[-len(sizes) :], sizes, strict=True)]
+    result = records(rows, measured)
+    result["panel, exponent of time"] = {"value": exponent(sizes, seconds), "unit": ""}
+    present(result, output, corpus=corpus)
 
+
+def scoring_rows(*, length: int) -> list[Row]:
+    """Return the rows of all metrics of synthetic windows, on one thread: ours, and muspy's functions."""
+    row = partial(Row, unit="windows/s", threads=1)
+    return [
+        row(name="score", contender=partial(score, length=length), against="score, muspy"),
+        row(name="score, muspy", contender=partial(muspy_scores, length=length)),
+    ]
+
+
+def score(lap: Lap, *, length: int) -> None:
+    """Compute all metrics; the windows are taken anew each time, as what they have in common is kept."""
+    from eval.metrics import score as score_all
+
+    windows = _windows(length)
+    repeat(lambda: score_all(windows.take(range(WINDOWS))), WINDOWS, lap)
+
+
+def muspy_scores(lap: Lap, *, length: int) -> None:
+    """Compute muspy's metrics, which are fewer."""
+    from eval.muspy_raw import score_raw
+
+    windows = _windows(length)
+    repeat(lambda: score_raw(windows.take(range(WINDOWS))), WINDOWS, lap)
+
+
+def _windows(length: int) -> Windows:
+    from eval.music import read
+    from replication.corpora import CORPORA
+    from replication.download import Published
+    from replication.encodings import ENCODINGS
+    from replication.piece import PAPER_GRID, Piece
+
+    encoding, source = ENCODINGS["paper"], CORPORA["synthetic"].source
+    assert not isinstance(source, Published)
+    pieces = [item for item in source.items(PAPER_GRID) if isinstance(item, Piece)]
+    tokens = np.concatenate([encoding.windows(piece.notes, length)[0] for piece in pieces])
+    return read(tokens[:WINDOWS], encoding).scored.windows
+
+
+def panel(lap: Lap, *, corpus: str, samples: int, size: int, root: Path) -> None:
+    """Decode samples and compute all that is said about them: metrics, distances, copying."""
     from eval import suite
     from eval.judge import Judge
     from eval.memorisation import Known
-    from eval.metrics import score
     from eval.music import read
-    from eval.muspy_raw import score_raw
-    from eval.trial import environment
     from replication.encodings import encoding_on
-    from replication.errors import UserError
 
-    torch.set_num_threads(1)
     plan = suite.plan(scale="cpu", corpus=corpus, root=root)
     (name,) = plan.encodings
     encoding, train = encoding_on(name, plan.corpus.reading.grid), suite.windows(plan, name).splits["train"]
@@ -51,39 +106,11 @@ def bench(
         raise UserError(f"corpus {corpus} has {len(train.tokens)} training windows: choose --samples of half as many")
     # Real windows on both sides: their number is what costs. Halves of the reference are as large as the samples.
     real = read(np.asarray(train.tokens[: 2 * samples]), encoding, train.groups[: 2 * samples].astype(np.int64))
-    music = read(np.asarray(train.tokens[-samples:]), encoding)
-    known = Known.of(train.tokens, encoding)
-    some = music.scored.windows.take(range(min(MUSPY, samples)))
-    score_raw(some)  # imports
-    ours = _seconds(lambda: score(music.scored.windows.take(range(samples)))) / samples
-    theirs = _seconds(lambda: score_raw(some)) / len(some)
-    rows: dict[str, float] = {
-        "metrics, ms per piece": 1e3 * ours,
-        "muspy's own, ms per piece": 1e3 * theirs,
-        "muspy's own against ours": theirs / ours,
-    }
-    sizes = [samples // 4, samples // 2, samples]
-    judge = Judge(real=real, known=known, encoding=encoding, scale=plan.scale, teacher=None, seed=0)
-    seconds = [_panel(judge, music, size) for size in sizes]
-    rows |= {f"panel, {size} against {size}, s": taken for size, taken in zip(sizes, seconds, strict=True)}
-    rows["panel, growth exponent"] = math.log(seconds[-1] / seconds[0]) / math.log(4)
-    json.dump({"corpus": corpus, "rows": rows, "environment": environment()}, sys.stdout, indent=2)
-    print()
-
-
-def _panel(judge: Judge, music: Music, size: int) -> float:
-    """Return the seconds of the whole panel of so many samples: decoding, metrics, distances, copying."""
-    from eval.music import read
-
-    smaller = replace(judge, scale=replace(judge.scale, samples=size))
-    return _seconds(lambda: smaller.compare(read(music.tokens[:size], judge.encoding)))
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    tokens, known = np.asarray(train.tokens[-samples:])[:size], Known.of(train.tokens, encoding)
+    scale = replace(plan.scale, samples=size)
+    judge = Judge(real=real, known=known, encoding=encoding, scale=scale, teacher=None, seed=0)
+    repeat(lambda: judge.compare(read(tokens, encoding)), size, lap)
 
 
 if __name__ == "__main__":
-    tyro.cli(bench, prog="python -m eval.bench_scores")
+    command(bench)

@@ -114,6 +114,13 @@ def embedding(folder: Path, data: dict[str, Any], grid: Grid) -> pd.DataFrame | 
     return frame
 
 
+def evaluations(sampler: dict[str, Any]) -> int:
+    """Return how often a sampler, as a configuration describes it, asks the network for one sample."""
+    if "candidates" in sampler:
+        return int(sampler["candidates"]) * evaluations(sampler["sampler"])
+    return int(sampler["steps"])
+
+
 def number(value: float | None) -> float:
     """Return a number of a JSON file, NaN for null."""
     return math.nan if value is None else value

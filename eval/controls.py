@@ -133,8 +133,8 @@ class NoiseAndRound(FromTest):
     def make(self, material: Material) -> tuple[Windows, NDArray[np.intp]]:  # noqa: D102 - see FromTest
         import torch
 
-        from replication.samplers import nearest
-        from replication.train import read_tensors
+        from replication.checkpoint import read_tensors
+        from replication.rounding import nearest
 
         table = read_tensors(material.sibling(self.experiment))[0]["embedding.weight"].double()
         sigma = math.sqrt(1 - material.scale.schedule.alpha_bar(material.scale.timesteps)[0])

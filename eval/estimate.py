@@ -1,93 +1,286 @@
-"""What a plan will cost, before it starts."""
+"""What a plan will cost, before it starts: time, memory and disk, by a few steps of every kind of network."""
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 import time
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from eval.controls import FromTest
+from eval.memory import peak_memory
 from eval.stages import LIKELIHOOD_WINDOWS
+from replication.errors import UserError
+from replication.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from eval.suite import Plan
     from eval.trial import Trial
+    from replication.model import ModelConfig
     from replication.piece import Grid
-    from replication.scales import Scale
-    from replication.train import Trainable
+    from replication.scales import Budget, Scale
+    from replication.trainable import Trainable
 
-SCORING = 6.0  # seconds, as 256 samples take on one core
+STEPS = 4  # that are run: the first warms up, the last validates and saves
+COPIES = 5  # of the weights while they are trained: themselves, gradients, two moments (AdamW), average (EMA)
+CONTEXT = 600 * 2**20  # bytes that CUDA takes of a GPU for a process, whatever it does there
+
+# As trials of the cpu scale leave and take them.
+SCORING = 6.0  # seconds for 256 samples on one core
+SCORED = 60_000  # bytes of figures, MIDI files and tables, whatever the number of samples
+PER_SAMPLE = 120  # bytes of the scores of a sample
+PER_TOKEN = 4  # bytes of a sampled token, as text and as a number
+PER_LOG = 280  # bytes of a line of the log
 
 
-def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int, steps: int = 2) -> list[float]:
-    """Return the seconds that each trial may take, by timing a few steps of its network on random tokens here.
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of a trial.
 
-    Networks of one shape, in one encoding and budget, take the same time, so each of these is timed once.
+    Attributes:
+        seconds: from the start to its scores.
+        memory: bytes at most while it trains: of its process, or on the GPU where there is one.
+        disk: bytes that stay.
     """
+
+    seconds: float
+    memory: int = 0
+    disk: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What was measured of a kind of network.
+
+    Attributes:
+        step: seconds of a training step.
+        memory: bytes at most while training, without the training windows.
+        checkpoint: bytes of what training goes on from.
+        weights: bytes of the model.
+    """
+
+    step: float
+    memory: int
+    checkpoint: int
+    weights: int
+
+
+def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int) -> list[Cost]:
+    """Return what each trial may cost, by training its network for a few steps on random tokens here.
+
+    Networks of one shape are measured once, each in a fresh process, so that none is counted with another's memory.
+
+    Raises:
+        UserError: if there is no memory even for one of them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["eval.stages", "replication.diffusion", "baselines.autoregressive"])
+    measured: dict[tuple[object, ...], Network] = {}
+    costs = []
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
+        for trial in trials:
+            if (network := _network(trial, grid)) is None:
+                costs.append(Cost(seconds=SCORING, disk=_results(trial.scale) + _windows(trial)))
+                continue
+            vocabulary, model, scale = network
+            short = replace(scale, budget=_short(scale.budget))
+            shapes = tuple((weight.shape, weight.requires_grad) for weight in model.parameters())
+            kind = (type(model), shapes, short.backbone, short.budget.batch, short.budget.accumulate)
+            if kind not in measured:
+                asked = fresh.submit(_measure, trial.experiment.model, short, vocabulary, threads)
+                try:
+                    measured[kind] = asked.result()
+                except BrokenProcessPool:
+                    raise UserError(
+                        f"{trial.name} was killed when it was tried, as where memory runs out: choose a smaller --scale"
+                    ) from None
+            costs.append(_cost(trial, scale, model, measured[kind]))
+    return costs
+
+
+def _network(trial: Trial, grid: Grid) -> tuple[int, Trainable, Scale] | None:
+    """Return the vocabulary, the network and the scale, as its recipe has it, of a trial; None if it has no network."""
+    from eval.controls import FromTest
+    from replication.encodings import encoding_on
+    from replication.trainable import Trainable
+
+    if isinstance(trial.experiment.model, FromTest):
+        return None
+    vocabulary = len(encoding_on(trial.experiment.encoding, grid).vocabulary)
+    model = trial.experiment.model.build(vocabulary=vocabulary, scale=trial.scale)
+    return (vocabulary, model, getattr(model, "scale", trial.scale)) if isinstance(model, Trainable) else None
+
+
+def _cost(trial: Trial, scale: Scale, model: Trainable, network: Network) -> Cost:
+    """Scale what was measured of a few steps up to a trial."""
     import torch
 
     from baselines.untrained import Untrained
-    from replication.encodings import encoding_on
-    from replication.train import Trainable
+    from replication.diffusion import DiffusionLM
 
-    torch.set_num_threads(threads)
-    timed: dict[tuple[object, ...], float] = {}
-    seconds = []
-    for trial in trials:
-        if isinstance(trial.experiment.model, FromTest):
-            seconds.append(SCORING)
-            continue
-        vocabulary = len(encoding_on(trial.experiment.encoding, grid).vocabulary)
-        model = trial.experiment.model.build(vocabulary=vocabulary, scale=trial.scale)
-        if not isinstance(model, Trainable):  # counting takes no time
-            seconds.append(SCORING)
-            continue
-        scale = getattr(model, "scale", trial.scale)  # a recipe brings its own
-        shapes = tuple(parameter.shape for parameter in model.parameters())
-        kind = (type(model), shapes, scale.budget, trial.scale.samples)
-        if kind not in timed:
-            step = _step(model, scale, vocabulary, steps=steps)
-            # A forward pass is about a third of a training step.
-            passes = trial.scale.samples * scale.sampler_steps + LIKELIHOOD_WINDOWS * scale.strata
-            trained = 0 if isinstance(model, Untrained) else scale.budget.steps
-            timed[kind] = step * (trained + passes / scale.budget.batch / 3)
-        seconds.append(SCORING + timed[kind])
-    return seconds
+    budget = scale.budget
+    diffuses, trains = isinstance(model, DiffusionLM), not isinstance(model, Untrained)
+    evaluations, strata = (scale.sampler.evaluations, scale.strata) if diffuses else (1, 1)
+    # A forward pass is about a third of a training step.
+    passes = (trial.scale.samples * evaluations + LIKELIHOOD_WINDOWS * strata) / budget.batch / 3
+    resident = torch.cuda.is_available() and budget.resident
+    kept = network.weights + _results(trial.scale)
+    left = network.checkpoint + len(budget.milestones) * network.weights + budget.steps // budget.log_every * PER_LOG
+    return Cost(
+        seconds=SCORING + network.step * (passes + (budget.steps if trains else 0)),
+        memory=network.memory + (_windows(trial) if resident else 0),
+        disk=kept + (left if trains else 0),
+    )
 
 
-def _step(model: Trainable, scale: Scale, vocabulary: int, *, steps: int) -> float:
-    """Return the seconds of a training step."""
+def _results(scale: Scale) -> int:
+    """Return the bytes of the samples and of what is said of them."""
+    return SCORED + scale.samples * (PER_SAMPLE + scale.length * PER_TOKEN)
+
+
+def _windows(trial: Trial) -> int:
+    """Return the bytes of the training windows, which copies and counts keep; 0 until they have been prepared."""
+    path = trial.comparison / "data.json"
+    encodings = read_json(path)["encodings"] if path.exists() else {}
+    rows = encodings[trial.experiment.encoding]["windows"]["train"] if trial.experiment.encoding in encodings else 0
+    return int(rows * trial.scale.length * 2)
+
+
+def _short(budget: Budget) -> Budget:
+    """Return the budget of a few steps of the same size, not compiled: that takes longer, and saves time and memory."""
+    return replace(
+        budget,
+        steps=STEPS,
+        compile=False,
+        anneal=None,
+        warmup=0,
+        milestones=(),
+        log_every=1,
+        validate_every=STEPS,
+        checkpoint_every=STEPS,
+    )
+
+
+def _measure(config: ModelConfig, scale: Scale, vocabulary: int, threads: int) -> Network:
+    """Train a network for the steps of its budget, in a process that has done nothing else."""
     import torch
 
+    from replication.checkpoint import CHECKPOINT
     from replication.model import Job
     from replication.tokens import SEP
     from replication.train import sgd
 
-    budget = replace(
-        scale.budget,
-        steps=steps,
-        warmup=0,
-        milestones=(),
-        log_every=steps,
-        validate_every=steps,
-        checkpoint_every=steps,
-    )
-    tokens = torch.randint(SEP + 1, vocabulary, (scale.budget.batch, scale.length))
-    with tempfile.TemporaryDirectory() as folder:
+    torch.set_num_threads(threads)
+    cuda = torch.cuda.is_available()
+    model: Any = config.build(vocabulary=vocabulary, scale=scale)  # a Trainable
+    tokens = torch.randint(SEP + 1, vocabulary, (scale.budget.batch, scale.length), dtype=torch.int16)
+    times: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         job = Job(
             train=tokens,
-            validation=tokens[:1],
-            scale=replace(scale, budget=budget),
+            validation=tokens,
+            scale=scale,
             seed=0,
-            folder=Path(folder),
-            sibling=lambda _: Path(),
-            log=lambda *_: None,
-            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            folder=folder,
+            sibling=lambda _: folder,
+            log=lambda *_: times.append(time.perf_counter()),
+            device=torch.device("cuda" if cuda else "cpu"),
         )
-        sgd(model, job)
-        started = time.perf_counter()
-        sgd(model, replace(job, folder=Path(folder) / "second"))
-    return (time.perf_counter() - started) / steps
+        sgd(model, job).save(folder / "model.safetensors")
+        checkpoint, weights = ((folder / name).stat().st_size for name in (CHECKPOINT, "model.safetensors"))
+    return Network(
+        step=(times[-2] - times[0]) / (STEPS - 2),
+        memory=torch.cuda.max_memory_reserved() + CONTEXT if cuda else peak_memory(),
+        checkpoint=checkpoint,
+        weights=weights,
+    )
+
+
+def show(plan: Plan, *, workers: int) -> None:
+    """Print what is done and pending of a plan, and what each kind of trial and all of them may cost.
+
+    Raises:
+        UserError: if memory will not do for `workers` of them side by side.
+    """
+    import shutil
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from eval.engines import threads_of
+    from eval.preliminaries import tuning
+
+    trials = [*tuning(plan).trials, *plan.trials]
+    costs = dict(zip(trials, estimate(trials, plan.corpus.reading.grid, threads=threads_of(workers)), strict=True))
+    pending = {trial: cost for trial, cost in costs.items() if not trial.is_done()}
+    table = Table("kind", "experiment", "trials", box=box.SIMPLE_HEAD)
+    for name in ("minutes each", "memory, MB", "disk each, MB"):
+        table.add_column(name, justify="right")
+    for kind, name in dict.fromkeys((trial.kind, trial.experiment.name) for trial in trials):
+        own = [trial for trial in trials if (trial.kind, trial.experiment.name) == (kind, name)]
+        left = sum(trial in pending for trial in own)
+        state = [f"{len(own) - left} done"] * (left < len(own)) + [f"{left} pending"] * (left > 0)
+        cost = costs[own[0]]
+        numbers = (
+            f"{cost.seconds / 60:.1f}",
+            f"{cost.memory / 1e6:.0f}" if cost.memory else "",
+            f"{cost.disk / 1e6:.1f}",
+        )
+        table.add_row(kind, name, ", ".join(state), *numbers)
+    Console(width=100).print(table)
+    minutes = sum(cost.seconds for cost in pending.values()) / workers / 60
+    memory, disk = _together(list(pending.values()), workers), sum(cost.disk for cost in costs.values())
+    free = shutil.disk_usage(next(folder for folder in (plan.root, *plan.root.parents) if folder.exists())).free
+    print(
+        f"scale {plan.scale.name}, corpus {plan.corpus.name}, {workers} side by side: about {minutes:.0f} min on this"
+        f" machine, {memory / 1e9:.1f} of {available() / 1e9:.1f} GB memory, {disk / 1e9:.2f} GB disk"
+        f" ({free / 1e9:.0f} GB are free)"
+    )
+    _refuse(memory, workers)
+
+
+def check_memory(plan: Plan, *, workers: int) -> None:
+    """Refuse a plan whose weights alone, in the copies that training has of them, take more memory than is free.
+
+    Raises:
+        UserError: if they do.
+    """
+    sizes: dict[object, int] = {}  # of the weights of each kind of network
+    costs = []
+    for trial in (trial for trial in plan.trials if not trial.is_done()):
+        kind = (trial.experiment.model, trial.experiment.encoding)
+        if kind not in sizes:
+            network = _network(trial, plan.corpus.reading.grid)
+            weights = network[1].parameters() if network else ()
+            sizes[kind] = sum(weight.numel() * weight.element_size() for weight in weights)
+        costs.append(Cost(seconds=0, memory=COPIES * sizes[kind], disk=0))
+    _refuse(_together(costs, workers), workers)
+
+
+def _together(costs: Sequence[Cost], workers: int) -> int:
+    """Return the bytes that the largest of the trials side by side take."""
+    return sum(sorted((cost.memory for cost in costs), reverse=True)[:workers])
+
+
+def _refuse(memory: int, workers: int) -> None:
+    if memory > (free := available()):
+        trials = f"{workers} trials side by side take" if workers > 1 else "1 trial takes"
+        advice = "choose fewer --workers or a smaller --scale" if workers > 1 else "choose a smaller --scale"
+        raise UserError(
+            f"memory will not do: {trials} {memory / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; {advice}"
+        )
+
+
+def available() -> int:
+    """Return the free bytes of memory: of the GPU where there is one."""
+    import psutil
+    import torch
+
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else int(psutil.virtual_memory().available)

@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from baselines import TEACHER
-from eval import engine, suite
+from eval import suite
 from eval.collected import number
+from eval.engine import announce, run
 from eval.floors import LEAST_WINDOWS, MIN_SONGS
 from eval.tuning import FOLLOWS, TUNED, choose, grid_experiments, tuned, tuning_name, tuning_scale
 from replication.files import read_json, write_json
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from eval.engines import Engine
     from eval.suite import Plan
     from eval.tracking import Store
     from eval.trial import Trial
@@ -29,17 +31,17 @@ if TYPE_CHECKING:
 CHOSEN = "tuning.json"
 
 
-def compare(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, workers: int) -> list[Trial]:
+def compare(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, engine: Engine) -> list[Trial]:
     """Run what the comparison needs, settle its arms and run it; return the trials that failed."""
     grid = plan.corpus.reading.grid
-    engine.announce(plan, datasets)
+    announce(plan, datasets)
     first, failed = trials(plan, datasets), []
     if first:
         print(f"first, {len(first)} trials of the teacher and of the grid on which every arm is tuned", flush=True)
-        failed = engine.run(first, datasets, grid, store, workers=workers)
+        failed = run(first, datasets, grid, store, engine=engine)
         plan = settled(plan, first)
         print(f"the comparison, {len(plan.trials)} trials", flush=True)
-    return failed + engine.run(plan.trials, datasets, grid, store, workers=workers)
+    return failed + run(plan.trials, datasets, grid, store, engine=engine)
 
 
 def tuning(plan: Plan) -> Plan:
@@ -54,6 +56,11 @@ def _chosen(comparison: Path) -> dict[str, Point]:
     """Return the points that were chosen before."""
     path = comparison / CHOSEN
     return {arm: Point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
+
+
+def at_chosen(plan: Plan) -> Plan:
+    """Return the plan with every arm at the point that was chosen for it before, if there is one."""
+    return replace(plan, experiments=tuned(plan.experiments, _chosen(plan.comparison), plan.scale))
 
 
 def tuning_folder(comparison: Path) -> Path:

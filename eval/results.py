@@ -14,6 +14,7 @@ from eval.judge import reference_file
 from eval.metrics import refused
 from eval.panel import scoring
 from eval.preliminaries import grid_rows
+from eval.sampling import FOUND, sampler_rows
 from eval.suite import EXPERIMENTS, default
 from eval.trial import EDITION
 from replication.errors import UserError
@@ -43,7 +44,8 @@ class Results:
         card: of the corpus; see `eval.corpus.facts`.
         about: of the comparison as a whole: scale, corpus, title, licence, length (tokens of a window), unit (of time:
             beat or second), refused (metrics that the corpus does not admit, with the reason), steps and batch (of
-            training), sampler_steps, configuration (the scale's), environment, command, commits.
+            training), evaluations (of the network per diffusion sample), configuration (the scale's), environment,
+            command, commits.
         encodings: name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
             ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
             floor); a row for each encoding that has trials, in the order of the tables.
@@ -69,6 +71,8 @@ class Results:
             NaN), then one column d0, d1, ... per dimension.
         grid: arm, dimension, scale, distance (floors, against the validation split), nll, chosen.
         audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
+        samplers: experiment, seed, sampler (of `eval.sampling.SAMPLERS`), evaluations (of the network per sample),
+            distance (floors), c2st, validity, entropy (nats per token), seconds; without rows if nobody asked.
         claims: what becomes of each claim.
     """
 
@@ -87,6 +91,7 @@ class Results:
     embeddings: pd.DataFrame
     grid: pd.DataFrame
     audits: pd.DataFrame
+    samplers: pd.DataFrame
     claims: list[Verdict]
 
 
@@ -128,6 +133,7 @@ def gather(comparison: Path) -> Results:
         embeddings=_stack(first, lambda folder: collected.embedding(folder, data, _grid(data)), ("word", "pitch")),
         grid=grid_rows(comparison),
         audits=audits,
+        samplers=_stack(folders, sampler_rows, FOUND),
         claims=judge(_values(trials, panel), audits),
     )
 
@@ -198,7 +204,7 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         "tuned": _tuned(trials),
         "steps": scale["budget"]["steps"],
         "batch": scale["budget"]["batch"],
-        "sampler_steps": scale["sampler_steps"],
+        "evaluations": collected.evaluations(scale["sampler"]),
         "configuration": scale,
         "environment": {
             key: trials[0]["environment"][key] for key in ("python", "packages", "processor", "cores", "threads", "gpu")

@@ -13,23 +13,25 @@ import numpy as np
 import torch
 
 from eval.controls import FromTest
+from eval.history import History
 from eval.panel import scoring
-from eval.trial import History, Trial
 from eval.windows import evenly
 from replication.ablations import Diffusion
 from replication.encodings import encoding_on
 from replication.files import atomic, read_json, write_json
 from replication.model import Job, token_counts
+from replication.parallel import group
 from replication.piece import Beats, Seconds
 from replication.randomness import seeded
 from replication.tokens import to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from eval.trial import Trial
     from replication.ablations import Experiment
     from replication.data import Dataset
     from replication.model import Model
@@ -93,22 +95,27 @@ class Workbench:
         return dict(read_json(path)) if path.exists() else {}
 
 
-def of(experiment: Experiment) -> tuple[Callable[[Workbench], None], ...]:
-    """Return the stages of an experiment's trials in their order."""
+def of(experiment: Experiment, *, bare: bool = False) -> tuple[Callable[[Workbench], None], ...]:
+    """Return the stages of an experiment's trials in their order; if `bare`, those that need no more than training."""
     if isinstance(experiment.model, FromTest):
-        return (score,)
+        return () if bare else (score,)
+    if bare:
+        return (fit, sample, likelihood)
     if isinstance(experiment.model, Diffusion) and experiment.model.recipe:
         return (fit, sample, likelihood, audit, score)
     return (fit, sample, likelihood, score)
 
 
 def fit(bench: Workbench) -> None:
-    """Train, from the last checkpoint if there is one: checkpoint/model.safetensors."""
-    trial = bench.trial
+    """Train, from the last checkpoint if there is one: checkpoint/model.safetensors.
+
+    Of several processes that train together the first one writes.
+    """
+    trial, first = bench.trial, group().first
     if trial.weights.exists():
         return
     since = time.perf_counter()
-    history = History(trial.folder / "metrics.jsonl")
+    history = History(trial.folder / "metrics.jsonl") if first else None
     model = bench.untrained()
     model.fit(
         Job(
@@ -118,13 +125,18 @@ def fit(bench: Workbench) -> None:
             seed=trial.seed,
             folder=trial.weights.parent,
             sibling=trial.sibling,
-            log=history,
+            log=history or _unlogged,
             device=bench.device,
         )
     )
-    # The training loop counts the time before an interruption too.
-    bench.time("fit", time.perf_counter() - since if history.seconds is None else history.seconds)
-    model.save(trial.weights)
+    if history:
+        # The training loop counts the time before an interruption too.
+        bench.time("fit", time.perf_counter() - since if history.seconds is None else history.seconds)
+        model.save(trial.weights)
+
+
+def _unlogged(step: int, values: Mapping[str, float]) -> None:
+    """Take what only the first of several processes logs."""
 
 
 def sample(bench: Workbench) -> None:

@@ -15,6 +15,7 @@ from replication.ablations import ABLATIONS, Experiment
 from replication.corpora import CORPORA, Corpus, folder_corpus, located
 from replication.errors import UserError
 from replication.files import describe, read_json, write_json
+from replication.guard import read_guarded
 from replication.scales import SCALES, Scale
 from replication.sources import Folder
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replication.data import Dataset
+    from replication.guard import Batches
     from replication.tokens import Encoding
 
 EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in (*ABLATIONS, *BASELINES, *CONTROLS, TEACHER)}
@@ -152,11 +154,11 @@ def _in_order(names: Sequence[str]) -> tuple[Experiment, ...]:
     return tuple(ordered.values())
 
 
-def windows(plan: Plan, encoding: str) -> Dataset:
+def windows(plan: Plan, encoding: str, *, batches: Batches = read_guarded) -> Dataset:
     """Return the windows of the plan's corpus in an encoding, from the cache if they are there."""
     from replication.data import prepare as prepare_windows
 
-    return prepare_windows(_located(plan), _code(plan, encoding), plan.scale.cutting, cache=plan.cache)
+    return prepare_windows(_located(plan), _code(plan, encoding), plan.scale.cutting, cache=plan.cache, batches=batches)
 
 
 def _code(plan: Plan, encoding: str) -> Encoding:
@@ -169,8 +171,8 @@ def _located(plan: Plan) -> Corpus:
     return located(plan.corpus, accepted=plan.accepted)
 
 
-def prepare(plan: Plan) -> dict[str, Dataset]:
-    """Read the corpus and cut it into windows in each encoding of the plan.
+def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset]:
+    """Read the corpus, by `batches` of files, and cut it into windows in each encoding of the plan.
 
     What there is to say of it goes to the comparison's data.json, and to card.json for the data card of the report.
 
@@ -187,7 +189,7 @@ def prepare(plan: Plan) -> dict[str, Dataset]:
     path = plan.comparison / "data.json"
     known = read_json(path).get("encodings", {}) if path.exists() else {}
     # Those that are there already are looked at too, for all encodings must be of the same music.
-    datasets = {name: windows(plan, name) for name in dict.fromkeys((*known, *plan.encodings))}
+    datasets = {name: windows(plan, name, batches=batches) for name in dict.fromkeys((*known, *plan.encodings))}
     for name, dataset in datasets.items():
         _check_size(plan, dataset)
         if name in known and known[name]["digest"] != dataset.digest:

@@ -21,14 +21,12 @@ from replication.errors import UserError
 from replication.files import describe, digest, read_json, sha256, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from replication.ablations import Experiment
     from replication.data import Dataset
     from replication.scales import Budget, Recipe, Scale
 
 # Part of every trial's identity: raise it when the same configuration comes to mean another computation.
-EDITION = 3
+EDITION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +80,11 @@ class Trial:
         """The finished model."""
         return self._weights_of(self.experiment.name, self.seed)
 
+    @property
+    def missing(self) -> list[str]:
+        """What the trial needs and is not there yet: experiments, whose weights with the same seed it takes."""
+        return [name for name in self.experiment.model.needs if not self.sibling(name).exists()]
+
     def sibling(self, experiment: str) -> Path:
         """Return the weights of another experiment's trial with the same seed."""
         return self._weights_of(experiment, self.seed)
@@ -127,13 +130,17 @@ class Trial:
         Raises:
             UserError: if it was made with another configuration; names the first difference.
         """
-        there, here = self.about()["config"], json.loads(json.dumps(self.config(dataset)))
-        if there != here:
+        if difference := self.difference(self.about()["config"], dataset):
             raise UserError(
-                f"{self.folder} was made with another configuration ({_difference(there, here)}); move or delete it, or"
-                " go back to that configuration"
+                f"{self.folder} was made with another configuration ({difference}); move or delete it, or go back to"
+                " that configuration"
             )
         return self.is_done()
+
+    def difference(self, there: object, dataset: Dataset) -> str | None:
+        """Say where a configuration, as JSON has it, differs first from the one of this trial; None if it does not."""
+        here = json.loads(json.dumps(self.config(dataset)))
+        return None if there == here else _difference(there, here)
 
     def open(self, dataset: Dataset) -> bool:
         """Make or continue the folder; return whether nothing is left to do.
@@ -146,7 +153,7 @@ class Trial:
         if self.exists():
             if self.check(dataset):
                 return True
-            self._note(status="RUNNING", error=None, ended=None)
+            self._note(status="RUNNING", error=None, ended=None, moves=self._moves())
             return False
         experiment = self.experiment
         write_json(
@@ -169,6 +176,7 @@ class Trial:
                     "windows": {name: len(windows.tokens) for name, windows in dataset.splits.items()},
                 },
                 "environment": environment(),
+                "moves": [],
                 "status": "RUNNING",
                 "error": None,
                 "started": time.time(),
@@ -197,9 +205,16 @@ class Trial:
             return False
         return bool(read_json(scores)["scoring"] == self.scoring)
 
+    def _moves(self) -> list[dict[str, Any]]:
+        """Return when the trial went on elsewhere, and where: what it did up to a move it did in the place before."""
+        about, here = self.about(), environment()
+        moves: list[dict[str, Any]] = about.get("moves", [])
+        last = moves[-1] if moves else about
+        return moves if last["environment"] == here else [*moves, {"time": time.time(), "environment": here}]
+
     def _note(self, **changes: object) -> None:
         about = self.about()
-        if any(about[key] != value for key, value in changes.items()):
+        if any(about.get(key) != value for key, value in changes.items()):
             write_json(self.folder / "trial.json", about | changes)
 
 
@@ -214,40 +229,12 @@ def _hashed(path: Path, _changed: int, _size: int) -> str:
     return sha256(path)
 
 
-class History:
-    """The log of a trial's training: appends lines to metrics.jsonl, each step once.
-
-    A killed run continues from its last checkpoint and passes steps again that were logged already, with the same
-    values; they are not written twice.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.last = -1
-        self.seconds: float | None = None  # of training, as last logged
-        if path.exists():
-            whole, _, torn = path.read_bytes().rpartition(b"\n")
-            if torn:  # cut off while it was written; its step comes again
-                path.write_bytes(whole + b"\n" if whole else b"")
-            if whole:
-                try:
-                    record = json.loads(whole.rpartition(b"\n")[2])
-                    self.last, self.seconds = int(record["step"]), float(record["train/seconds"])
-                except (ValueError, KeyError, TypeError) as error:
-                    raise UserError(f"{path} is damaged ({error}); delete its trial's folder to train again") from None
-
-    def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a line."""
-        if step <= self.last:
-            return
-        self.last, self.seconds = step, values["train/seconds"]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
-
-
 def environment() -> dict[str, Any]:
     """Return what the result may depend on besides its configuration."""
     import torch
+
+    from replication.compute import has_bfloat16
+    from replication.parallel import group
 
     return {
         "commit": commit(),
@@ -257,6 +244,8 @@ def environment() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": group().size,  # that train one model together
+        "bfloat16": has_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

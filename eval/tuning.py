@@ -26,6 +26,11 @@ SHARE = 4  # the tuning has one part in so many of the steps
 FEWEST_SAMPLES = 32
 
 
+def is_tuned(row: Experiment) -> bool:
+    """Return whether an experiment takes a point of the grid."""
+    return FOLLOWS.get(row.name, row.name) in TUNED
+
+
 def tuning_name(scale: str) -> str:
     """Return the name of the scale on which the arms of a scale are tuned."""
     return f"{scale}-tuning"

@@ -14,6 +14,7 @@ from replication import duplicates
 from replication.cutting import cut
 from replication.errors import UserError
 from replication.files import atomic, digest, locked, read_sealed, sha256, write_sealed
+from replication.guard import read_guarded
 from replication.kinship import SHARES, SPLITS, Leak, Spans, deal, kinship, leak
 from replication.reading import load
 from replication.tokens import EDITION as TOKENS_EDITION
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from replication.corpora import Corpus
     from replication.cutting import Cutting
+    from replication.guard import Batches
     from replication.kinship import Kinship
     from replication.reading import Loaded
     from replication.tokens import Encoding
@@ -75,15 +77,17 @@ class Dataset:
         return {name: len(np.unique(part.groups)) for name, part in self.splits.items()}
 
 
-def prepare(corpus: Corpus, encoding: Encoding, cutting: Cutting, *, cache: Path) -> Dataset:
+def prepare(
+    corpus: Corpus, encoding: Encoding, cutting: Cutting, *, cache: Path, batches: Batches = read_guarded
+) -> Dataset:
     """Return the windows of a corpus, from the folder `cache` if they are there.
 
-    A call that was killed is gone on with where it was.
+    A call that was killed is gone on with where it was. `batches` reads the files: see `replication.reading.load`.
 
     Raises:
         UserError: if the corpus cannot be read, or is too small for a window in every split.
     """
-    loaded = load(corpus, cache)
+    loaded = load(corpus, cache, batches=batches)
     dropped = {item.id: str(item.reason) for item in loaded.dropped}
     tools = {package: metadata.version(package) for package in encoding.packages}
     editions = (EDITION, duplicates.EDITION, TOKENS_EDITION)

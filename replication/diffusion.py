@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from replication.compute import fast
 from replication.model import Likelihood
 from replication.randomness import generator
-from replication.samplers import Ancestral, nearest
-from replication.train import CHUNK, Trainable
+from replication.rounding import nearest
+from replication.trainable import CHUNK, Trainable
 from replication.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -55,7 +56,14 @@ class DiffusionLM(Trainable):
         time = self.time(time_features(index * (1000 / self.scale.timesteps)))  # (B, H)
         return torch.as_tensor(self.down(self.transformer(self.up(x) + time[:, None])))
 
-    def terms(self, tokens: Tensor, *, random: torch.Generator) -> dict[str, Tensor]:
+    def noise(self, tokens: Tensor, *, random: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw the noise of x_0, the index i and the noise of x_i: (B, L, d), (B,), (B, L, d)."""
+        like = self.embedding.weight.new_empty(*tokens.shape, self.embedding.embedding_dim)
+        start = normal(like, random)
+        index = torch.randint(len(self.alpha_bar), (len(tokens),), generator=random, device=tokens.device)
+        return start, index, normal(like, random)
+
+    def terms(self, tokens: Tensor, *noise: Tensor) -> dict[str, Tensor]:
         """Return the published loss as named terms (Li et al. 2022, equation 2 and appendix; weights 1, means over d).
 
         `mse` compares f with the noisy x_0, at i = 0 with the clean embedding; nothing is detached, as published.
@@ -64,10 +72,10 @@ class DiffusionLM(Trainable):
         """
         clean = self.embedding(tokens)
         abar = self.alpha_bar.float()
-        x_start = clean + (1 - abar[0]).sqrt() * normal(clean, random)
-        index = torch.randint(len(abar), (len(tokens),), generator=random, device=tokens.device)
+        start_noise, index, step_noise = noise
+        x_start = clean + (1 - abar[0]).sqrt() * start_noise
         kept = abar[index, None, None]
-        x = kept.sqrt() * x_start + (1 - kept).sqrt() * normal(clean, random)
+        x = kept.sqrt() * x_start + (1 - kept).sqrt() * step_noise
         target = torch.where(index[:, None, None] == 0, clean, x_start)
         return {
             "mse": (target - self(x, index)).float().pow(2).mean(),
@@ -78,7 +86,9 @@ class DiffusionLM(Trainable):
     def rounding_logits(self, x_start: Tensor) -> Tensor:
         """Return what the rounding head makes of x_0 (B, L, d): (B, L, V), in the precision of x_0."""
         table, bias = self.embedding.weight.to(x_start.dtype), self.rounding_bias.to(x_start.dtype)
-        return x_start @ table.T + bias
+        # Never in bfloat16, in which logits of 128 are told apart by whole numbers.
+        with torch.autocast(x_start.device.type, enabled=False):
+            return x_start @ table.T + bias
 
     def fit(self, job: Job) -> None:
         """Make the arm's table and train with the model's own scale; see `sgd`."""
@@ -95,7 +105,7 @@ class DiffusionLM(Trainable):
         With `strata` = T - 1 instead of the scale's every timestep is taken once.
         """
         table = self.embedding.weight.double()
-        estimate = clean_estimate(self._denoise, table, self.alpha_bar)
+        estimate = clean_estimate(self._denoiser(), table, self.alpha_bar)
         parts = []
         for number, part in enumerate(torch.split(tokens, CHUNK)):
             random = generator("likelihood", seed, number, device=tokens.device)
@@ -116,13 +126,18 @@ class DiffusionLM(Trainable):
             # On the CPU whatever the device, so that all machines start from the same noise.
             return torch.stack([torch.randn(shape, generator=random) for random in randoms]).to(table.device)
 
-        sampler = Ancestral(steps=self.scale.sampler_steps)
-        return nearest(table, sampler(self._denoise, lambda x: table[nearest(table, x)], self.alpha_bar, noise))
+        return nearest(table, self.scale.sampler(self._denoiser(), table, self.alpha_bar, noise))
 
-    def _denoise(self, x: Tensor, index: int | Tensor) -> Tensor:
-        index = torch.as_tensor(index, device=x.device).expand(len(x))
-        predicted: Tensor = self(x.to(self.rounding_bias.dtype), index)
-        return predicted.to(x.dtype)
+    def _denoiser(self) -> Callable[[Tensor, float | Tensor], Tensor]:
+        """Return the network as a function of x_i, of any precision, and of i, for the whole batch or for each (B,)."""
+        weights = self.rounding_bias
+        network = fast(self.forward, self.scale.budget, weights.device)
+
+        def denoise(x: Tensor, index: float | Tensor) -> Tensor:
+            times = torch.zeros(len(x), dtype=weights.dtype, device=x.device) + index  # made there: nothing to wait for
+            return network(x.to(weights.dtype), times).to(x.dtype)
+
+        return denoise
 
 
 TIME_WIDTH = 128

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTimeError
 from concurrent.futures.process import BrokenProcessPool
@@ -22,8 +22,6 @@ from replication.midi import MidiError, Reason
 from replication.piece import NOTE, Piece
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from numpy.typing import NDArray
     from pebble import ProcessPool
 
@@ -47,6 +45,10 @@ class Batch:
 
     notes: NDArray[Any]
     found: list[tuple[int, float] | Reason]
+
+
+# Reads batches of files in their order: `read_guarded`, or what does the same on other machines.
+Batches = Callable[[Iterable[list[File]], Reader], Iterator[Batch]]
 
 
 def read_guarded(batches: Iterable[list[File]], read: Reader, *, processes: int | None = None) -> Iterator[Batch]:

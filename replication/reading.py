@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replication.corpora import Corpus
-    from replication.guard import Batch, File
+    from replication.guard import Batch, Batches, File
     from replication.midi import Reading
     from replication.piece import Grid
     from replication.sources import Item, Source
@@ -121,10 +121,10 @@ class _Pieces(Sequence[Piece]):
         )
 
 
-def load(corpus: Corpus, cache: Path) -> Loaded:
+def load(corpus: Corpus, cache: Path, *, batches: Batches = read_guarded) -> Loaded:
     """Read a corpus, or what an earlier call kept in the folder `cache` of the same content.
 
-    A call that was killed is gone on with where it was.
+    A call that was killed is gone on with where it was. Files are read by `batches`, here or on other machines.
 
     Raises:
         UserError: the source cannot be read, or holds nothing that gives a piece.
@@ -142,7 +142,7 @@ def load(corpus: Corpus, cache: Path) -> Loaded:
                 print(f"warning: {folder} is damaged ({error}); reading {corpus.name} again", file=sys.stderr)
                 shutil.rmtree(folder)
         try:
-            paths = _read(source.items(reading.grid), reading, folder / "shards", title=corpus.name)
+            paths = _read(source.items(reading.grid), reading, folder / "shards", batches, title=corpus.name)
             _assemble(source, reading.grid, paths, folder)
         except UserError:  # what was read is of no use
             shutil.rmtree(folder, ignore_errors=True)
@@ -150,7 +150,7 @@ def load(corpus: Corpus, cache: Path) -> Loaded:
         return _restore(folder, reading.grid)
 
 
-def _read(items: Iterator[Item], reading: Reading, shards: Path, *, title: str) -> list[Path]:
+def _read(items: Iterator[Item], reading: Reading, shards: Path, batches: Batches, *, title: str) -> list[Path]:
     """Write what the items give to shards, but those that are there already; return the paths of all."""
     from tqdm import tqdm
 
@@ -166,7 +166,7 @@ def _read(items: Iterator[Item], reading: Reading, shards: Path, *, title: str) 
                 yield [(item[0], item[1]) for item in batch if isinstance(item, tuple) and isinstance(item[1], bytes)]
 
     with tqdm(desc=f"reading {title}", unit=" files", disable=None, leave=False) as bar:
-        for result in read_guarded(files(), partial(_read_file, reading=reading)):
+        for result in batches(files(), partial(_read_file, reading=reading)):
             _write_shard(*unread.popleft(), result)
     return paths
 

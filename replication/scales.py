@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from replication.backbones import Backbone, Bert, PreNorm
 from replication.cutting import Cutting
 from replication.keys import AsWritten, Keys, OneKey
+from replication.samplers import Ancestral, Sampler
 from replication.schedule import Schedule, Sqrt
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Budget:
     clip: float | None = None  # largest gradient norm
     ema: float = 0.9999
     ema_warmup: bool = False  # the average follows fast at first, for budgets that are short against its memory
-    compile: bool = False
+    bfloat16: bool = False  # matrix products in bfloat16 where the processor has them
+    compile: bool = False  # by torch.compile, where that works
     resident: bool = True  # training windows are kept on the device; if not, they are read from their file step by step
     log_every: int = 50
     validate_every: int = 2000
@@ -65,7 +67,7 @@ class Scale:
         timesteps: T, of the diffusion.
         schedule: the noise.
         budget: of training.
-        sampler_steps: network evaluations per diffusion sample.
+        sampler: how diffusion models draw samples.
         strata: timesteps drawn per window for the likelihood bound.
         seeds: trials of each experiment.
         samples: windows drawn from each trial.
@@ -85,7 +87,7 @@ class Scale:
     timesteps: int = 2000
     schedule: Schedule = field(default_factory=Sqrt)
     budget: Budget = field(default_factory=Budget)
-    sampler_steps: int = 200
+    sampler: Sampler = field(default_factory=lambda: Ancestral(steps=200))
     strata: int = 64
     seeds: int = 3
     samples: int = 256
@@ -124,13 +126,19 @@ class Recipe:
     )
 
     def __call__(self, scale: Scale) -> Scale:
-        """Return the scale with the recipe in it; whether windows are kept on the device stays the scale's choice."""
+        """Return the scale with the recipe in it; how the machine computes stays the scale's choice."""
         return replace(
             scale,
             backbone=replace(scale.backbone, dropout=self.dropout),
             timesteps=self.timesteps,
             schedule=self.schedule,
-            budget=replace(self.budget, resident=scale.budget.resident),
+            budget=replace(
+                self.budget,
+                bfloat16=scale.budget.bfloat16,
+                compile=scale.budget.compile,
+                resident=scale.budget.resident,
+                accumulate=scale.budget.accumulate,
+            ),
         )
 
 
@@ -146,7 +154,7 @@ _SMOKE = Scale(
     dimension=8,
     timesteps=100,
     budget=Budget(steps=60, batch=8, learning_rate=1e-3, ema=0.9, log_every=5, validate_every=10, checkpoint_every=10),
-    sampler_steps=5,
+    sampler=Ancestral(steps=5),
     strata=4,
     seeds=2,
     samples=32,
@@ -169,11 +177,13 @@ _CPU = Scale(
         clip=1.0,
         ema=0.995,
         ema_warmup=True,
+        bfloat16=True,
+        compile=True,
         log_every=25,
         validate_every=250,
         checkpoint_every=500,
     ),
-    sampler_steps=50,
+    sampler=Ancestral(steps=50),
     strata=32,
     samples=256,
     grid=_GRID,
@@ -193,6 +203,8 @@ _GPU = Scale(
         clip=1.0,
         ema=0.999,
         ema_warmup=True,
+        bfloat16=True,
+        compile=True,
         log_every=100,
         validate_every=1000,
         checkpoint_every=1000,
@@ -208,7 +220,7 @@ _PAPER = Scale(
     about="to the letter, days: BERT-base, d 16, T 2000, batch 64, 200,000 steps; first windows only, in one key",
     first_only=True,
     keys=OneKey(),
-    sampler_steps=2000,
+    sampler=Ancestral(steps=2000),
     samples=1024,
 )
 

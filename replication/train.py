@@ -1,7 +1,8 @@
-"""One training loop for all neural models: AdamW, linear anneal, EMA, exact resume.
+"""One training loop for all neural models: AdamW, linear anneal, EMA, exact resume, on one device or several.
 
-Every random number of step k is drawn from a generator named by (seed, k), so that a run that was killed and continued
-is the same, bit for bit, as one that was not; there is no generator state to save.
+Every random number of step k is drawn from a generator named by (seed, k): there is no generator state to save. A run
+that was killed and continued is the same as one that was not, bit for bit on processors with as many threads; on GPUs,
+and over several processes, but for the order in which they add up.
 """
 
 from __future__ import annotations
@@ -10,77 +11,33 @@ import copy
 import functools
 import math
 import time
-from abc import ABC, abstractmethod
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from replication.checkpoint import CHECKPOINT, milestone, restore_checkpoint, save_checkpoint, save_weights
+from replication.compute import fast
 from replication.errors import UserError
-from replication.files import atomic
+from replication.parallel import Group, group
 from replication.randomness import generator, seeded
-from replication.transformer import Transformer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from replication.model import Job
     from replication.scales import Budget
+    from replication.trainable import Trainable
 
-CHECKPOINT = "last.safetensors"
+Network = TypeVar("Network", bound="Trainable")
+Terms = dict[str, Tensor]
+
 VALIDATION_WINDOWS = 256  # enough for a curve
-CHUNK = 64  # windows that are sampled, or whose likelihood is measured, together
-
-
-class Trainable(nn.Module, ABC):
-    """A network as a `Model`: names the terms of its loss, draws samples chunk by chunk, and is kept in safetensors."""
-
-    @abstractmethod
-    def terms(self, tokens: Tensor, *, random: torch.Generator) -> dict[str, Tensor]:
-        """Return the named terms, means over the batch (B, L), whose sum is the loss."""
-
-    @abstractmethod
-    def draw(self, indices: range, *, seed: int) -> Tensor:
-        """Return the samples with these CHUNK indices: (CHUNK, L). The noise of sample i is named by (seed, i)."""
-
-    def fit(self, job: Job) -> None:
-        """Train, and keep the average of the weights; see `sgd`."""
-        self.load_state_dict(sgd(self, job).state_dict())
-        self.eval()
-
-    @torch.no_grad()
-    def sample(self, indices: range, *, seed: int) -> Tensor:
-        """Draw (len(indices), L) windows, on the CPU.
-
-        Always CHUNK at a time, on the same borders: the bits of a matrix product depend on its size, and so a sample
-        would otherwise depend on how many others were asked for.
-        """
-        first = indices.start - indices.start % CHUNK
-        chunks = [
-            self.draw(range(start, start + CHUNK), seed=seed).cpu() for start in range(first, indices.stop, CHUNK)
-        ]
-        return torch.cat(chunks)[indices.start - first :][: len(indices)]
-
-    def save(self, path: Path) -> None:
-        """Write the weights."""
-        with atomic(path) as draft:
-            save_file(self.state_dict(), draft)
-
-    def load(self, path: Path) -> None:
-        """Read the weights."""
-        load_weights(self, read_tensors(path)[0], path)
-        self.eval()
-
-    def parameters_count(self) -> int:
-        """Count the parameters that training moves."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-
-Network = TypeVar("Network", bound=Trainable)
 
 
 class DivergedError(RuntimeError):
@@ -89,8 +46,11 @@ class DivergedError(RuntimeError):
 
 def batch_indices(step: int, *, batch: int, size: int, seed: int) -> Tensor:
     """Return the (batch,) examples of a step: epoch after epoch, each in an order of its own."""
-    positions = range(step * batch, (step + 1) * batch)
-    return torch.stack([_order(position // size, size, seed)[position % size] for position in positions])
+    positions = torch.arange(step * batch, (step + 1) * batch)
+    epochs = positions // size
+    return torch.cat(
+        [_order(epoch, size, seed)[positions[epochs == epoch] % size] for epoch in sorted({*epochs.tolist()})]
+    )
 
 
 @functools.lru_cache(maxsize=2)  # a step may end an epoch; shuffling millions takes longer than a step
@@ -101,75 +61,83 @@ def _order(epoch: int, size: int, seed: int) -> Tensor:
 def sgd(model: Network, job: Job) -> Network:
     """Train `model` and return its exponential moving average, in evaluation mode.
 
-    Continues from the checkpoint in `job.folder` if there is one, and leaves there the weights of the milestones.
+    Continues from the checkpoint in `job.folder` if there is one, and leaves there the weights of the milestones. Where
+    several processes train together, each takes its part of every batch, and the first one writes and logs.
 
     Raises:
         DivergedError: when the loss is not finite; names the step and the last good checkpoint.
-        UserError: for a checkpoint that is damaged or belongs to another model.
+        UserError: for a checkpoint that is damaged, belongs to another model or is not the same for all processes, or
+            for more processes than windows in a batch.
     """
-    budget, device = job.scale.budget, job.device
+    budget, device, processes = job.scale.budget, job.device, group()
+    if processes.size > budget.batch:
+        raise UserError(f"{processes.size} processes cannot share a batch of {budget.batch} windows: start fewer")
     model = model.to(device).train()
     average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    weights, means = list(model.parameters()), list(average.parameters())
     optimiser = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        [weight for weight in weights if weight.requires_grad],
         lr=budget.learning_rate,
         weight_decay=budget.weight_decay,
         fused=True,
     )
     path = job.folder / CHECKPOINT
-    start, spent = _restore(path, model, average, optimiser) if path.exists() else (0, 0.0)
-    since = time.perf_counter() - spent
-    if budget.compile:
-        for module in model.modules():
-            if isinstance(module, Transformer):
-                module.compile()
-    train = job.train.to(device) if budget.resident else job.train
-    sums: dict[str, Tensor] = {}
-    saved = logged = start
+    progress = restore_checkpoint(path, model, average, optimiser) if path.exists() else {"step": "0", "seconds": "0"}
+    start = saved = logged = int(progress["step"])
+    since = time.perf_counter() - float(progress["seconds"])
+    # All have read it before the first one writes another.
+    if processes.total(torch.tensor(start, device=device)).item() != start * processes.size:
+        raise UserError(f"the processes do not see the same {path}: start them on machines that share its folder")
+    backward = _Backward(model, job, processes)
+    intervals = _intervals(budget)
+    sums: Terms = {}
     for step in range(start, budget.steps):
-        _keep_milestone(model, step, job)
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(step, budget)
-        terms = _backward(model, train, step, job)
-        terms["gradient_norm"] = nn.utils.clip_grad_norm_(model.parameters(), budget.clip or math.inf)
+        _keep_milestone(model, step, job, processes)
+        for parameters in optimiser.param_groups:
+            parameters["lr"] = _learning_rate(step, budget)
+        terms = backward(step)
+        terms["gradient_norm"] = nn.utils.clip_grad_norm_(weights, budget.clip or math.inf) / processes.size
         optimiser.step()
         optimiser.zero_grad()
-        _update_average(
-            average, model, decay=min(budget.ema, (1 + step) / (10 + step)) if budget.ema_warmup else budget.ema
-        )
+        decay = min(budget.ema, (1 + step) / (10 + step)) if budget.ema_warmup else budget.ema
+        get_ema_multi_avg_fn(decay)(means, weights, 0)  # type: ignore[no-untyped-call]  # torch does not annotate it
         sums = {name: sums.get(name, 0) + value for name, value in terms.items()}
 
         done = step + 1
-        due = {every: done % every == 0 or done == budget.steps for every in _intervals(budget)}
-        if not due[budget.log_every]:  # the host waits for the device only when it must
+        due = {every: done % every == 0 or done == budget.steps for every in intervals}
+        if not due[budget.log_every]:  # the host waits only here, and for windows that are not resident
             continue
-        means = {f"train/{name}": value.item() / (done - logged) for name, value in sums.items()}
+        totals = processes.total(torch.stack(list(sums.values()))) / (done - logged)
+        values = {f"train/{name}": value for name, value in zip(sums, totals.tolist(), strict=True)}
         sums, logged = {}, done
-        if not math.isfinite(means["train/loss"] + means["train/gradient_norm"]):
-            kept = f"the last good checkpoint is {path} of step {saved}" if saved else "there is no checkpoint yet"
-            raise DivergedError(
-                f"the loss is {means['train/loss']} and the norm of its gradient {means['train/gradient_norm']} by step"
-                f" {done}; {kept}"
-            )
-        if due[budget.validate_every]:
-            means |= {f"val/{name}": value for name, value in validate(average, job).items()}
-        job.log(done, {**means, "train/seconds": time.perf_counter() - since})
+        _check_finite(
+            values["train/loss"],
+            values["train/gradient_norm"],
+            f"by step {done}; "
+            + (f"the last good checkpoint is {path} of step {saved}" if saved else "there is no checkpoint yet"),
+        )
+        if processes.first:
+            if due[budget.validate_every]:
+                values |= {f"val/{name}": value for name, value in validate(average, job).items()}
+            job.log(done, {**values, "train/seconds": time.perf_counter() - since})
         if due[budget.checkpoint_every]:
-            progress = {"step": str(done), "seconds": str(time.perf_counter() - since)}
-            _save(path, progress, model, average, optimiser)
+            if processes.first:
+                progress = {"step": str(done), "seconds": str(time.perf_counter() - since)}
+                save_checkpoint(path, progress, model, average, optimiser)
             saved = done
-    _keep_milestone(model, budget.steps, job)
+    _keep_milestone(model, budget.steps, job, processes)
+    processes.wait()  # for what the first one writes
     return average
 
 
-def milestone(folder: Path, step: int) -> Path:
-    """Return where `sgd` keeps the weights of this step, not averaged, if it is one of the budget's milestones."""
-    return folder / f"step-{step}.safetensors"
+def _check_finite(loss: float, gradient_norm: float, when: str) -> None:
+    if not math.isfinite(loss + gradient_norm):
+        raise DivergedError(f"the loss is {loss} and the norm of its gradient {gradient_norm} {when}")
 
 
-def _keep_milestone(model: Trainable, step: int, job: Job) -> None:
-    if step in job.scale.budget.milestones:
-        model.save(milestone(job.folder, step))
+def _keep_milestone(model: Trainable, step: int, job: Job, processes: Group) -> None:
+    if processes.first and step in job.scale.budget.milestones:
+        save_weights(model, milestone(job.folder, step))
 
 
 def _intervals(budget: Budget) -> tuple[int, int, int]:
@@ -180,108 +148,99 @@ def _intervals(budget: Budget) -> tuple[int, int, int]:
     return intervals
 
 
-def _backward(model: Trainable, train: Tensor, step: int, job: Job) -> dict[str, Tensor]:
-    """Add the gradients of a step; return the named terms and the loss."""
-    budget, device = job.scale.budget, job.device
-    chosen = batch_indices(step, batch=budget.batch, size=len(train), seed=job.seed).to(train.device)
-    random = generator("noise", job.seed, step, device=device)
-    result: dict[str, Tensor] = {}
-    with seeded("dropout", job.seed, step, device=device):
-        for part in chosen.chunk(budget.accumulate):
-            with _precision(device):
-                terms = model.terms(train[part].to(device).long(), random=random)
-            terms["loss"] = torch.stack(list(terms.values())).sum()
-            share = len(part) / len(chosen)
-            (terms["loss"] * share).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+class _Loss(nn.Module):
+    """The terms of a model's loss, and their sum, as the forward pass of a module: what gradients are averaged over."""
+
+    def __init__(self, model: Trainable) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor, *noise: Tensor) -> Terms:
+        """Return the named terms and the loss."""
+        terms = self.model.terms(tokens, *noise)
+        return {**terms, "loss": torch.stack(list(terms.values())).sum()}
+
+
+class _Backward:
+    """Adds the gradients of a step to those of the model.
+
+    Args:
+        model: on the device.
+        job: what to train on.
+        processes: that share the batch.
+    """
+
+    def __init__(self, model: Trainable, job: Job, processes: Group) -> None:
+        self._model, self._job, self._processes = model, job, processes
+        self._budget = job.scale.budget
+        self._train = job.train.to(job.device) if self._budget.resident else job.train
+        loss = _Loss(model)
+        self._unsynchronised: Callable[[], AbstractContextManager[object]] = nullcontext
+        if processes.size > 1:
+            shared = DistributedDataParallel(loss)
+            self._unsynchronised, loss = shared.no_sync, shared  # type: ignore[assignment]  # both are modules
+        self._loss: Callable[..., Terms] = fast(loss, self._budget, job.device)
+        self._upcoming: Tensor | None = None
+
+    def __call__(self, step: int) -> Terms:
+        """Return the parts of the named terms and of the loss that this process has added.
+
+        A batch is cut into as many parts as fit into memory one by one; each counts for as much as it holds.
+        """
+        job, budget = self._job, self._budget
+        tokens = self._train[self._chosen(step)].to(job.device).long()
+        noise = self._model.noise(tokens, random=generator("noise", job.seed, step, device=job.device))
+        amounts = self._model.amounts(tokens)
+        rank, size = self._processes.rank, self._processes.size
+        parts = torch.arange(len(tokens)).tensor_split(size)[rank].chunk(budget.accumulate)
+        result: Terms = {}
+        for part in parts:
+            first, last = int(part[0]), int(part[-1])
+            rows = slice(first, last + 1)
+            share = amounts[rows].sum() / amounts.sum()
+            # Seeded for each part, as compiling in the midst of a step moves torch's global generator.
+            with (
+                seeded("dropout", job.seed, step, first, device=job.device),
+                nullcontext() if part is parts[-1] else self._unsynchronised(),
+            ):
+                terms = self._loss(tokens[rows], *(values[rows] for values in noise))
+                # Gradients are averaged over the processes, and are to be added up.
+                (terms["loss"] * share * size).backward()  # type: ignore[no-untyped-call]  # torch's
             for name, value in terms.items():
                 result[name] = result.get(name, 0) + value.detach() * share
-    return result
+        return result
+
+    def _chosen(self, step: int) -> Tensor:
+        """Return the windows of a step; those of the steps up to the next log are sent to the device at once."""
+        every = self._budget.log_every
+        ahead = step % every
+        if self._upcoming is None or ahead == 0:
+            first = step - ahead
+            rows = [
+                batch_indices(number, batch=self._budget.batch, size=len(self._train), seed=self._job.seed)
+                for number in range(first, first + every)
+            ]
+            self._upcoming = torch.stack(rows).to(self._train.device)
+        return self._upcoming[ahead]
 
 
 @torch.no_grad()
 def validate(model: Trainable, job: Job) -> dict[str, float]:
     """Return the loss and its terms on the validation windows, with the same noise at every call."""
-    device, batch = job.device, job.scale.budget.batch
-    windows = job.validation[:VALIDATION_WINDOWS]
-    sums: dict[str, float] = {}
-    for index, part in enumerate(torch.split(windows, batch)):
+    device, budget = job.device, job.scale.budget
+    windows = job.validation[:VALIDATION_WINDOWS].to(device).long()
+    terms = fast(model.terms, replace(budget, compile=False), device)
+    amounts = model.amounts(windows)
+    sums: Terms = {}
+    for index, start in enumerate(range(0, len(windows), budget.batch)):
+        rows = slice(start, start + budget.batch)
         random = generator("validation", job.seed, index, device=device)
-        with _precision(device):
-            terms = model.terms(part.to(device).long(), random=random)
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value.item() * len(part) / len(windows)
-    return {**sums, "loss": sum(sums.values())}
+        for name, value in terms(windows[rows], *model.noise(windows[rows], random=random)).items():
+            sums[name] = sums.get(name, 0) + value * (amounts[rows].sum() / amounts.sum())
+    values = {name: value.item() for name, value in sums.items()}
+    return {**values, "loss": sum(values.values())}
 
 
 def _learning_rate(step: int, budget: Budget) -> float:
     warm = min(1.0, (step + 1) / budget.warmup) if budget.warmup else 1.0
     return budget.learning_rate * warm * (1 - step / (budget.anneal or budget.steps))
-
-
-def _precision(device: torch.device) -> AbstractContextManager[object]:
-    """Bfloat16 where tensor cores make it pay; single precision on a CPU."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, *, decay: float) -> None:
-    for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
-
-
-def _save(
-    path: Path, progress: dict[str, str], model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
-) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
-    with atomic(path) as draft:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, draft, metadata=progress)
-
-
-def _restore(path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
-    """Load a checkpoint in place; return its step and the seconds of training until then."""
-    tensors, metadata = read_tensors(path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts.setdefault(part, {})[rest] = value
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["optimiser"].items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
-    load_weights(model, parts["model"], path)
-    load_weights(average, parts["average"], path)
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return int(metadata["step"]), float(metadata["seconds"])
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file and its metadata.
-
-    Raises:
-        UserError: if the file is damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to train again from the start") from None
-
-
-def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Put tensors into a model in place.
-
-    Raises:
-        UserError: if they are not the tensors of this model; names the file and the first difference.
-    """
-    own = model.state_dict()
-    for name in sorted({*own, *tensors}):
-        found, wanted = (tuple(part[name].shape) if name in part else None for part in (tensors, own))
-        if found != wanted:
-            raise UserError(
-                f"{path} belongs to another model: {name} has shape {found} there and {wanted} here;"
-                " use the configuration that it was made with, or delete the trial's folder"
-            )
-    model.load_state_dict(tensors)

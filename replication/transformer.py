@@ -40,6 +40,22 @@ def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return torch.cat((first * cosine - second * sine, first * sine + second * cosine), dim=-1)
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, *, dropout: float, causal: bool) -> Tensor:
+    """Return softmax(q k' / sqrt(width)) v of (B, heads, L, width), each position over all or over the past only.
+
+    On processors in bfloat16 written out as matrix products: there torch's own kernel is several times slower, the more
+    so backwards.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if causal:
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(future, -torch.inf)
+    odds = scores.float().softmax(-1).to(value.dtype)
+    return F.dropout(odds, dropout) @ value
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over all positions, or over the past only."""
 
@@ -65,16 +81,12 @@ class Attention(nn.Module):
         if self.rotary:
             start = cache.length if cache else 0
             cosine, sine = self.cosine[start : start + length], self.sine[start : start + length]
-            query, key = _rotate(query, cosine, sine), _rotate(key, cosine, sine)
+            # Angles are in single precision, what comes out in that of the matrix products.
+            query, key = (_rotate(part, cosine, sine).to(value.dtype) for part in (query, key))
         if cache is not None:
             key, value = cache.extend(layer, key, value)
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=self.causal and cache is None,
-        )
+        dropout = self.dropout if self.training else 0.0
+        mixed = attend(query, key, value, dropout=dropout, causal=self.causal and cache is None)
         return torch.as_tensor(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))
 
 
@@ -144,12 +156,21 @@ class Transformer(nn.Module):
                 if isinstance(module, _Layer):
                     module.silence()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return next(self.parameters()).dtype
+
     def new_cache(self) -> Cache:
         """Return an empty cache for reading one position after the other."""
         return Cache(len(self.layers))
 
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
-        """Map (B, L, H) to (B, L, H). With a cache (causal only), x is the next position: (B, 1, H)."""
+        """Map (B, L, H) to (B, L, H). With a cache (causal only), x is the next position: (B, 1, H).
+
+        What the layers add to x is kept in the precision of the weights, whatever that of the matrix products.
+        """
+        x = x.to(self.dtype)
         if self.positions is not None:
             start = cache.length if cache else 0
             x = x + self.positions.weight[start : start + x.shape[1]]

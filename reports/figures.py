@@ -33,6 +33,7 @@ from reports.facts import (
 )
 from reports.music import embedding_geometry, nearest_pairs, piano_rolls
 from reports.picture import FAINT, GREY, INK, REAL, Picture, logarithmic, look, name_rows, nothing, sheet
+from reports.samplers import quality
 from reports.table import LESS, number, span
 
 if TYPE_CHECKING:
@@ -207,4 +208,5 @@ FIGURES: dict[str, Callable[[Results], Picture]] = {
     "embedding_geometry": embedding_geometry,
     "training_curves": training_curves,
     "audit": audit,
+    "samplers": quality,
 }

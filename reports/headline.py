@@ -193,7 +193,7 @@ def cost(results: Results) -> Table:
         )
     caption = (
         f"What each model took. {setting(results)} Seconds are of one trial, mean over seeds, on one and the same "
-        f"machine for all trials that it lists; diffusion takes {results.about['sampler_steps']} network evaluations "
+        f"machine for all trials that it lists; diffusion takes {results.about['evaluations']} network evaluations "
         "per sample."
     )
     return Table.of("cost", rows=rows, caption=caption)

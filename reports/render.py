@@ -28,8 +28,9 @@ def render(results: Results, output: Path) -> list[Path]:
     Returns:
         The files written, report.md first.
     """
-    tables = [make(results) for make in TABLES.values()]
-    pictures = {name: draw(results) for name, draw in FIGURES.items()}
+    absent = {"samplers"} if results.samplers.empty else set()  # a study that not every comparison has
+    tables = [make(results) for name, make in TABLES.items() if name not in absent]
+    pictures = {name: draw(results) for name, draw in FIGURES.items() if name not in absent}
     texts = {output / "report.md": _page(results, tables, pictures)}
     for table in tables:
         stem = output / "tables" / table.name
@@ -91,7 +92,7 @@ def _summary(results: Results) -> str:
         f"{plural(str(len(names)), 'model')} shared one split of the corpus {about['corpus']} "
         f"({'; '.join(rows)}) and, where they train by gradients, one budget of {about['steps']} steps of "
         f"{about['batch']} windows. Each was trained with {plural(seeds, 'seed')}, sampled (diffusion: "
-        f"{about['sampler_steps']} network evaluations per sample) and compared with the test split, "
+        f"{about['evaluations']} network evaluations per sample) and compared with the test split, "
         f"beside {plural(str(len(controls(results))), 'control')} that show what the measures can see."
     )
 

@@ -9,6 +9,7 @@ from reports.headline import cost, main, panel
 from reports.likelihood import audit, grid, likelihood
 from reports.memory import memorisation
 from reports.others import overlap, raw
+from reports.samplers import samplers
 from reports.verdicts import claims, contrasts
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "metrics": metrics,
     "metrics_of_controls": metrics_of_controls,
     "cost": cost,
+    "samplers": samplers,
     "raw": raw,
     "overlap": overlap,
 }

@@ -98,7 +98,8 @@ def made_up(
         "refused": refused(grid),
         "steps": 1500,
         "batch": 32,
-        "sampler_steps": 100,
+        "evaluations": 100,
+        "configuration": {"timesteps": 2000},
         "command": "etude run --scale cpu",
         "commits": ["0123abc"],
         "tuned": {name: "d 32, scale 0.5" for name in ("e2e", "gaussian", "pretrained") if name in names},
@@ -143,6 +144,7 @@ def made_up(
         embeddings=made_up_music.embeddings(rng, [name for name, *_, exact in rows if not exact], seeds),
         grid=made_up_training.grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}]),
         audits=audits,
+        samplers=made_up_training.samplers(rng, [name for name in names if name in {"e2e", "gaussian"}], seeds),
         claims=judge(_values(trials, panel), audits),
     )
 

@@ -14,6 +14,8 @@ from replication.tokens import CLS, PAD, SEP
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from replication.trainable import Trainable
+
 SMOKE = SCALES["smoke"]
 
 
@@ -33,6 +35,11 @@ def random_windows(n: int, length: int, vocabulary: int, seed: int = 0) -> torch
     for row, end in zip(tokens, torch.randint(length // 2, length, (n,), generator=random).tolist(), strict=True):
         row[end], row[end + 1 :] = SEP, PAD
     return tokens
+
+
+def loss_terms(model: Trainable, tokens: torch.Tensor, random: torch.Generator) -> dict[str, torch.Tensor]:
+    """Return the terms of a model's loss with fresh noise."""
+    return model.terms(tokens, *model.noise(tokens, random=random))
 
 
 def job(folder: Path, scale: Scale, *, vocabulary: int = 12, seed: int = 0, n: int = 64) -> Job:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from shrunk import job, random_windows, shrunk
+from shrunk import job, loss_terms, random_windows, shrunk
 
 from eval.audit import SAMPLES, audit, bits_per_word
 from replication.ablations import ABLATIONS, Diffusion
+from replication.checkpoint import milestone
 from replication.randomness import seeded
 from replication.scales import Budget, Recipe
-from replication.train import milestone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def test_bits_per_word_are_the_loss_term_whatever_the_network() -> None:
     model = build(4).eval()
     tokens = random_windows(100, SCALE.length, 12)
     bits = bits_per_word(model, tokens, seed=0)
-    terms = [model.terms(tokens, random=torch.Generator().manual_seed(seed))["rounding"].item() for seed in range(20)]
+    terms = [loss_terms(model, tokens, torch.Generator().manual_seed(seed))["rounding"].item() for seed in range(20)]
     assert bits == pytest.approx(sum(terms) / 20 / math.log(2), rel=0.05)
     for parameter in model.transformer.parameters():
         torch.nn.init.normal_(parameter)

@@ -58,7 +58,7 @@ def test_training_needs_nothing_but_torch_numpy_and_safetensors() -> None:
     absent += ["pandas", "scipy", "matplotlib", "tqdm", "tyro"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent})); import baselines.autoregressive, baselines.ngram,"
-        " baselines.replay, replication.diffusion, eval.stages, eval.suite"
+        " baselines.replay, replication.diffusion, eval.bare, eval.stages, eval.suite"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

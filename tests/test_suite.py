@@ -20,6 +20,7 @@ from baselines import TEACHER
 from eval import engine, metrics, stages, suite
 from eval.claims import CLAIMS
 from eval.controls import FromTest
+from eval.engines import Process
 from eval.judge import SHOWN, reference_file
 from eval.panel import MEASURES
 from eval.results import gather
@@ -47,9 +48,8 @@ MODELS = {name: row for name, row in suite.EXPERIMENTS.items() if not isinstance
 
 
 def run(plan: Plan, *, workers: int = 2) -> list[Trial]:
-    return engine.run(
-        plan.trials, suite.prepare(plan), plan.corpus.reading.grid, open_store(plan.root), workers=workers
-    )
+    place = Process(workers=workers)
+    return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, open_store(plan.root), engine=place)
 
 
 def shortened(row: Experiment) -> Experiment:
@@ -160,7 +160,8 @@ def test_workers_do_not_read_the_corpus_again_and_keep_its_time(tmp_path: Path) 
     played = replace(plan, corpus=replace(plan.corpus, reading=Reading(grid=Seconds(steps_per_second=16))))
     datasets = suite.prepare(played)
     shutil.rmtree(tmp_path / "music")
-    assert engine.run(played.trials, datasets, played.corpus.reading.grid, open_store(tmp_path), workers=1) == []
+    place = Process(workers=1)
+    assert engine.run(played.trials, datasets, played.corpus.reading.grid, open_store(tmp_path), engine=place) == []
     results = gather(played.comparison)
     assert results.about["unit"] == "second"
     (trial,) = results.trials.to_dict("records")

@@ -19,21 +19,14 @@ from torch import Tensor
 from baselines import AutoregressiveConfig, NGramConfig, ReplayConfig
 from baselines.autoregressive import Autoregressive
 from replication.ablations import Diffusion
+from replication.checkpoint import CHECKPOINT, milestone, read_tensors
 from replication.diffusion import DiffusionLM
 from replication.embeddings import Learned, Pretrained, SkipGram
 from replication.errors import UserError
 from replication.randomness import seeded
 from replication.scales import Budget, Recipe
-from replication.train import (
-    CHECKPOINT,
-    DivergedError,
-    Trainable,
-    _learning_rate,
-    batch_indices,
-    milestone,
-    read_tensors,
-    sgd,
-)
+from replication.train import DivergedError, _learning_rate, batch_indices, sgd
+from replication.trainable import Trainable
 
 if TYPE_CHECKING:
     from replication.model import ModelConfig
@@ -164,14 +157,20 @@ def test_windows_in_a_file_give_the_same_model_as_in_memory(
     assert all(torch.equal(one[name], other[name].to(one[name].dtype)) for name in one)
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
-    # The autoregressive loss draws no noise, so that the pieces of a batch add up to it.
-    tokens = job(tmp_path, LONG).train.clamp(min=3)  # windows of equal length weigh the same
-    tokens[:, 0] = 1
-    whole = sgd(autoregressive(), replace(job(tmp_path / "1", LONG), train=tokens))
-    scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10, accumulate=4)
-    pieces = sgd(autoregressive(), replace(job(tmp_path / "4", scale), train=tokens))
-    for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
+@pytest.mark.parametrize("build", [diffusion, autoregressive])
+def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(build: type, tmp_path: Path) -> None:
+    logs: dict[int, list[float]] = {}
+    models = {}
+    for parts in (1, 3):  # unequal ones, of windows that differ in length
+        scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10, accumulate=parts)
+        losses = logs.setdefault(parts, [])
+        task = replace(
+            job(tmp_path / str(parts), scale),
+            log=lambda _, values, losses=losses: losses.append(values["train/loss"]),  # type: ignore[misc]  # a default
+        )
+        models[parts] = sgd(build(), task)
+    assert logs[1] == pytest.approx(logs[3], rel=1e-4)
+    for one, other in zip(models[1].parameters(), models[3].parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
@@ -193,7 +192,7 @@ class Exploding(Trainable):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.calls = 0
 
-    def terms(self, tokens: Tensor, *, random: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002 - see Trainable
+    def terms(self, tokens: Tensor, *noise: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - see Trainable
         self.calls += self.training
         return {"term": self.weight.sum() * 0 + (float("nan") if self.calls > 12 else 1.0)}
 

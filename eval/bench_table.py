@@ -1,0 +1,148 @@
+"""What benchmarks show and keep: a table on the terminal, and JSON that says what the machine was."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from replication.errors import UserError
+from replication.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from eval.bench_core import Measured, Row
+
+Record = dict[str, float | str | None]
+Output = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help="write JSON there too")]
+
+RIVALS = ("transformers", "miditok", "symusic")  # besides what every trial records
+
+
+def records(rows: Sequence[Row], measured: Mapping[str, Measured]) -> dict[str, Record]:
+    """Return what is kept of a race: by row its rate, its ratio to another, and what it took."""
+    result: dict[str, Record] = {}
+    for row in rows:
+        own = measured[row.name]
+        flop = {name: measured[name].rate * 1e9 for name in row.peaks}
+        result[row.name] = {
+            "value": own.rate,
+            "unit": row.unit,
+            "lowest": min(own.rates),
+            "highest": max(own.rates),
+            "against": row.against,
+            "ratio": own.against(measured[row.against]) if row.against else None,
+            "flop_per_s": own.rate * row.flop or None,
+            "share_of_matrix_rate": own.rate * row.flop / max(flop.values()) if flop else None,
+            "threads": row.threads,
+            "copies": row.copies,
+            "start_s": own.start,
+            "peak_memory_MB": own.memory,
+            "peak_device_memory_MB": own.device_memory or None,
+        }
+    return result
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers depend on besides the code: see `eval.trial.environment`, in more detail."""
+    import psutil
+    import torch
+
+    from eval.trial import environment
+
+    found = environment()
+    return {
+        **found,
+        "processor": _processor() or found["processor"],
+        "memory_GB": round(psutil.virtual_memory().total / 1e9, 1),
+        "threads": os.cpu_count(),
+        "packages": {**found["packages"], **{name: _version(name) for name in RIVALS}},
+        "cuda": torch.version.cuda,
+    }
+
+
+def _processor() -> str | None:
+    """Return the model of the processor, where the system says it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), None)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def present(rows: Mapping[str, Record], output: Path | None, **about: object) -> None:
+    """Print the rows and the machine; write both to `output`."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    here = machine()
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    table.add_column("Row")
+    for title in ("Value", "", "Ratio", "Of matrix rate", "Start, s", "MB"):
+        table.add_column(title, justify="left" if not title else "right", no_wrap=True)
+    for name, row in rows.items():
+        share, ratio = row.get("share_of_matrix_rate"), row.get("ratio")
+        table.add_row(
+            name,
+            number(row["value"]),
+            str(row["unit"]),
+            f"{ratio:.2f}" if isinstance(ratio, float) else "",
+            f"{share:.1%}" if isinstance(share, float) else "",
+            number(row.get("start_s")),
+            number(row.get("peak_memory_MB")),
+        )
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for name, row in rows.items():
+        if row.get("ratio"):
+            console.print(f"ratio of {name}: to {row['against']}")
+    gpu = f", {here['gpu']}" if here["gpu"] else ""
+    console.print(
+        f"{here['processor']}, {here['cores']} cores{gpu}, {here['memory_GB']} GB, Python {here['python']}, torch"
+        f" {here['packages']['torch']}, commit {here['commit'][:12]}"
+    )
+    if output:
+        write_json(output, {**about, "rows": rows, "machine": here})
+
+
+def number(value: float | str | None) -> str:
+    """Return three significant digits, thousands apart; nothing for None."""
+    if not isinstance(value, int | float):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
+
+
+def read_rows(path: Path) -> dict[str, Record]:
+    """Read the rows that a benchmark has written with `--output`.
+
+    Raises:
+        UserError: if the file is none of these.
+    """
+    try:
+        rows = {str(name): dict(row) for name, row in read_json(path)["rows"].items()}
+        good = all(isinstance(row["value"], int | float) and isinstance(row["unit"], str) for row in rows.values())
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        good = False
+    if not good:
+        raise UserError(f"{path} is no result of `nox -s bench`; give a file that its --output has written")
+    return rows
+
+
+def command(function: Callable[..., None]) -> None:
+    """Run a benchmark from the command line; a user's mistake is one sentence and exit code 2."""
+    try:
+        tyro.cli(function, prog="nox -s bench --", config=(tyro.conf.FlagCreatePairsOff,))
+    except UserError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,280 @@
+"""Trials on another machine: one file there, one file back.
+
+A bundle is a zip file, whose members have checksums and which shows at once if it was cut off. In it are `plan.json`,
+which says what to run, and files of `runs/` under the names that they have at home: the windows, what trials have left
+so far, and on the way there the weights that others need. There, `eval.bare` runs what needs no more than torch, numpy
+and safetensors; scoring, and with it the choice from the grid on which the arms are tuned, happens at home.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import shutil
+import time
+import zipfile
+import zlib
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from eval import stages, suite
+from eval.preliminaries import at_chosen, settled, tuning
+from eval.preliminaries import trials as trials_before
+from eval.tuning import is_tuned
+from replication.archives import MOST_BYTES
+from replication.checkpoint import CHECKPOINT
+from replication.data import open_windows
+from replication.errors import UserError
+from replication.files import atomic, describe, write_json
+from replication.piece import Beats, Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from eval.engines import Engine
+    from eval.suite import Plan
+    from eval.tracking import Store
+    from eval.trial import Trial
+    from replication.data import Dataset
+    from replication.piece import Grid
+
+PLAN = "plan.json"
+ABOUT, LOG = "trial.json", "metrics.jsonl"
+DATA = ("data.json", "card.json", "tuning.json")  # of a comparison
+# What a trial leaves before it is scored, in the order of its stages: a part of it is a trial that is less far.
+LEFT = (
+    re.escape(ABOUT),
+    re.escape(LOG),
+    r"timing\.json",
+    r"checkpoint/last\.safetensors",
+    r"checkpoint/step-\d+\.safetensors",
+    r"checkpoint/model\.safetensors",
+    r"samples\.txt",
+    r"samples\.npz",
+    r"likelihood\.json",
+)
+ENDS = ("likelihood.json", "samples.npz", "checkpoint/model.safetensors")  # of stages, the last first
+STORED = {".safetensors", ".npz"}  # which do not shrink
+_WINDOWS = re.compile(r"windows-[0-9a-f]{32}")
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # the last: a password
+
+
+def export(plan: Plan, datasets: Mapping[str, Dataset], store: Store, path: Path, *, engine: Engine) -> list[Trial]:
+    """Write a bundle of the trials of a plan that can be run now; return them.
+
+    As long as the grid on which the arms are tuned has not been run, these are its trials, and those of the comparison
+    that do not depend on it. Once it has, it is scored here, which settles the arms, and all of the comparison can be
+    run. A trial of the grid that failed counts as the worst.
+
+    Raises:
+        UserError: if nothing is left that could be run elsewhere.
+    """
+    from eval.engine import run
+
+    first = trials_before(plan, datasets)
+    grid = [trial for trial in first if trial.kind == "tuning"]
+    if all(is_ready(trial) or _has_failed(trial) for trial in grid):
+        ready = [trial for trial in grid if is_ready(trial)]
+        run(ready, datasets, plan.corpus.reading.grid, store, engine=engine)
+        plan = settled(plan, grid) if grid else plan
+        runnable = plan.trials
+    else:
+        runnable = grid + [trial for trial in plan.trials if not is_tuned(trial.experiment)]
+    pending = [trial for trial in runnable if not is_ready(trial)]
+    if not pending:
+        raise UserError(f"nothing of {plan.comparison} is left to be run elsewhere: `etude run` scores what is there")
+    used = {name: datasets[name].folder for name in dict.fromkeys(trial.experiment.encoding for trial in pending)}
+    about = {
+        "scale": plan.scale.name,
+        "seeds": plan.scale.seeds,
+        "corpus": plan.corpus.name,
+        "grid": describe(plan.corpus.reading.grid),
+        "experiments": [row.name for row in plan.experiments],
+        "windows": {name: folder.name for name, folder in used.items()},
+        "trials": {_name(trial, plan.root): trial.config(datasets[trial.experiment.encoding]) for trial in pending},
+        "exported": time.time(),
+    }
+    needed = [trial.sibling(name) for trial in pending for name in trial.experiment.model.needs]
+    files = [file for folder in used.values() for file in sorted(folder.glob("*.*"))]
+    files += [plan.comparison / name for name in DATA]
+    files += [file for trial in pending for file in left_by(trial)]
+    pack(path, about, plan.root, dict.fromkeys(file for file in [*files, *needed] if file.is_file()))
+    return pending
+
+
+def is_ready(trial: Trial) -> bool:
+    """Return whether nothing is left to do before the trial is scored."""
+    return not stages.of(trial.experiment, bare=True) or (trial.folder / ENDS[0]).exists()
+
+
+def _has_failed(trial: Trial) -> bool:
+    return trial.exists() and trial.about()["status"] == "FAILED"
+
+
+def _name(trial: Trial, root: Path) -> str:
+    return trial.folder.relative_to(root).as_posix()
+
+
+def left_by(trial: Trial) -> list[Path]:
+    """Return the files of a trial that go with it, without what only training would go on from once it has ended."""
+    found = {file.relative_to(trial.folder).as_posix(): file for file in trial.folder.rglob("*") if file.is_file()}
+    if trial.weights.exists():
+        found.pop(f"checkpoint/{CHECKPOINT}", None)
+    return [found[name] for name in _in_order(found)]
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Return those names of files that belong to a trial which is not scored, in the order in which it leaves them."""
+    ranks = {name: rank for name in names for rank, pattern in enumerate(LEFT) if re.fullmatch(pattern, name)}
+    return sorted(ranks, key=lambda name: (ranks[name], name))
+
+
+def pack(path: Path, about: dict[str, Any], root: Path, files: Iterable[Path]) -> None:
+    """Write a bundle of files below `root`."""
+    with atomic(path) as draft, zipfile.ZipFile(draft, "w") as archive:
+        archive.writestr(PLAN, json.dumps(about, indent=2))
+        for file in files:
+            method = zipfile.ZIP_STORED if file.suffix in STORED else zipfile.ZIP_DEFLATED
+            archive.write(file, file.relative_to(root).as_posix(), method)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    """Yield a bundle and its plan.json.
+
+    Raises:
+        UserError: if it is none, is damaged or unpacks to more than `MOST_BYTES`, now or when it is read in the block.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                raise UserError(f"{path} unpacks to more than {MOST_BYTES:,} bytes: give a file of `etude export`")
+            if damaged := archive.testzip():
+                raise UserError(f"{path} is damaged ({damaged} does not match its checksum): copy it again")
+            yield archive, json.loads(archive.read(PLAN))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give a file of `etude export`") from None
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no bundle of trials ({error!r}): give a file of `etude export`") from None
+    except _DAMAGE as error:
+        raise UserError(f"{path} cannot be read as a bundle ({error}): copy it again") from None
+
+
+def unpack(path: Path, folder: Path) -> dict[str, Any]:
+    """Unpack a bundle into a folder, unless it is there already with what was done since; return its plan.json.
+
+    Raises:
+        UserError: as `opened`, or if the folder holds another bundle.
+    """
+    with opened(path) as (archive, about):
+        done = folder / PLAN
+        if done.exists():
+            if json.loads(done.read_text(encoding="utf-8")) != about:
+                raise UserError(f"{folder} holds the trials of another export: bring them home, then delete it")
+            return about
+        archive.extractall(folder, [name for name in archive.namelist() if name != PLAN])  # no name leads out of it
+        write_json(done, about)
+        return about
+
+
+def trials_of(about: Mapping[str, Any], root: Path) -> list[Trial]:
+    """Return the trials of a bundle below `root`, made of the rows that are here.
+
+    Raises:
+        UserError: for a row that is not here.
+    """
+    plan = suite.plan(scale=about["scale"], only=about["experiments"], seeds=about["seeds"], root=root)
+    plan = replace(plan, corpus=replace(plan.corpus, name=about["corpus"]))
+    known = {_name(trial, plan.root): trial for trial in (*tuning(plan).trials, *at_chosen(plan).trials)}
+    if unknown := about["trials"].keys() - known:
+        raise UserError(f"this version of Etude does not know the trial {min(unknown)}: use the one that exported it")
+    return [known[name] for name in about["trials"]]
+
+
+def windows_of(about: Mapping[str, Any], root: Path) -> dict[str, Dataset]:
+    """Return the windows of a bundle by encoding.
+
+    Raises:
+        UserError: if they are not below `root`.
+    """
+    try:
+        return {
+            encoding: open_windows(root / "runs" / "cache" / name)
+            for encoding, name in about["windows"].items()
+            if _WINDOWS.fullmatch(name)
+        }
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the windows of the bundle are not in {root / 'runs' / 'cache'} ({error}): give the --root of its export"
+        ) from None
+
+
+def grid_of(about: Mapping[str, Any]) -> Grid:
+    """Return the grid of the corpus of a bundle."""
+    kinds = {kind.__name__: kind for kind in (Beats, Seconds)}
+    values = dict(about["grid"])
+    grid: Grid = kinds[values.pop("type")](**values)
+    return grid
+
+
+def check(trial: Trial, config: object, dataset: Dataset, path: Path) -> None:
+    """Raise a `UserError` unless a trial is here what a bundle says that it is."""
+    if difference := trial.difference(config, dataset):
+        raise UserError(f"{path}: {trial.name} was made with another configuration ({difference}); export it again")
+
+
+def take(path: Path, root: Path) -> Counter[str]:
+    """Put the trials of a bundle that came back below `root`; return how many were "taken" and "kept" as they are here.
+
+    A trial is taken if it is further there than here.
+
+    Raises:
+        UserError: before anything is changed if the file is damaged, or of other trials or data than those here.
+    """
+    counts: Counter[str] = Counter(taken=0, kept=0)
+    with opened(path) as (archive, about):
+        if about["corpus"] not in {folder.name for folder in (root / "runs" / about["scale"]).glob("*")}:
+            raise UserError(f"{path} has trials of {about['corpus']}, which {root} has none of: give another --root")
+        datasets, found = windows_of(about, root), []
+        for trial in trials_of(about, root):
+            prefix = f"{_name(trial, root.resolve())}/"
+            names = [name.removeprefix(prefix) for name in archive.namelist() if name.startswith(prefix)]
+            if ABOUT in names:
+                there = json.loads(archive.read(f"{prefix}{ABOUT}"))["config"]
+                check(trial, there, datasets[trial.experiment.encoding], path)
+                found.append((trial, prefix, _in_order(names)))
+        for trial, prefix, names in found:
+            counts["taken" if _take(archive, trial, prefix, names) else "kept"] += 1
+    return counts
+
+
+def _take(archive: zipfile.ZipFile, trial: Trial, prefix: str, names: list[str]) -> bool:
+    """Write what a trial has left elsewhere, unless the one here is as far."""
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    with (trial.folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{trial.name} is being run here: interrupt that or wait, then import again") from None
+        log = archive.read(f"{prefix}{LOG}") if LOG in names else b""
+        if trial.exists() and _progress(*_here(trial)) >= _progress(names, log):
+            return False
+        for name in names:
+            target = trial.folder / name
+            with atomic(target) as draft, archive.open(prefix + name) as source, draft.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+    return True
+
+
+def _here(trial: Trial) -> tuple[list[str], bytes]:
+    log = trial.folder / LOG
+    return [name for name in ENDS if (trial.folder / name).exists()], log.read_bytes() if log.exists() else b""
+
+
+def _progress(names: Sequence[str], log: bytes) -> tuple[int, ...]:
+    """Return how far a trial is, as numbers to be compared: which stages have ended, and how much training has said."""
+    return (*(name in names for name in ENDS), log.count(b"\n"))

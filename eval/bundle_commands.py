@@ -1,0 +1,45 @@
+"""The commands for machines that are lent: `etude export` and `etude import`; see `eval.bundle`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from eval import suite
+from eval.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
+
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+
+
+def export(
+    file: File,
+    scale: Scale = "auto",
+    corpus: CorpusName = None,
+    only: Only = (),
+    seeds: Seeds = None,
+    *,
+    accept_licence: Accepted = (),
+    root: Root = Path(),
+) -> None:
+    """Write one file with all that training elsewhere needs: for `python -m eval.bare FILE`, without the suite.
+
+    Where the arms are tuned, the grid for it comes first. When it is back, the next export scores it, settles the arms
+    and has the rest of the comparison.
+    """
+    from eval import bundle, engines
+    from eval.tracking import open_store
+
+    plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
+    engine = engines.Process(workers=engines.default_workers())
+    trials = bundle.export(plan, suite.prepare(plan), open_store(plan.root), file, engine=engine)
+    print(f"{file}: {len(trials)} trials, {file.stat().st_size / 1e6:.1f} MB; there, `python -m eval.bare {file.name}`")
+
+
+def import_(file: File, root: Root = Path()) -> None:
+    """Put the trials of a file that came back where they belong, if they are further there than here."""
+    from eval import bundle
+
+    counts = bundle.take(file, root.resolve())
+    print(f"{counts['taken']} trials taken, {counts['kept']} kept as they are here; `etude run` scores them")

@@ -1,0 +1,44 @@
+"""What training reports, line by line."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from replication.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class History:
+    """The log of a trial's training: appends lines to metrics.jsonl, each step once.
+
+    A killed run continues from its last checkpoint and passes steps again that were logged already, with the same
+    values; they are not written twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = -1
+        self.seconds: float | None = None  # of training, as last logged
+        if path.exists():
+            whole, _, torn = path.read_bytes().rpartition(b"\n")
+            if torn:  # cut off while it was written; its step comes again
+                path.write_bytes(whole + b"\n" if whole else b"")
+            if whole:
+                try:
+                    record = json.loads(whole.rpartition(b"\n")[2])
+                    self.last, self.seconds = int(record["step"]), float(record["train/seconds"])
+                except (ValueError, KeyError, TypeError) as error:
+                    raise UserError(f"{path} is damaged ({error}); delete its trial's folder to train again") from None
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None:
+        """Append a line."""
+        if step <= self.last:
+            return
+        self.last, self.seconds = step, values["train/seconds"]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")

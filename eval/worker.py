@@ -1,0 +1,129 @@
+"""What a worker does: a pure function of a trial and its windows that leaves the trial's folder, on any machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from replication.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from eval.trial import Trial
+    from replication.piece import Grid
+
+BEAT = 5.0  # seconds between the signs of life of a worker
+PATIENCE = 120.0  # seconds without a sign of life after which a machine is given up; NFS may hide one for 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A trial to run.
+
+    Attributes:
+        windows: the folder of its prepared windows.
+        grid: the length of a time step of the corpus.
+        threads: to compute with; the bits of the result depend on it.
+        bare: leave out what needs more than torch, numpy and safetensors: the trial is scored elsewhere.
+    """
+
+    trial: Trial
+    windows: Path
+    grid: Grid
+    threads: int
+    bare: bool = False
+
+
+def work(task: Task) -> None:
+    """Run the stages of a trial that are not done. Why it failed is in its trial.json.
+
+    Raises:
+        UserError: if it meets a file that it cannot use.
+    """
+    import torch
+
+    from eval import stages
+    from replication.data import open_windows
+    from replication.train import DivergedError
+
+    trial = task.trial
+    torch.set_num_threads(task.threads)
+    with alone(trial.folder / ".lock"):  # whoever else is at this trial finishes first
+        try:
+            if trial.open(dataset := open_windows(task.windows)):
+                return
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            bench = stages.Workbench(trial=trial, dataset=dataset, grid=task.grid, device=device)
+            for stage in stages.of(trial.experiment, bare=task.bare):
+                stage(bench)
+        except DivergedError as error:
+            trial.close(error=str(error))
+        except UserError as error:
+            trial.close(error=str(error))
+            raise
+        except Exception as error:  # a defect: its traceback goes to the terminal
+            trial.close(error=f"{type(error).__name__}: {error}")
+            raise
+        else:
+            if not task.bare:
+                trial.close()
+
+
+@contextmanager
+def alone(path: Path, *, beat: float = BEAT, patience: float = PATIENCE) -> Iterator[None]:
+    """Run a block while no other worker, on any machine that shares the folder, runs one with the same path.
+
+    The lock is the system's, and a worker that dies gives it free. Of a machine that is lost, a network file system may
+    keep it for ever; so a worker touches its file every `beat` seconds, and after `patience` seconds without that, by
+    the clock of who waits, the file is replaced. A worker that was only halted finds its file gone, and ends itself.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    released = threading.Event()
+    with _locked(path, beat, patience) as lock:
+        sign = threading.Thread(target=_show_life, args=(path, lock, beat, released), daemon=True)
+        sign.start()
+        try:
+            yield
+        finally:
+            released.set()
+            sign.join()
+
+
+def _locked(path: Path, beat: float, patience: float) -> TextIO:
+    seen, since = None, 0.0
+    while True:
+        lock = path.open("a")  # opened at each look, for a network file system shows changes then
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            status = os.fstat(lock.fileno())
+            lock.close()
+            if (sign := (status.st_ino, status.st_mtime_ns)) != seen:
+                seen, since = sign, time.monotonic()
+            elif time.monotonic() - since > patience:
+                path.unlink(missing_ok=True)  # a new file is a new lock
+            time.sleep(beat / 10)
+        else:
+            if _is_at(lock, path):
+                return lock
+            lock.close()  # replaced in between
+
+
+def _show_life(path: Path, lock: TextIO, beat: float, released: threading.Event) -> None:
+    while not released.wait(beat):
+        if not _is_at(lock, path):
+            os._exit(1)
+        os.utime(lock.fileno())
+
+
+def _is_at(lock: TextIO, path: Path) -> bool:
+    with suppress(OSError):  # it is gone
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    return False

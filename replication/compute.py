@@ -1,0 +1,60 @@
+"""How this machine computes: in bfloat16 where its processor has that, compiled where a compiler works."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from replication.scales import Budget
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether products of bfloat16 matrices are faster than those of single precision there."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # torch 2.11 cannot say, and counts as without: there bfloat16 is emulated, and slower.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@functools.cache
+def has_compiler(device: torch.device) -> bool:
+    """Return whether torch.compile works there, forwards and backwards; if not, why is said in one line."""
+    x = torch.ones(2, device=device, requires_grad=True)
+    try:
+        torch.compile(lambda x: (x * x).sin().sum())(x).backward()
+    except Exception as error:  # noqa: BLE001 - compilers fail in all ways
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        print(f"torch.compile does not work here ({reason}); going on without it", file=sys.stderr)
+        return False
+    return True
+
+
+def fast(function: Callable[P, T], budget: Budget, device: torch.device) -> Callable[P, T]:
+    """Return a function of tensors, or a module, computed as the budget wants it: in bfloat16, compiled, both or none.
+
+    Each where this machine can; what comes out differs by rounding. For tensors of other shapes a function is compiled
+    again.
+    """
+    half = budget.bfloat16 and has_bfloat16(device)
+    chosen = torch.compile(function, dynamic=False) if budget.compile and has_compiler(device) else function
+
+    def precision() -> AbstractContextManager[object]:
+        return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with precision():
+            return chosen(*args, **kwargs)
+
+    return call

@@ -1,0 +1,88 @@
+"""Small real trials for tests of what runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from program import ROOT
+
+from eval import engine, suite
+from eval.tracking import open_store
+from eval.worker import Task, alone, work
+from replication.data import prepare
+from replication.encodings import encoding_on
+from replication.files import sha256
+from replication.piece import PAPER_GRID
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eval.engines import Engine
+    from eval.suite import Plan
+    from eval.trial import Trial
+    from replication.data import Dataset
+
+ONE_THREAD = os.cpu_count() or 1  # so many workers have one thread each
+
+
+def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:
+    """Return a plan at the smoke scale of these experiments, trained for so many steps."""
+    plan = suite.plan(scale="smoke", only=names, seeds=seeds, root=root)
+    return replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=steps)))
+
+
+def run(plan: Plan, place: Engine) -> list[Trial]:
+    """Run the trials of a plan on an engine; return those that failed."""
+    return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, open_store(plan.root), engine=place)
+
+
+def task(trial: Trial, root: Path) -> Task:
+    """Return the task of a trial, with one thread, on windows that are prepared if need be."""
+    return Task(trial=trial, windows=windows(trial, root).folder, grid=PAPER_GRID, threads=1)
+
+
+def windows(trial: Trial, root: Path) -> Dataset:
+    """Return the windows of a trial."""
+    encoding = encoding_on(trial.experiment.encoding, PAPER_GRID)
+    return prepare(suite.find_corpus(trial.corpus), encoding, trial.scale.cutting, cache=root / "runs" / "cache")
+
+
+def run_here(plan: Plan) -> None:
+    """Run the trials of a plan in this process, one after the other: what every engine must come to."""
+    for trial in plan.trials:
+        work(task(trial, plan.root))
+
+
+def interrupt(plan: Plan, *words: str) -> None:
+    """Start the program on the one trial of a plan, press Ctrl-C when it is half-way, and see that it stops."""
+    (trial,) = plan.trials
+    command = ["run", "--scale", plan.scale.name, "--only", trial.experiment.name, "--seeds", "1", *words]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "eval", *command],
+        cwd=plan.root,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "ETUDE_CACHE": str(plan.root / "cache")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while program.poll() is None and not (trial.folder / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    program.send_signal(signal.SIGINT)
+    error = program.communicate()[1]
+    assert program.returncode == 130, error
+    assert "Interrupted; the same command goes on from the last checkpoint." in error
+    with alone(trial.folder / ".lock", beat=1.0):  # no worker holds it
+        assert not trial.is_done()
+
+
+def bits(plan: Plan) -> dict[str, list[str]]:
+    """Return the hashes of the weights and the samples of every trial of a plan."""
+    return {
+        trial.name: [sha256(trial.weights), sha256(trial.folder / "samples.npz"), sha256(trial.folder / "samples.txt")]
+        for trial in plan.trials
+    }

@@ -1,0 +1,135 @@
+"""Engines on this machine, and what a worker does; tests/test_ray.py has the cluster."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from program import ROOT, assert_a_mistake, etude
+from small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task
+
+from eval.engines import Process, Ray, chosen, default_workers, threads_of
+from eval.tracking import frames
+from eval.worker import alone, work
+from replication.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from eval.suite import Plan
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    plan = planned(tmp_path_factory.mktemp("here"), "e2e", "ngram")
+    run_here(plan)
+    return plan
+
+
+@pytest.mark.slow
+def test_processes_leave_what_the_function_leaves_here(reference: Plan, tmp_path: Path) -> None:
+    plan = planned(tmp_path, "e2e", "ngram")
+    assert threads_of(ONE_THREAD) == 1
+    assert run(plan, Process(workers=ONE_THREAD)) == []
+    assert bits(plan) == bits(reference)
+    assert len(frames(tmp_path)) == len({trial.about()["id"] for trial in plan.trials}) == 2
+
+
+def test_a_finished_trial_is_left_alone(reference: Plan) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.trials[0].folder.rglob("*") if path.name != ".lock"}
+    work(task(reference.trials[0], reference.root))
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_damaged_file_ends_the_run_with_its_sentence(reference: Plan, tmp_path: Path) -> None:
+    shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
+    plan = planned(tmp_path, "e2e", "ngram")
+    trial = plan.trials[0]
+    trial.weights.write_bytes(b"no weights")
+    for name in ("samples.npz", "scores.json"):
+        (trial.folder / name).unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        run(plan, Process(workers=ONE_THREAD))
+    assert frames(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "e2e")
+    interrupt(plan, "--workers", str(ONE_THREAD))
+    assert run(plan, Process(workers=ONE_THREAD)) == []
+    assert len(frames(tmp_path)) == 1
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from eval.worker import alone
+with alone(Path(sys.argv[1]), beat=0.1):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_worker_that_died_gives_its_trial_free_at_once(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    holder.kill()
+    with alone(tmp_path / "lock", patience=1000):
+        assert holder.wait() == -signal.SIGKILL
+
+
+def test_who_waits_does_not_go_past_a_worker_that_lives(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, "-c", HOLDER, str(tmp_path / "lock")], cwd=ROOT, check=False, timeout=2)
+    assert holder.poll() is None
+
+
+def test_a_halted_worker_is_replaced_and_ends_itself_when_it_comes_back(
+    holder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    holder.send_signal(signal.SIGSTOP)
+    with alone(tmp_path / "lock", beat=0.1, patience=0.5):
+        assert holder.poll() is None
+        holder.send_signal(signal.SIGCONT)
+        assert holder.wait(timeout=10) == 1
+
+
+def test_the_words_of_the_command_line_are_engines() -> None:
+    assert chosen("serial", workers=None, address=None) == Process(workers=1)
+    assert chosen("process", workers=None, address=None) == Process(workers=default_workers())
+    assert chosen("process", workers=3, address=None) == Process(workers=3)
+    assert chosen("ray", workers=2, address="head:6379") == Ray(workers=2, address="head:6379")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--workers", "0"), "--workers 0: at least one is needed"),
+        (("--engine", "serial", "--workers", "2"), "--engine serial has one"),
+        (("--address", "head:6379"), "add --engine ray"),
+    ],
+)
+def test_words_that_do_not_go_together_are_a_mistake(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    assert_a_mistake(etude("run", "--scale", "smoke", *words, folder=tmp_path), message)
