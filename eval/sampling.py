@@ -159,6 +159,8 @@ def study(plan: Plan, *, workers: int) -> None:
             ]
     if not trials:
         raise UserError(f"{plan.comparison} holds no finished trial of {', '.join(TUNED)}: run `etude run` first")
+    # What all are held against first, then what is cheap, so that a study that is cut short can be read.
+    tasks.sort(key=lambda task: (task.evaluations <= max(EVALUATIONS), task.evaluations))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     pool = ProcessPoolExecutor(workers, mp_context=context)
