@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,17 +21,13 @@ from eval.options import (  # noqa: TC001 - tyro reads the annotations
     Seeds,
     Workers,
 )
+from eval.program import INTERRUPTED, end_with
 from eval.tuning import TUNED
 from replication.corpora import CORPORA
-from replication.errors import UserError
 from replication.scales import SCALES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-# What a disk says that is full, or a folder that may not be written to.
-REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 def list_() -> None:
@@ -87,7 +82,7 @@ def run(
         return UNFINISHED
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     if failed:
         print(
             f"failed: {', '.join(dict.fromkeys(trial.name for trial in failed))}; all others are done", file=sys.stderr
@@ -113,7 +108,7 @@ def samplers(
         sampling.study(plan, workers=place.workers)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with what is missing.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return _report(plan, None)
 
 
@@ -172,7 +167,7 @@ def _report(plan: suite.Plan, output: Path | None) -> int:
 
 
 def main() -> None:
-    """Run a subcommand; a user's mistake is one sentence and exit code 2."""
+    """Run a subcommand."""
     commands: dict[str, Callable[..., int | None]] = {
         "list": list_,
         "run": run,
@@ -186,20 +181,12 @@ def main() -> None:
         "sync": sync,
         "ui": ui,
     }
-    try:
-        code: int | None = tyro.extras.subcommand_cli_from_dict(
+    end_with(
+        lambda: tyro.extras.subcommand_cli_from_dict(
             commands, prog="etude", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,)
-        )
-    except UserError as error:
-        print(f"etude: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in REFUSALS:  # a defect
-            raise
-        place = error.filename or "the disk that --root is on"
-        print(f"etude: {place}: {error.strerror}; make room or give permission there", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(code)
+        ),
+        name="etude",
+    )
 
 
 if __name__ == "__main__":

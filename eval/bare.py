@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval import bundle, engines
+from eval.bundle_file import grid_of, pack, unpack
 from eval.deadline import UNFINISHED, TimeUpError, at_most
+from eval.program import end_with
 from eval.worker import Task
 from replication.errors import UserError
 
@@ -34,9 +36,9 @@ def run(file: Path, output: Path, *, minutes: float | None = None, workers: int 
     Raises:
         UserError: for a file that is no bundle, or one of another version of Etude.
     """
-    root = file.with_name(f"{file.name}.work").resolve()
-    about = bundle.unpack(file, root)
-    trials, datasets, grid = bundle.trials_of(about, root), bundle.windows_of(about, root), bundle.grid_of(about)
+    root = Path(f"{file}.work").resolve()
+    about = unpack(file, root)
+    trials, datasets, grid = bundle.trials_of(about, root), bundle.windows_of(about, root), grid_of(about)
     for trial, config in zip(trials, about["trials"].values(), strict=True):
         bundle.check(trial, config, datasets[trial.experiment.encoding], file)
     engine = engines.chosen("process", workers=workers, address=None)
@@ -55,7 +57,7 @@ def run(file: Path, output: Path, *, minutes: float | None = None, workers: int 
         why = f"the {minutes:g} minutes are over" if isinstance(interruption, TimeUpError) else "interrupted"
         print(f"{why}; the same command goes on from the last checkpoints", flush=True)
     ready = sum(map(bundle.is_ready, trials))
-    bundle.pack(output, about, root, [path for trial in trials if trial.exists() for path in bundle.left_by(trial)])
+    pack(output, about, root, [path for trial in trials if trial.exists() for path in bundle.left_by(trial)])
     print(f"{ready} of {len(trials)} trials are ready to be scored: at home, `etude import {output.name}`")
     return 0 if ready == len(trials) else code
 
@@ -76,31 +78,25 @@ def _run(trials: Sequence[Trial], task: Callable[[Trial], Task], pool: engines.P
                 print(f"{trial.name}: {time.perf_counter() - since:.0f} s", flush=True)
                 continue
             lost = future.exception()
-            if trial.exists() and trial.about()["status"] == "RUNNING":  # it could not say so itself
+            said = isinstance(lost, UserError) or not trial.exists()
+            if not said and trial.about()["status"] == "RUNNING":  # it could not say so itself
                 trial.close(error=str(lost))
-            print(f"{trial.name}: failed, {trial.about()['error'] if trial.exists() else lost}", file=sys.stderr)
+            print(f"{trial.name}: failed, {lost if said else trial.about()['error']}", file=sys.stderr)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one sentence and exit code 2."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m eval.bare", description=__doc__)
     parser.add_argument("file", metavar="FILE", type=Path, help="what `etude export` wrote")
     parser.add_argument("--minutes", metavar="N", type=float, help="stop after so long; the same command goes on")
-    parser.add_argument("--workers", metavar="N", type=int, help="trials side by side; one a core, or one on a GPU")
+    parser.add_argument(
+        "--workers", metavar="N", type=int, help="trials side by side; one a core, 4 at most, or one on a GPU"
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="where to; FILE.done.zip if not given")
     words = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a queue sends before it kills
-    try:
-        code = run(
-            words.file,
-            words.output or words.file.with_name(f"{words.file.stem}.done.zip"),
-            minutes=words.minutes,
-            workers=words.workers,
-        )
-    except UserError as error:
-        print(f"eval.bare: {error}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(code)
+    output = words.output or Path(f"{str(words.file).removesuffix('.zip')}.done.zip")
+    end_with(lambda: run(words.file, output, minutes=words.minutes, workers=words.workers), name="eval.bare")
 
 
 if __name__ == "__main__":

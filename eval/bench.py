@@ -49,15 +49,16 @@ class Setting:
 
 
 def train(setting: Setting) -> list[Row]:
-    """Training as trials do it, alone and a trial a core, against the published step; and matrix products."""
+    """Training as trials do it, alone and side by side, against the published step; and matrix products."""
     import torch
 
     from eval import bench_models as ours
     from eval import bench_reference as theirs
+    from eval.engines import default_workers, threads_of
 
     scale, vocabulary, cores = setting.scale, setting.vocabulary, setting.threads
     scale = replace(scale, budget=replace(scale.budget, batch=setting.batch or scale.budget.batch))
-    side_by_side = cores > 1 and not torch.cuda.is_available()
+    copies = default_workers()
     rows = [
         Row(name=f"matrix product, {name}", unit="GFLOP/s", contender=contender, threads=cores, flop=1e9)
         for name, contender in (
@@ -66,7 +67,7 @@ def train(setting: Setting) -> list[Row]:
         )
     ]
     peaks = tuple(row.name for row in rows)
-    if side_by_side:
+    if copies > 1:
         rows += [replace(row, name=f"{row.name}, 1 thread", threads=1) for row in rows]
     batch = setting.batch or theirs.BATCH
     published = f"train, published step, batch {batch}"
@@ -80,7 +81,10 @@ def train(setting: Setting) -> list[Row]:
             flop=ours.training_flop(scale.backbone, length=scale.length, ends=ends(scale, vocabulary)),
             peaks=peaks,
         )
-        rows += [row, replace(row, name=f"{row.name}, a trial a core", threads=1, copies=cores)][: 1 + side_by_side]
+        rows.append(row)
+        if copies > 1:
+            name = f"{row.name}, trials side by side"
+            rows.append(replace(row, name=name, threads=threads_of(copies), copies=copies))
     if setting.reference:
         flop = ours.training_flop(scale.backbone, length=scale.length, ends=ours.diffusion_ends(scale, vocabulary))
         contender = partial(theirs.published_step, scale=scale, vocabulary=vocabulary, batch=batch)

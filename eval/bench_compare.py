@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from eval.bench_table import command, number, read_rows
+from eval.bench_table import command, in_words, number, read_run
 from replication.errors import UserError
 
 
@@ -15,9 +15,15 @@ def ratios(first: Path, second: Path) -> dict[str, tuple[float, float, str, floa
     """Return value, value, unit and how many times the first the second is, of each row that both have.
 
     Raises:
-        UserError: if a file is no benchmark's, or they have no row in common.
+        UserError: if a file is no benchmark's, if they differ in what they are about, or if they have no row in common.
     """
-    before, after = read_rows(first), read_rows(second)
+    one, other = read_run(first), read_run(second)
+    for key in sorted({*one, *other} - {"rows", "machine"}):
+        if one.get(key) != other.get(key):
+            raise UserError(
+                f"{first} and {second} cannot be compared: {key} is {one.get(key)} there and {other.get(key)} here"
+            )
+    before, after = one["rows"], other["rows"]
     result = {}
     for name, row in before.items():
         if name in after and after[name]["unit"] == row["unit"]:
@@ -43,7 +49,10 @@ def compare(
         table.add_column(title, justify="right" if title else "left", no_wrap=True)
     for name, (old, new, unit, ratio) in ratios(first, second).items():
         table.add_row(name, number(old), number(new), unit, f"{ratio:.2f}")
-    Console(highlight=False, markup=False, width=120).print(table)
+    console = Console(highlight=False, markup=False, width=120)
+    console.print(table)
+    for letter, path in (("A", first), ("B", second)):
+        console.print(f"{letter}: {in_words(read_run(path)['machine'])}")
 
 
 if __name__ == "__main__":

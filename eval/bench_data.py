@@ -6,6 +6,7 @@ Ratios from one run mean more than the numbers.
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import tempfile
 import warnings
@@ -20,6 +21,8 @@ import tyro
 
 from eval.bench_core import Row, race, repeat
 from eval.bench_table import Output, command, present, records
+from eval.suite import find_corpus
+from replication.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,15 +43,20 @@ def bench(
     output: Output = None,
 ) -> None:
     """Measure reading and encoding files of the first corpus, and preparing all corpora from nothing."""
-    from replication.corpora import CORPORA, located
+    from replication.corpora import located
 
-    first = CORPORA[corpus[0]] if corpus else None
-    rows = reading_rows(readable(islice(contents(first), sample)), length=LENGTH)
+    if sample < 1:
+        raise UserError(f"--sample {sample}: at least one is needed")
+    corpora = {name: find_corpus(name) for name in corpus}
+    files = readable(islice(contents(next(iter(corpora.values()), None)), sample))
+    if not files:
+        raise UserError(f"--sample {sample}: muspy can read none of these files; take more")
+    rows = reading_rows(files, length=LENGTH)
     result: dict[str, Record] = records(rows, race(rows))
-    for name in corpus:  # one after the other: each takes all cores
-        row = prepare_row(f"prepare {name}", located(CORPORA[name]))
+    for name, whole in corpora.items():  # one after the other: each takes all cores
+        row = prepare_row(f"prepare {name}", located(whole))
         result |= records([row], race([row], laps=2))
-    present(result, output, corpus=list(corpus))
+    present(result, output, corpus=list(corpus), sample=sample)
 
 
 def reading_rows(files: Sequence[bytes], *, length: int) -> list[Row]:
@@ -67,7 +75,7 @@ def reading_rows(files: Sequence[bytes], *, length: int) -> list[Row]:
         row(
             name="read and encode, MidiTok REMI",
             contender=partial(miditok_encodes, files=files, notes=notes),
-            against="read and encode, muspy",
+            against="read and encode",
         ),
     ]
 
@@ -202,7 +210,8 @@ def _changed(score_type: Any, content: bytes, rng: np.random.Generator) -> bytes
 
 def prepare_row(name: str, corpus: Corpus, *, length: int = LENGTH) -> Row:
     """Return the row of preparing a corpus from nothing with all cores; its memory is without that of the readers."""
-    return Row(name=name, unit="files/s", contender=partial(prepare, corpus=corpus, length=length), threads=1)
+    contender = partial(prepare, corpus=corpus, length=length)
+    return Row(name=name, unit="files/s", contender=contender, threads=os.cpu_count() or 1)
 
 
 def prepare(lap: Lap, *, corpus: Corpus, length: int) -> None:

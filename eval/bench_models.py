@@ -42,10 +42,17 @@ def matrix(lap: Lap, *, dtype: torch.dtype) -> None:
     repeat(lambda: torch.matmul(left, right, out=product), 2 * size**3 / 1e9, lap)
 
 
+def between_waits(scale: Scale) -> int:
+    """Return the steps from one wait of the host for the device to the next.
+
+    On a GPU a log makes the host wait, so there it is as rare as in trials; a CPU works in step with the host anyway.
+    """
+    return scale.budget.log_every if torch.cuda.is_available() else 1
+
+
 def train(lap: Lap, *, experiment: str, scale: Scale, vocabulary: int) -> None:
     """Train as the trials do, in tokens."""
-    # On a GPU a log makes the host wait, so there it is as rare as in trials; a CPU works in step with the host anyway.
-    every = scale.budget.log_every if torch.cuda.is_available() else 1
+    every = between_waits(scale)
     budget = replace(
         scale.budget, steps=ENDLESS, log_every=every, validate_every=ENDLESS, checkpoint_every=ENDLESS, milestones=()
     )

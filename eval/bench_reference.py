@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval.bench_core import repeat
+from eval.bench_models import between_waits
 from replication.backbones import Bert
 from replication.randomness import generator, seeded
 from replication.tokens import CLS, PAD, SEP
@@ -124,7 +125,7 @@ def published_step(lap: Lap, *, scale: Scale, vocabulary: int, batch: int) -> No
     averages = [copy.deepcopy(parameter.detach()) for parameter in model.parameters()]
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
     tokens = torch.randint(SEP + 1, vocabulary, (batch, scale.length), generator=generator("bench")).to(device)
-    steps = 0
+    steps, every = 0, between_waits(scale)
 
     def step() -> None:
         nonlocal steps
@@ -140,7 +141,11 @@ def published_step(lap: Lap, *, scale: Scale, vocabulary: int, batch: int) -> No
                 average.mul_(0.9999).add_(parameter, alpha=1 - 0.9999)
         steps += 1
 
-    repeat(step, batch * scale.length, lap)
+    def some() -> None:
+        for _ in range(every):
+            step()
+
+    repeat(some, every * batch * scale.length, lap)
 
 
 def generate(lap: Lap, *, scale: Scale, vocabulary: int) -> None:

@@ -1,7 +1,9 @@
 """How time grows with what is asked for: `nox -s bench -- scaling`.
 
-Each series is measured at four sizes or more, all of them in turn, and most at a small size too, which stands for what
-it costs before anything is done. The exponents are slopes between logarithms: of the time, and of the time above that.
+Each series is measured at four sizes or more, all of them in turn, and at a small size too, which stands for what it
+costs before anything is done. The exponents are slopes between logarithms: of the time, and of the time above that.
+
+There is no series of machines: Ray nodes on one machine share its cores, and show nothing of what more machines do.
 """
 
 from __future__ import annotations
@@ -12,15 +14,13 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from eval.bench_core import Contender, Row, exponent, race
 from eval.bench_table import Output, Record, command, present
-from eval.engines import OBJECT_STORE
 from replication.errors import UserError
 from replication.scales import SCALES
 
@@ -39,14 +39,14 @@ class Series:
 
     Attributes:
         unit: of the sizes.
-        small: the size that stands for the fixed cost; None where there is no such.
+        small: the size that stands for the fixed cost.
         sizes: the others, four or more.
         contender: what works at a size; it tells its laps 1 at a time.
         laps: turns of each size; few where one is long enough to be even by itself.
     """
 
     unit: str
-    small: int | None
+    small: int
     sizes: tuple[int, ...]
     contender: Callable[[int], Contender]
     laps: int = 3
@@ -54,7 +54,6 @@ class Series:
 
 def measure(name: str, series: Series) -> dict[str, Record]:
     """Return the seconds at each size, and the exponents of time and memory."""
-    sizes = series.sizes if series.small is None else (series.small, *series.sizes)
     rows = [
         Row(
             name=f"{name}, {size} {series.unit}",
@@ -62,7 +61,7 @@ def measure(name: str, series: Series) -> dict[str, Record]:
             contender=series.contender(size),
             threads=os.cpu_count() or 1,
         )
-        for size in sizes
+        for size in (series.small, *series.sizes)
     ]
     measured = race(rows, laps=series.laps)
     result: dict[str, Record] = {
@@ -79,10 +78,8 @@ def measure(name: str, series: Series) -> dict[str, Record]:
     fits = {
         "exponent of time": exponent(series.sizes, seconds),
         "exponent of memory": exponent(series.sizes, [one.memory for one in grown]),
+        "exponent of time above the fixed cost": exponent(series.sizes, seconds, fixed=1 / measured[rows[0].name].rate),
     }
-    if series.small is not None:
-        fixed = 1 / measured[rows[0].name].rate
-        fits["exponent of time above the fixed cost"] = exponent(series.sizes, seconds, fixed=fixed)
     return result | {f"{name}, {fit}": {"value": value, "unit": ""} for fit, value in fits.items()}
 
 
@@ -116,29 +113,14 @@ def sampled(lap: Lap, *, steps: int) -> None:
     sample(lap, experiment="e2e", scale=scale, vocabulary=VOCABULARY, amount=1 / CHUNK)
 
 
-def run(lap: Lap, *, trials: int, words: tuple[str, ...] = ()) -> None:
+def run(lap: Lap, *, trials: int) -> None:
     """Run so many small trials from nothing to the report, as a user does."""
     while True:
         with tempfile.TemporaryDirectory() as folder:
             only = ("--only", "autoregressive", "--seeds", str(trials), "--root", folder)
-            command_line = [sys.executable, "-m", "eval", "run", "--scale", "smoke", *only, *words]
-            subprocess.run(command_line, check=True, capture_output=True)  # noqa: S603 - ourselves
+            words = [sys.executable, "-m", "eval", "run", "--scale", "smoke", *only]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
         lap(1)
-
-
-def cluster(lap: Lap, *, nodes: int) -> None:
-    """Run 4 small trials on so many Ray nodes of one core each, all on this machine."""
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    whole: Any = Cluster()
-    for _ in range(nodes):
-        whole.add_node(num_cpus=1, include_dashboard=False, object_store_memory=OBJECT_STORE)
-    words = ("--engine", "ray", "--address", whole.address, "--workers", str(os.cpu_count()))
-    try:
-        run(lap, trials=4, words=words)
-    finally:
-        whole.shutdown()
 
 
 def prepared(lap: Lap, *, files: int) -> None:
@@ -180,10 +162,6 @@ SERIES: dict[str, Series] = {
         unit="files", small=25, sizes=(100, 200, 400, 800), contender=lambda size: partial(prepared, files=size)
     ),
 }
-if find_spec("ray"):
-    SERIES["run against nodes"] = Series(
-        unit="nodes", small=None, sizes=(1, 2, 3, 4), contender=lambda size: partial(cluster, nodes=size), laps=1
-    )
 
 
 def scaling(

@@ -15,6 +15,7 @@ import tyro
 
 from eval.bench_core import Row, exponent, race, repeat
 from eval.bench_table import Output, command, present, records
+from eval.floors import LEAST_WINDOWS
 from eval.options import Root  # noqa: TC001 - tyro reads the annotation
 from replication.errors import UserError
 
@@ -32,6 +33,8 @@ def bench(
     output: Output = None,
 ) -> None:
     """Measure metrics, and the whole panel of one model at four sizes, on one thread."""
+    if samples < (least := 8 * LEAST_WINDOWS):
+        raise UserError(f"--samples {samples}: at least {least} are needed, for an eighth of them is compared too")
     sizes = [samples // 8, samples // 4, samples // 2, samples]
     rows = [
         *scoring_rows(length=66),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from eval.program import end_with
+from eval.trial import environment, version_of
 from replication.errors import UserError
 from replication.files import read_json, write_json
 
@@ -53,15 +54,13 @@ def machine() -> dict[str, Any]:
     import psutil
     import torch
 
-    from eval.trial import environment
-
     found = environment()
     return {
         **found,
         "processor": _processor() or found["processor"],
         "memory_GB": round(psutil.virtual_memory().total / 1e9, 1),
         "threads": os.cpu_count(),
-        "packages": {**found["packages"], **{name: _version(name) for name in RIVALS}},
+        "packages": {**found["packages"], **{name: version_of(name) for name in RIVALS}},
         "cuda": torch.version.cuda,
     }
 
@@ -73,20 +72,12 @@ def _processor() -> str | None:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), None)
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def present(rows: Mapping[str, Record], output: Path | None, **about: object) -> None:
     """Print the rows and the machine; write both to `output`."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    here = machine()
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     table.add_column("Row")
     for title in ("Value", "", "Ratio", "Of matrix rate", "Start, s", "MB"):
@@ -107,13 +98,19 @@ def present(rows: Mapping[str, Record], output: Path | None, **about: object) ->
     for name, row in rows.items():
         if row.get("ratio"):
             console.print(f"ratio of {name}: to {row['against']}")
+    here = machine()
+    console.print(in_words(here))
+    if output:
+        write_json(output, {**about, "rows": rows, "machine": here})
+
+
+def in_words(here: Mapping[str, Any]) -> str:
+    """Return a line about a `machine`."""
     gpu = f", {here['gpu']}" if here["gpu"] else ""
-    console.print(
+    return (
         f"{here['processor']}, {here['cores']} cores{gpu}, {here['memory_GB']} GB, Python {here['python']}, torch"
         f" {here['packages']['torch']}, commit {here['commit'][:12]}"
     )
-    if output:
-        write_json(output, {**about, "rows": rows, "machine": here})
 
 
 def number(value: float | str | None) -> str:
@@ -123,26 +120,27 @@ def number(value: float | str | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
 
 
-def read_rows(path: Path) -> dict[str, Record]:
-    """Read the rows that a benchmark has written with `--output`.
+def read_run(path: Path) -> dict[str, Any]:
+    """Read what a benchmark has written with `--output`: rows, machine, and what else it was about.
 
     Raises:
         UserError: if the file is none of these.
     """
     try:
-        rows = {str(name): dict(row) for name, row in read_json(path)["rows"].items()}
-        good = all(isinstance(row["value"], int | float) and isinstance(row["unit"], str) for row in rows.values())
+        content = dict(read_json(path))
+        rows = [dict(row) for row in dict(content["rows"]).values()]
+        good = all(isinstance(row["value"], int | float) and isinstance(row["unit"], str) for row in rows)
+        in_words(content["machine"])
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         good = False
     if not good:
         raise UserError(f"{path} is no result of `nox -s bench`; give a file that its --output has written")
-    return rows
+    return content
 
 
 def command(function: Callable[..., None]) -> None:
-    """Run a benchmark from the command line; a user's mistake is one sentence and exit code 2."""
-    try:
-        tyro.cli(function, prog="nox -s bench --", config=(tyro.conf.FlagCreatePairsOff,))
-    except UserError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(2)
+    """Run a benchmark from the command line."""
+    end_with(
+        lambda: tyro.cli(function, prog="nox -s bench --", config=(tyro.conf.FlagCreatePairsOff,)),
+        name="bench",
+    )

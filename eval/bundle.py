@@ -8,31 +8,28 @@ and safetensors; scoring, and with it the choice from the grid on which the arms
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shutil
 import time
-import zipfile
-import zlib
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from eval import stages, suite
+from eval.bundle_file import opened, pack
 from eval.preliminaries import at_chosen, settled, tuning
 from eval.preliminaries import trials as trials_before
 from eval.tuning import is_tuned
-from replication.archives import MOST_BYTES
+from eval.worker import alone
 from replication.checkpoint import CHECKPOINT
 from replication.data import open_windows
 from replication.errors import UserError
 from replication.files import atomic, describe, write_json
-from replication.piece import Beats, Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    import zipfile
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from eval.engines import Engine
@@ -40,27 +37,24 @@ if TYPE_CHECKING:
     from eval.tracking import Store
     from eval.trial import Trial
     from replication.data import Dataset
-    from replication.piece import Grid
 
-PLAN = "plan.json"
 ABOUT, LOG = "trial.json", "metrics.jsonl"
 DATA = ("data.json", "card.json", "tuning.json")  # of a comparison
-# What a trial leaves before it is scored, in the order of its stages: a part of it is a trial that is less far.
+# What a trial leaves before it is scored, in the order of its stages: a part of it is a trial that is less far. The log
+# says how far training is, so that it follows what training goes on from.
 LEFT = (
     re.escape(ABOUT),
-    re.escape(LOG),
-    r"timing\.json",
     r"checkpoint/last\.safetensors",
     r"checkpoint/step-\d+\.safetensors",
+    re.escape(LOG),
+    r"timing\.json",
     r"checkpoint/model\.safetensors",
     r"samples\.txt",
     r"samples\.npz",
     r"likelihood\.json",
 )
 ENDS = ("likelihood.json", "samples.npz", "checkpoint/model.safetensors")  # of stages, the last first
-STORED = {".safetensors", ".npz"}  # which do not shrink
-_WINDOWS = re.compile(r"windows-[0-9a-f]{32}")
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # the last: a password
+PROGRESS = ("environment", "moves", "status", "error", "started", "ended")  # of trial.json, from where a trial was run
 
 
 def export(plan: Plan, datasets: Mapping[str, Dataset], store: Store, path: Path, *, engine: Engine) -> list[Trial]:
@@ -71,7 +65,7 @@ def export(plan: Plan, datasets: Mapping[str, Dataset], store: Store, path: Path
     run. A trial of the grid that failed counts as the worst.
 
     Raises:
-        UserError: if nothing is left that could be run elsewhere.
+        UserError: if nothing is left that could be run elsewhere, or if a trial of the grid cannot be scored.
     """
     from eval.engine import run
 
@@ -79,7 +73,11 @@ def export(plan: Plan, datasets: Mapping[str, Dataset], store: Store, path: Path
     grid = [trial for trial in first if trial.kind == "tuning"]
     if all(is_ready(trial) or _has_failed(trial) for trial in grid):
         ready = [trial for trial in grid if is_ready(trial)]
-        run(ready, datasets, plan.corpus.reading.grid, store, engine=engine)
+        if failed := run(ready, datasets, plan.corpus.reading.grid, store, engine=engine):
+            names = ", ".join(trial.name for trial in failed)
+            raise UserError(
+                f"{names} cannot be scored here, which settles the arms: mend what was said of it, try again"
+            )
         plan = settled(plan, grid) if grid else plan
         runnable = plan.trials
     else:
@@ -133,66 +131,21 @@ def _in_order(names: Iterable[str]) -> list[str]:
     return sorted(ranks, key=lambda name: (ranks[name], name))
 
 
-def pack(path: Path, about: dict[str, Any], root: Path, files: Iterable[Path]) -> None:
-    """Write a bundle of files below `root`."""
-    with atomic(path) as draft, zipfile.ZipFile(draft, "w") as archive:
-        archive.writestr(PLAN, json.dumps(about, indent=2))
-        for file in files:
-            method = zipfile.ZIP_STORED if file.suffix in STORED else zipfile.ZIP_DEFLATED
-            archive.write(file, file.relative_to(root).as_posix(), method)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
-    """Yield a bundle and its plan.json.
-
-    Raises:
-        UserError: if it is none, is damaged or unpacks to more than `MOST_BYTES`, now or when it is read in the block.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise UserError(f"{path} unpacks to more than {MOST_BYTES:,} bytes: give a file of `etude export`")
-            if damaged := archive.testzip():
-                raise UserError(f"{path} is damaged ({damaged} does not match its checksum): copy it again")
-            yield archive, json.loads(archive.read(PLAN))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give a file of `etude export`") from None
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no bundle of trials ({error!r}): give a file of `etude export`") from None
-    except _DAMAGE as error:
-        raise UserError(f"{path} cannot be read as a bundle ({error}): copy it again") from None
-
-
-def unpack(path: Path, folder: Path) -> dict[str, Any]:
-    """Unpack a bundle into a folder, unless it is there already with what was done since; return its plan.json.
-
-    Raises:
-        UserError: as `opened`, or if the folder holds another bundle.
-    """
-    with opened(path) as (archive, about):
-        done = folder / PLAN
-        if done.exists():
-            if json.loads(done.read_text(encoding="utf-8")) != about:
-                raise UserError(f"{folder} holds the trials of another export: bring them home, then delete it")
-            return about
-        archive.extractall(folder, [name for name in archive.namelist() if name != PLAN])  # no name leads out of it
-        write_json(done, about)
-        return about
-
-
 def trials_of(about: Mapping[str, Any], root: Path) -> list[Trial]:
     """Return the trials of a bundle below `root`, made of the rows that are here.
 
     Raises:
-        UserError: for a row that is not here.
+        UserError: for a row that is not here, or whose windows are not in the bundle.
     """
     plan = suite.plan(scale=about["scale"], only=about["experiments"], seeds=about["seeds"], root=root)
     plan = replace(plan, corpus=replace(plan.corpus, name=about["corpus"]))
     known = {_name(trial, plan.root): trial for trial in (*tuning(plan).trials, *at_chosen(plan).trials)}
     if unknown := about["trials"].keys() - known:
         raise UserError(f"this version of Etude does not know the trial {min(unknown)}: use the one that exported it")
-    return [known[name] for name in about["trials"]]
+    trials = [known[name] for name in about["trials"]]
+    if missing := {trial.experiment.encoding for trial in trials} - about["windows"].keys():
+        raise UserError(f"the bundle has no windows in encoding {min(missing)}: export it again")
+    return trials
 
 
 def windows_of(about: Mapping[str, Any], root: Path) -> dict[str, Dataset]:
@@ -202,23 +155,11 @@ def windows_of(about: Mapping[str, Any], root: Path) -> dict[str, Dataset]:
         UserError: if they are not below `root`.
     """
     try:
-        return {
-            encoding: open_windows(root / "runs" / "cache" / name)
-            for encoding, name in about["windows"].items()
-            if _WINDOWS.fullmatch(name)
-        }
-    except (OSError, ValueError) as error:
+        return {encoding: open_windows(root / "runs" / "cache" / name) for encoding, name in about["windows"].items()}
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"the windows of the bundle are not in {root / 'runs' / 'cache'} ({error}): give the --root of its export"
         ) from None
-
-
-def grid_of(about: Mapping[str, Any]) -> Grid:
-    """Return the grid of the corpus of a bundle."""
-    kinds = {kind.__name__: kind for kind in (Beats, Seconds)}
-    values = dict(about["grid"])
-    grid: Grid = kinds[values.pop("type")](**values)
-    return grid
 
 
 def check(trial: Trial, config: object, dataset: Dataset, path: Path) -> None:
@@ -244,37 +185,43 @@ def take(path: Path, root: Path) -> Counter[str]:
             prefix = f"{_name(trial, root.resolve())}/"
             names = [name.removeprefix(prefix) for name in archive.namelist() if name.startswith(prefix)]
             if ABOUT in names:
-                there = json.loads(archive.read(f"{prefix}{ABOUT}"))["config"]
-                check(trial, there, datasets[trial.experiment.encoding], path)
-                found.append((trial, prefix, _in_order(names)))
-        for trial, prefix, names in found:
-            counts["taken" if _take(archive, trial, prefix, names) else "kept"] += 1
+                there, dataset = json.loads(archive.read(f"{prefix}{ABOUT}")), datasets[trial.experiment.encoding]
+                check(trial, there["config"], dataset, path)
+                merged = trial.identity(dataset) | {key: there[key] for key in PROGRESS}
+                found.append((trial, prefix, _in_order(names), merged))
+        for trial, prefix, names, merged in found:
+            try:
+                with alone(trial.folder / ".lock", wait=False):
+                    counts["taken" if _take(archive, trial, prefix, names, merged) else "kept"] += 1
+            except BlockingIOError:
+                raise UserError(f"{trial.name} is being run here: interrupt that or wait, then import again") from None
     return counts
 
 
-def _take(archive: zipfile.ZipFile, trial: Trial, prefix: str, names: list[str]) -> bool:
-    """Write what a trial has left elsewhere, unless the one here is as far."""
-    trial.folder.mkdir(parents=True, exist_ok=True)
-    with (trial.folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{trial.name} is being run here: interrupt that or wait, then import again") from None
-        log = archive.read(f"{prefix}{LOG}") if LOG in names else b""
-        if trial.exists() and _progress(*_here(trial)) >= _progress(names, log):
-            return False
-        for name in names:
-            target = trial.folder / name
-            with atomic(target) as draft, archive.open(prefix + name) as source, draft.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
+def _take(archive: zipfile.ZipFile, trial: Trial, prefix: str, names: list[str], about: dict[str, Any]) -> bool:
+    """Write what a trial has left elsewhere, with this trial.json, unless the one here is as far."""
+    log = archive.read(f"{prefix}{LOG}") if LOG in names else b""
+    if trial.exists() and _here(trial) >= _progress(names, log, about):
+        return False
+    for name in names:
+        target = trial.folder / name
+        if name == ABOUT:
+            write_json(target, about)
+            continue
+        with atomic(target) as draft, archive.open(prefix + name) as source, draft.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
     return True
 
 
-def _here(trial: Trial) -> tuple[list[str], bytes]:
+def _here(trial: Trial) -> tuple[int, ...]:
     log = trial.folder / LOG
-    return [name for name in ENDS if (trial.folder / name).exists()], log.read_bytes() if log.exists() else b""
+    names = [name for name in ENDS if (trial.folder / name).exists()]
+    return _progress(names, log.read_bytes() if log.exists() else b"", trial.about())
 
 
-def _progress(names: Sequence[str], log: bytes) -> tuple[int, ...]:
-    """Return how far a trial is, as numbers to be compared: which stages have ended, and how much training has said."""
-    return (*(name in names for name in ENDS), log.count(b"\n"))
+def _progress(names: Sequence[str], log: bytes, about: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return how far a trial is, as numbers to be compared.
+
+    Which stages have ended, how much training has said, and whether it is known that it goes no further.
+    """
+    return (*(name in names for name in ENDS), log.count(b"\n"), about["status"] == "FAILED")

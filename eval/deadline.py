@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,13 @@ def at_most(minutes: float | None) -> Iterator[None]:
     """Raise `TimeUpError` in a block of the main thread after so many minutes; None sets no limit.
 
     Raises:
-        UserError: for a limit that is not positive.
+        UserError: for a limit that is no positive number, or more than timers can count.
     """
     if minutes is None:
         yield
         return
-    if not minutes > 0:
-        raise UserError(f"--minutes {minutes:g}: more than 0 are needed")
+    if not 0 < 60 * minutes < threading.TIMEOUT_MAX:
+        raise UserError(f"--minutes {minutes:g}: give a number above 0")
 
     def stop(*_: object) -> NoReturn:
         raise TimeUpError

@@ -110,7 +110,8 @@ class _Running:
         self.ended = self.future.done()
         error = self.future.exception() if self.ended else None
         if self.trial.exists():
-            if error and self.trial.about()["status"] == "RUNNING":  # it could not say so itself
+            lost = error and not isinstance(error, UserError)
+            if lost and self.trial.about()["status"] == "RUNNING":  # it could not say so itself
                 self.trial.close(error=str(error))
             self._show_progress()
             self.tracker.update(final=self.ended)

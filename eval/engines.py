@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -25,12 +25,12 @@ from replication.guard import read_guarded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerProcess
 
     from replication.guard import Batch, File, Reader
 
 PRELOADED = ["eval.stages", "eval.judge", "pandas", "scipy.stats", "sklearn.linear_model", "muspy"]
-MISTAKE = 2  # the exit code of a worker that met a user's mistake, as of the command line
 GROUP = 4  # batches of files of a task, whose guarded process takes as long to start as to read two
 OBJECT_STORE = 100 * 2**20  # bytes, of which trials need next to none; Ray would take a third of the memory
 
@@ -67,7 +67,7 @@ class Engine(Protocol):
 
 
 def default_workers() -> int:
-    """Return how many trials to run side by side: one on a GPU; else one a core, for small models use no more."""
+    """Return how many trials to run side by side: one on a GPU; else one a core, 4 at most."""
     import torch
 
     return 1 if torch.cuda.is_available() else min(4, os.cpu_count() or 1)
@@ -113,10 +113,12 @@ class Process:
         started: list[ForkServerProcess] = []
 
         def start(task: Task) -> Future[None]:
-            process = context.Process(target=_work_here, args=(task,), daemon=True)
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_work_here, args=(task, theirs), daemon=True)
             process.start()
+            theirs.close()  # then the end of the process ends the pipe
             started.append(process)
-            return watchers.submit(_watch, process, task)
+            return watchers.submit(_watch, process, ours)
 
         with ThreadPoolExecutor(self.workers) as watchers:
             try:
@@ -130,13 +132,14 @@ class Process:
         return read_guarded(batches, read)
 
 
-def _work_here(task: Task) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its workers
+def _work_here(task: Task, mistake: Connection) -> None:
+    for request in (signal.SIGINT, signal.SIGTERM):  # the parent hears it too, and ends its workers by SIGKILL
+        signal.signal(request, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work(task)
-    except UserError:
-        sys.exit(MISTAKE)
+    except UserError as error:
+        mistake.send(str(error))
 
 
 def _end_with_parent() -> None:
@@ -146,10 +149,10 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _watch(process: ForkServerProcess, task: Task) -> None:
+def _watch(process: ForkServerProcess, mistake: Connection) -> None:
     process.join()
-    if process.exitcode == MISTAKE:
-        raise UserError(task.trial.about()["error"])
+    with mistake, suppress(EOFError, OSError):  # nothing, or a part
+        raise UserError(mistake.recv())
     if process.exitcode:
         why = "; memory may have run out" if process.exitcode == -signal.SIGKILL else ""
         raise LostError(f"its process ended with code {process.exitcode}{why}")
@@ -211,7 +214,7 @@ class Ray:
         with ExitStack() as stack:
             stack.callback(ray.shutdown)
             remote = ray.remote(num_cpus=1, max_retries=self.retries, scheduling_strategy="SPREAD")(_read_there)
-            ahead = int(ray.cluster_resources()["CPU"])  # a task for each core; their files are in memory here
+            ahead = int(ray.cluster_resources().get("CPU", 1))  # a task for each core; their files are in memory here
             rest, waiting = iter(batches), deque[Any]()
             while group := list(islice(rest, GROUP)):
                 waiting.append(remote.remote(group, read))
@@ -231,13 +234,13 @@ def _connect(engine: Ray) -> Any:  # noqa: ANN401 - the module, whose import is 
     except ImportError:
         raise UserError("--engine ray needs Ray, which is not installed: pip install 'etude[ray]'") from None
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-    there = engine.address or os.environ.get("RAY_ADDRESS")
+    there = engine.address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
-        if there:
+        if there != "auto":
             _check(there)
-        ray.init(there or "auto", **quiet)
+        ray.init(there, **quiet)
     except (ConnectionError, RuntimeError) as error:  # the latter for other versions of Ray or Python
-        if there:
+        if there != "auto":
             reason = " ".join(str(error).split())
             raise UserError(f"the Ray cluster at {there} cannot be used ({reason}); see `ray status` there") from None
         ray.init("local", object_store_memory=OBJECT_STORE, **quiet)
@@ -284,7 +287,7 @@ def _settled(future: Future[None]) -> Future[None]:
             settled.set_exception(error.cause)
         else:
             print(error, file=sys.stderr)
-            settled.set_exception(LostError(str(error).splitlines()[0]))
+            settled.set_exception(LostError((str(error) or repr(error)).splitlines()[0]))
 
     future.add_done_callback(settle)
     return settled

@@ -8,10 +8,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.memory import peak_memory
+from eval import audit
+from eval.memory import available, peak_memory
 from eval.stages import LIKELIHOOD_WINDOWS
 from replication.errors import UserError
 from replication.files import read_json
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from eval.suite import Plan
     from eval.trial import Trial
+    from replication.ablations import Experiment
     from replication.model import ModelConfig
     from replication.piece import Grid
     from replication.scales import Budget, Scale
@@ -84,7 +87,7 @@ def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int) -> list[Cost]
     costs = []
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
         for trial in trials:
-            if (network := _network(trial, grid)) is None:
+            if (network := _network(trial.experiment, trial.scale, grid)) is None:
                 costs.append(Cost(seconds=SCORING, disk=_results(trial.scale) + _windows(trial)))
                 continue
             vocabulary, model, scale = network
@@ -95,25 +98,45 @@ def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int) -> list[Cost]
                 asked = fresh.submit(_measure, trial.experiment.model, short, vocabulary, threads)
                 try:
                     measured[kind] = asked.result()
-                except BrokenProcessPool:
+                except (MemoryError, RuntimeError) as error:
+                    if not _lacks_memory(error):
+                        raise
                     raise UserError(
-                        f"{trial.name} was killed when it was tried, as where memory runs out: choose a smaller --scale"
+                        f"{trial.name} ended when it was tried, as where memory runs out: choose a smaller --scale"
                     ) from None
             costs.append(_cost(trial, scale, model, measured[kind]))
     return costs
 
 
-def _network(trial: Trial, grid: Grid) -> tuple[int, Trainable, Scale] | None:
-    """Return the vocabulary, the network and the scale, as its recipe has it, of a trial; None if it has no network."""
+def _lacks_memory(error: Exception) -> bool:
+    """Return whether a process has ended for want of memory, as systems and allocators say it."""
+    import torch
+
+    kinds = (BrokenProcessPool, MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+
+
+@cache
+def _network(experiment: Experiment, scale: Scale, grid: Grid) -> tuple[int, Trainable, Scale] | None:
+    """Return the vocabulary, the network and the scale, as its recipe has it; None if the model has no network.
+
+    The network has shapes and no numbers, so that one that is too large for the memory has them too.
+    """
+    import torch
+
     from eval.controls import FromTest
     from replication.encodings import encoding_on
     from replication.trainable import Trainable
 
-    if isinstance(trial.experiment.model, FromTest):
+    if isinstance(config := experiment.model, FromTest):
         return None
-    vocabulary = len(encoding_on(trial.experiment.encoding, grid).vocabulary)
-    model = trial.experiment.model.build(vocabulary=vocabulary, scale=trial.scale)
-    return (vocabulary, model, getattr(model, "scale", trial.scale)) if isinstance(model, Trainable) else None
+    vocabulary = len(encoding_on(experiment.encoding, grid).vocabulary)
+    try:
+        with torch.device("meta"):
+            model = config.build(vocabulary=vocabulary, scale=scale)
+    except NotImplementedError:  # it counts, which takes numbers
+        model = config.build(vocabulary=vocabulary, scale=scale)
+    return (vocabulary, model, getattr(model, "scale", scale)) if isinstance(model, Trainable) else None
 
 
 def _cost(trial: Trial, scale: Scale, model: Trainable, network: Network) -> Cost:
@@ -126,8 +149,10 @@ def _cost(trial: Trial, scale: Scale, model: Trainable, network: Network) -> Cos
     budget = scale.budget
     diffuses, trains = isinstance(model, DiffusionLM), not isinstance(model, Untrained)
     evaluations, strata = (scale.sampler.evaluations, scale.strata) if diffuses else (1, 1)
+    audits = len(budget.milestones)  # in each of which some are drawn and measured
+    samples, windows = trial.scale.samples + audits * audit.SAMPLES, LIKELIHOOD_WINDOWS + audits * audit.WINDOWS
     # A forward pass is about a third of a training step.
-    passes = (trial.scale.samples * evaluations + LIKELIHOOD_WINDOWS * strata) / budget.batch / 3
+    passes = (samples * evaluations + windows * strata) / budget.batch / 3
     resident = torch.cuda.is_available() and budget.resident
     kept = network.weights + _results(trial.scale)
     left = network.checkpoint + len(budget.milestones) * network.weights + budget.steps // budget.log_every * PER_LOG
@@ -252,15 +277,12 @@ def check_memory(plan: Plan, *, workers: int) -> None:
     Raises:
         UserError: if they do.
     """
-    sizes: dict[object, int] = {}  # of the weights of each kind of network
     costs = []
     for trial in (trial for trial in plan.trials if not trial.is_done()):
-        kind = (trial.experiment.model, trial.experiment.encoding)
-        if kind not in sizes:
-            network = _network(trial, plan.corpus.reading.grid)
-            weights = network[1].parameters() if network else ()
-            sizes[kind] = sum(weight.numel() * weight.element_size() for weight in weights)
-        costs.append(Cost(seconds=0, memory=COPIES * sizes[kind], disk=0))
+        network = _network(trial.experiment, trial.scale, plan.corpus.reading.grid)
+        weights = network[1].parameters() if network else ()
+        size = sum(weight.numel() * weight.element_size() for weight in weights)
+        costs.append(Cost(seconds=0, memory=COPIES * size, disk=0))
     _refuse(_together(costs, workers), workers)
 
 
@@ -276,11 +298,3 @@ def _refuse(memory: int, workers: int) -> None:
         raise UserError(
             f"memory will not do: {trials} {memory / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; {advice}"
         )
-
-
-def available() -> int:
-    """Return the free bytes of memory: of the GPU where there is one."""
-    import psutil
-    import torch
-
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else int(psutil.virtual_memory().available)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,10 @@ class History:
         self.last = -1
         self.seconds: float | None = None  # of training, as last logged
         if path.exists():
-            whole, _, torn = path.read_bytes().rpartition(b"\n")
+            content = path.read_bytes()
+            whole, _, torn = content.rpartition(b"\n")
             if torn:  # cut off while it was written; its step comes again
-                path.write_bytes(whole + b"\n" if whole else b"")
+                os.truncate(path, len(content) - len(torn))
             if whole:
                 try:
                     record = json.loads(whole.rpartition(b"\n")[2])

@@ -1,4 +1,4 @@
-"""How much memory a process takes."""
+"""How much memory a process takes, and how much there is."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ def peak_memory() -> int:
         lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes where there is no /proc
+
+
+def available() -> int:
+    """Return the free bytes of memory: of the GPU where there is one."""
+    import psutil
+    import torch
+
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else int(psutil.virtual_memory().available)

@@ -28,7 +28,9 @@ Accepted = Annotated[
 Root = Annotated[Path, tyro.conf.arg(metavar="PATH", help="where runs/ and the MLflow store are")]
 Workers = Annotated[
     int | None,
-    tyro.conf.arg(metavar="N", help="trials side by side on a machine; if not given one a core, or one on a GPU"),
+    tyro.conf.arg(
+        metavar="N", help="trials side by side on a machine; if not given one a core, 4 at most, or one on a GPU"
+    ),
 ]
 EngineName = Annotated[
     Literal["serial", "process", "ray"],

@@ -148,42 +148,43 @@ class Trial:
         Raises:
             UserError: if it was made with another configuration.
         """
-        config = self.config(dataset)
-        path = self.folder / "trial.json"
         if self.exists():
             if self.check(dataset):
                 return True
             self._note(status="RUNNING", error=None, ended=None, moves=self._moves())
             return False
-        experiment = self.experiment
-        write_json(
-            path,
-            {
-                "id": digest(config, experiment.name, self.scale.name, self.corpus),
-                "experiment": experiment.name,
-                "label": experiment.label,
-                "note": experiment.note,
-                "colour": experiment.colour,
-                "seed": self.seed,
-                "kind": self.kind,
-                "control": experiment.control,
-                "scale": self.scale.name,
-                "corpus": self.corpus,
-                "config": config,
-                "dataset": {
-                    "name": self.corpus,
-                    "digest": dataset.digest,
-                    "windows": {name: len(windows.tokens) for name, windows in dataset.splits.items()},
-                },
-                "environment": environment(),
-                "moves": [],
-                "status": "RUNNING",
-                "error": None,
-                "started": time.time(),
-                "ended": None,
-            },
-        )
+        fresh: dict[str, Any] = {
+            "environment": environment(),
+            "moves": [],
+            "status": "RUNNING",
+            "error": None,
+            "started": time.time(),
+            "ended": None,
+        }
+        write_json(self.folder / "trial.json", self.identity(dataset) | fresh)
         return False
+
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
+        """Return the part of trial.json that does not depend on when and where the trial is run."""
+        config, experiment = self.config(dataset), self.experiment
+        return {
+            "id": digest(config, experiment.name, self.scale.name, self.corpus),
+            "experiment": experiment.name,
+            "label": experiment.label,
+            "note": experiment.note,
+            "colour": experiment.colour,
+            "seed": self.seed,
+            "kind": self.kind,
+            "control": experiment.control,
+            "scale": self.scale.name,
+            "corpus": self.corpus,
+            "config": config,
+            "dataset": {
+                "name": self.corpus,
+                "digest": dataset.digest,
+                "windows": {name: len(windows.tokens) for name, windows in dataset.splits.items()},
+            },
+        }
 
     def about(self) -> dict[str, Any]:
         """Return trial.json."""
@@ -239,7 +240,7 @@ def environment() -> dict[str, Any]:
     return {
         "commit": commit(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in ("etude", "torch", "numpy", "safetensors", "muspy", "mlflow")},
+        "packages": {name: version_of(name) for name in ("etude", "torch", "numpy", "safetensors", "muspy", "mlflow")},
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -269,7 +270,8 @@ def commit() -> str:
         return "unknown"
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the version of a package, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

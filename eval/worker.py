@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.trial import Trial
+    from replication.data import Dataset
     from replication.piece import Grid
 
 BEAT = 5.0  # seconds between the signs of life of a worker
@@ -50,15 +51,14 @@ def work(task: Task) -> None:
     import torch
 
     from eval import stages
-    from replication.data import open_windows
     from replication.train import DivergedError
 
     trial = task.trial
     torch.set_num_threads(task.threads)
     with alone(trial.folder / ".lock"):  # whoever else is at this trial finishes first
+        if trial.open(dataset := _windows(task.windows)):  # a mistake here says nothing of the trial that is there
+            return
         try:
-            if trial.open(dataset := open_windows(task.windows)):
-                return
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             bench = stages.Workbench(trial=trial, dataset=dataset, grid=task.grid, device=device)
             for stage in stages.of(trial.experiment, bare=task.bare):
@@ -76,17 +76,29 @@ def work(task: Task) -> None:
                 trial.close()
 
 
+def _windows(folder: Path) -> Dataset:
+    from replication.data import open_windows
+
+    try:
+        return open_windows(folder)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"the windows in {folder} are missing or damaged ({error}); run `etude run` again") from None
+
+
 @contextmanager
-def alone(path: Path, *, beat: float = BEAT, patience: float = PATIENCE) -> Iterator[None]:
+def alone(path: Path, *, wait: bool = True, beat: float = BEAT, patience: float = PATIENCE) -> Iterator[None]:
     """Run a block while no other worker, on any machine that shares the folder, runs one with the same path.
 
     The lock is the system's, and a worker that dies gives it free. Of a machine that is lost, a network file system may
     keep it for ever; so a worker touches its file every `beat` seconds, and after `patience` seconds without that, by
     the clock of who waits, the file is replaced. A worker that was only halted finds its file gone, and ends itself.
+
+    Raises:
+        BlockingIOError: if there is one and `wait` is not set.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     released = threading.Event()
-    with _locked(path, beat, patience) as lock:
+    with _locked(path, beat, patience if wait else None) as lock:
         sign = threading.Thread(target=_show_life, args=(path, lock, beat, released), daemon=True)
         sign.start()
         try:
@@ -96,7 +108,7 @@ def alone(path: Path, *, beat: float = BEAT, patience: float = PATIENCE) -> Iter
             sign.join()
 
 
-def _locked(path: Path, beat: float, patience: float) -> TextIO:
+def _locked(path: Path, beat: float, patience: float | None) -> TextIO:
     seen, since = None, 0.0
     while True:
         lock = path.open("a")  # opened at each look, for a network file system shows changes then
@@ -105,6 +117,8 @@ def _locked(path: Path, beat: float, patience: float) -> TextIO:
         except BlockingIOError:
             status = os.fstat(lock.fileno())
             lock.close()
+            if patience is None:
+                raise
             if (sign := (status.st_ino, status.st_mtime_ns)) != seen:
                 seen, since = sign, time.monotonic()
             elif time.monotonic() - since > patience:

@@ -31,9 +31,10 @@ def has_bfloat16(device: torch.device) -> bool:
 @functools.cache
 def has_compiler(device: torch.device) -> bool:
     """Return whether torch.compile works there, forwards and backwards; if not, why is said in one line."""
-    x = torch.ones(2, device=device, requires_grad=True)
     try:
-        torch.compile(lambda x: (x * x).sin().sum())(x).backward()
+        with torch.enable_grad():  # also where the first to ask only draws samples
+            x = torch.ones(2, device=device, requires_grad=True)
+            torch.compile(lambda x: (x * x).sin().sum())(x).backward()
     except Exception as error:  # noqa: BLE001 - compilers fail in all ways
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         print(f"torch.compile does not work here ({reason}); going on without it", file=sys.stderr)
@@ -48,7 +49,10 @@ def fast(function: Callable[P, T], budget: Budget, device: torch.device) -> Call
     again.
     """
     half = budget.bfloat16 and has_bfloat16(device)
-    chosen = torch.compile(function, dynamic=False) if budget.compile and has_compiler(device) else function
+    chosen = function
+    if budget.compile and has_compiler(device):
+        # The compiler's own random numbers, of which dropout takes many, are slow on processors.
+        chosen = torch.compile(function, dynamic=False, options={"fallback_random": device.type == "cpu"})
 
     def precision() -> AbstractContextManager[object]:
         return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()

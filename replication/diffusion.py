@@ -105,7 +105,8 @@ class DiffusionLM(Trainable):
         With `strata` = T - 1 instead of the scale's every timestep is taken once.
         """
         table = self.embedding.weight.double()
-        estimate = clean_estimate(self._denoiser(), table, self.alpha_bar)
+        whole = len(tokens) % CHUNK == 0  # a few windows are not worth compiling for their number
+        estimate = clean_estimate(self._denoiser(compiled=whole), table, self.alpha_bar)
         parts = []
         for number, part in enumerate(torch.split(tokens, CHUNK)):
             random = generator("likelihood", seed, number, device=tokens.device)
@@ -128,10 +129,11 @@ class DiffusionLM(Trainable):
 
         return nearest(table, self.scale.sampler(self._denoiser(), table, self.alpha_bar, noise))
 
-    def _denoiser(self) -> Callable[[Tensor, float | Tensor], Tensor]:
+    def _denoiser(self, *, compiled: bool = True) -> Callable[[Tensor, float | Tensor], Tensor]:
         """Return the network as a function of x_i, of any precision, and of i, for the whole batch or for each (B,)."""
         weights = self.rounding_bias
-        network = fast(self.forward, self.scale.budget, weights.device)
+        budget = self.scale.budget
+        network = fast(self.forward, replace(budget, compile=budget.compile and compiled), weights.device)
 
         def denoise(x: Tensor, index: float | Tensor) -> Tensor:
             times = torch.zeros(len(x), dtype=weights.dtype, device=x.device) + index  # made there: nothing to wait for

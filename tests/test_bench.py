@@ -13,13 +13,14 @@ import torch
 from shrunk import SMOKE, random_windows
 from torch.utils.flop_counter import FlopCounterMode
 
+from eval import bench_data, bench_scores
 from eval.bench import GROUPS, Setting, bench
-from eval.bench_compare import ratios
+from eval.bench_compare import compare, ratios
 from eval.bench_core import Measured, Row, exponent, race, repeat
 from eval.bench_models import diffusion_ends, training_flop
 from eval.bench_reference import Published, available, bert
 from eval.bench_scaling import SERIES, scaling
-from eval.bench_table import present, read_rows, records
+from eval.bench_table import present, read_run, records
 from replication.backbones import Bert
 from replication.diffusion import DiffusionLM
 from replication.embeddings import Learned
@@ -202,18 +203,18 @@ def test_exponents_of_made_up_timings(power: float) -> None:
 def test_every_series_is_measured_at_four_sizes_and_a_small_one() -> None:
     for series in SERIES.values():
         assert len(series.sizes) >= 4
-        assert series.small is None or series.small < min(series.sizes)
+        assert series.small < min(series.sizes)
 
 
-def written(path: Path, scale: float, name: str = "fast") -> Path:
+def written(path: Path, factor: float, name: str = "fast", **about: object) -> Path:
     rows = [
         Row(name="matrix", unit="GFLOP/s", contender=repeat, threads=1, flop=1e9),  # type: ignore[arg-type]  # never run
         Row(name=name, unit="tokens/s", contender=repeat, threads=1, against="slow", flop=1e6, peaks=("matrix",)),  # type: ignore[arg-type]
         Row(name="slow", unit="tokens/s", contender=repeat, threads=1),  # type: ignore[arg-type]
     ]
-    rates = {"matrix": 10.0, name: 6 * scale, "slow": 2 * scale}
+    rates = {"matrix": 10.0, name: 6 * factor, "slow": 2 * factor}
     measured = {name: Measured(rates=(rate,), start=1, memory=300) for name, rate in rates.items()}
-    present(records(rows, measured), path, scale="smoke")
+    present(records(rows, measured), path, **{"scale": "smoke"} | about)
     return path
 
 
@@ -245,14 +246,23 @@ def test_two_runs_are_compared_row_by_row(tmp_path: Path) -> None:
     assert ratios(before, after) == {"matrix": (10, 10, "GFLOP/s", 1), "slow": (2, 4, "tokens/s", 2)}
 
 
+def test_runs_of_different_things_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = written(tmp_path / "a.json", 1), written(tmp_path / "b.json", 2, scale="cpu")
+    with pytest.raises(UserError, match="cannot be compared: scale is smoke there and cpu here"):
+        ratios(before, after)
+    capsys.readouterr()
+    compare(before, before)
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()][-2:] == ["A", "B"]
+
+
 def test_what_is_no_benchmark_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
-    for content in ("[]", '{"rows": {"a": 1}}', '{"rows": {"a": {"value": "x", "unit": "s"}}}'):
+    for content in ("[]", '{"rows": {"a": 1}}', '{"rows": {"a": {"value": "x", "unit": "s"}}}', '{"rows": {}}'):
         path.write_text(content)
         with pytest.raises(UserError, match="no result of"):
-            read_rows(path)
+            read_run(path)
     with pytest.raises(UserError, match="no result of"):
-        read_rows(tmp_path / "missing.json")
+        read_run(tmp_path / "missing.json")
 
 
 def test_words_that_name_nothing_are_refused() -> None:
@@ -262,3 +272,9 @@ def test_words_that_name_nothing_are_refused() -> None:
         bench("smoke", batch=0)
     with pytest.raises(UserError, match="--only nothing"):
         scaling(("nothing",))
+    with pytest.raises(UserError, match="unknown corpus 'foo'"):
+        bench_data.bench(("foo",))
+    with pytest.raises(UserError, match="--sample 0"):
+        bench_data.bench(sample=0)
+    with pytest.raises(UserError, match="--samples 4"):
+        bench_scores.bench(samples=4)

@@ -14,7 +14,7 @@ import pytest
 from program import assert_a_mistake, etude
 from shrunk import SMOKE
 
-from eval import bare, bundle, engines, suite
+from eval import bare, bundle, bundle_file, engines, suite
 from eval import trial as trials
 from eval.preliminaries import tuning
 from eval.tracking import Store
@@ -84,6 +84,38 @@ def test_what_comes_back_is_scored_where_it_left(there_and_back: tuple[Path, Pat
         export(planned(home, "ngram"), tmp_path / "again.zip")
 
 
+def test_who_a_trial_is_comes_from_here_and_how_it_went_from_there(
+    there_and_back: tuple[Path, Path], tmp_path: Path
+) -> None:
+    home, back = copied(there_and_back, tmp_path)
+
+    def lie(members: dict[str, bytes]) -> None:
+        (name,) = (name for name in members if name.endswith("/trial.json"))
+        foreign = {"id": "x", "experiment": "e2e", "kind": "control", "label": "best", "seed": 9, "more": 1}
+        members[name] = json.dumps(json.loads(members[name]) | foreign | {"started": 7.0}).encode()
+
+    rewritten(back, lie)
+    bundle.take(back, home)
+    (trial,) = planned(home, "ngram").trials
+    about = trial.about()
+    identity = trial.identity(suite.prepare(planned(home, "ngram"))["paper"])
+    assert about == json.loads(json.dumps(identity)) | {name: about[name] for name in bundle.PROGRESS}
+    assert about["started"] == 7
+
+
+def test_a_failure_is_further_than_the_same_trial_without(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
+    home, back = copied(there_and_back, tmp_path)
+    bundle.take(back, home)
+
+    def fail(members: dict[str, bytes]) -> None:
+        (name,) = (name for name in members if name.endswith("/trial.json"))
+        members[name] = json.dumps(json.loads(members[name]) | {"status": "FAILED", "error": "so"}).encode()
+
+    rewritten(back, fail)
+    assert bundle.take(back, home) == {"taken": 1, "kept": 0}
+    assert planned(home, "ngram").trials[0].about()["error"] == "so"
+
+
 def test_a_trial_that_is_less_far_does_not_replace_one(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, back = copied(there_and_back, tmp_path)
     bundle.take(back, home)
@@ -144,7 +176,7 @@ def test_a_link_in_a_bundle_is_unpacked_as_the_text_that_it_is(
     with zipfile.ZipFile(home / "there.zip", "a") as archive:
         archive.writestr(link, str(home))
         archive.writestr("../../outside", "outside")
-    bundle.unpack(home / "there.zip", tmp_path / "away")
+    bundle_file.unpack(home / "there.zip", tmp_path / "away")
     assert not (tmp_path / "away" / "runs" / "link").is_symlink()
     assert not [path for path in tmp_path.parent.rglob("outside") if tmp_path / "away" not in path.parents]
 
@@ -167,7 +199,8 @@ def other_plan(**changes: object) -> Callable[[dict[str, bytes]], None]:
     ("change", "message"),
     [
         (other_data, r"ngram seed 0 was made with another configuration \(data is 0000"),
-        (other_plan(corpus="../../.."), "which .* has none of: give another --root"),
+        (other_plan(corpus="elsewhere"), "which .* has none of: give another --root"),
+        (other_plan(corpus="../../.."), "is no bundle of trials"),
         (other_plan(scale="huge"), "which .* has none of|unknown scale"),
         (other_plan(experiments=["gan"]), "unknown experiment 'gan'"),
         (other_plan(trials={"runs/smoke/synthetic/ngram/9": {}}), "does not know the trial"),
@@ -203,16 +236,38 @@ def test_a_file_that_is_damaged_is_refused_before_anything_changes(
             bundle.take(back, home)
         assert files(tmp_path) == before
     back.unlink()
-    assert_a_mistake(etude("import", str(back), folder=home), "does not exist: give a file of `etude export`")
+    assert_a_mistake(etude("import", str(back), folder=home), "cannot be opened (No such file or directory): give")
+    assert_a_mistake(etude("import", ".", folder=home), "cannot be opened (Is a directory): give")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *((other_plan(corpus=name), "is no bundle of trials") for name in ("../../../evil", "a/b", "", ".", "..")),
+        (other_plan(windows={"paper": "../../x"}), "is no bundle of trials"),
+        (other_plan(windows={}), "no windows in encoding paper"),
+        (other_plan(grid={"type": "Beats"}), "is no bundle of trials"),
+        (other_plan(experiments=[["ngram"]]), "is no bundle of trials"),
+        (lambda members: members.update({"plan.json": b"{}"}), "is no bundle of trials"),
+    ],
+)
+def test_what_no_export_wrote_is_not_run(
+    there_and_back: tuple[Path, Path], tmp_path: Path, change: Callable[[dict[str, bytes]], None], message: str
+) -> None:
+    home, _ = copied(there_and_back, tmp_path)
+    rewritten(home / "there.zip", change)
+    with pytest.raises(UserError, match=message):
+        bare.run(home / "there.zip", tmp_path / "back.zip", workers=1)
+    assert not [path for path in tmp_path.rglob("*evil*") if ".work" not in str(path)]
 
 
 def test_another_export_does_not_mix_with_what_lies_unpacked(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, _ = copied(there_and_back, tmp_path)
-    bundle.unpack(home / "there.zip", tmp_path / "away")
-    bundle.unpack(home / "there.zip", tmp_path / "away")
+    bundle_file.unpack(home / "there.zip", tmp_path / "away")
+    bundle_file.unpack(home / "there.zip", tmp_path / "away")
     rewritten(home / "there.zip", other_plan(exported=0))
     with pytest.raises(UserError, match="holds the trials of another export"):
-        bundle.unpack(home / "there.zip", tmp_path / "away")
+        bundle_file.unpack(home / "there.zip", tmp_path / "away")
 
 
 def test_code_that_computes_something_else_there_is_refused(
@@ -238,7 +293,7 @@ def test_the_grid_goes_first_with_what_does_not_depend_on_it(tmp_path: Path, mon
     # Settled at home, an arm is at its point on the other machine too.
     write_json(plan.comparison / "tuning.json", {"gaussian": {"dimension": 1, "scale": 0.5}})
     export(plan, tmp_path / "third.zip")
-    about = bundle.unpack(tmp_path / "third.zip", tmp_path / "away")
+    about = bundle_file.unpack(tmp_path / "third.zip", tmp_path / "away")
     (found,) = (t for t in bundle.trials_of(about, tmp_path / "away") if t.experiment.name == "gaussian")
     assert isinstance(found.experiment.model, Diffusion)
     assert found.experiment.model.embedding.scale == 0.5

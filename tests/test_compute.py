@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from shrunk import job, random_windows, shrunk
 
 from baselines.autoregressive import Autoregressive
-from replication.compute import fast, has_bfloat16
+from replication.compute import fast, has_bfloat16, has_compiler
 from replication.diffusion import DiffusionLM
 from replication.embeddings import Learned
 from replication.randomness import generator, seeded
@@ -105,6 +105,12 @@ fast(lambda x: x, Budget(compile=True), torch.device("cpu"))
     said = [line for line in result.stderr.splitlines() if line.startswith("torch.compile does not work here (")]
     assert len(said) == 1
     assert said[0].endswith("; going on without it")
+
+
+def test_the_compiler_works_whoever_asks_first() -> None:
+    has_compiler.cache_clear()
+    with torch.no_grad():
+        assert has_compiler(CPU)
 
 
 @pytest.mark.slow

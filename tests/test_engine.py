@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +15,11 @@ from program import ROOT, assert_a_mistake, etude
 from small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task
 
 from eval.engines import Process, Ray, chosen, default_workers, threads_of
+from eval.history import History
 from eval.tracking import frames
-from eval.worker import alone, work
+from eval.worker import Task, alone, work
 from replication.errors import UserError
+from replication.piece import PAPER_GRID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +69,25 @@ def test_a_damaged_file_ends_the_run_with_its_sentence(reference: Plan, tmp_path
     assert frames(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
 
 
+def test_a_folder_of_another_configuration_is_named_and_left_as_it_is(reference: Plan) -> None:
+    trial = replace(reference.trials[0], scale=replace(reference.scale, samples=3))
+    before = (trial.folder / "trial.json").read_bytes()
+    with pytest.raises(UserError, match="was made with another configuration"):
+        work(task(trial, reference.root))
+    assert (trial.folder / "trial.json").read_bytes() == before
+
+
+def test_a_mistake_is_told_by_a_worker_that_has_made_no_trial(tmp_path: Path) -> None:
+    (trial,) = planned(tmp_path, "ngram").trials
+    missing = Task(trial=trial, windows=tmp_path / "windows", grid=PAPER_GRID, threads=1)
+    with (
+        Process(workers=1).open() as pool,
+        pytest.raises(UserError, match=r"the windows in .* are missing or damaged \(.*\); run `etude run` again"),
+    ):
+        pool.start(missing).result()
+    assert not trial.exists()
+
+
 @pytest.mark.slow
 def test_an_interrupted_run_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e")
@@ -104,6 +126,20 @@ def test_who_waits_does_not_go_past_a_worker_that_lives(holder: subprocess.Popen
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run([sys.executable, "-c", HOLDER, str(tmp_path / "lock")], cwd=ROOT, check=False, timeout=2)
     assert holder.poll() is None
+
+
+def test_who_does_not_wait_is_told_that_a_worker_lives(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError), alone(tmp_path / "lock", wait=False):
+        pass
+    assert holder.poll() is None
+
+
+def test_a_torn_line_of_a_log_is_cut_off(tmp_path: Path) -> None:
+    path, line = tmp_path / "metrics.jsonl", '{"step": 3, "train/seconds": 1.5}\n'
+    for whole, last in ((line * 2, 3), ("", -1)):
+        path.write_text(f'{whole}{{"step": 4, "tra')
+        assert History(path).last == last
+        assert path.read_text() == whole
 
 
 def test_a_halted_worker_is_replaced_and_ends_itself_when_it_comes_back(

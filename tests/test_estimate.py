@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from program import ROOT, assert_a_mistake, etude
 from shrunk import shrunk
 
@@ -17,6 +19,7 @@ from eval.engine import run
 from eval.tracking import open_store
 from replication.errors import UserError
 from replication.piece import PAPER_GRID
+from replication.scales import SCALES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,3 +98,23 @@ def test_a_plan_that_is_far_too_large_is_refused_before_it_starts(tmp_path: Path
     done = etude("run", "--scale", "paper", "--seeds", "1000", "--workers", "1000", folder=tmp_path)
     assert_a_mistake(done, "memory will not do: 1000 trials side by side take")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_is_measured_by_its_shapes_alone() -> None:
+    for name, row in suite.EXPERIMENTS.items():
+        network = estimate._network(row, SCALES["paper"], PAPER_GRID)
+        assert network is None or all(weight.is_meta for weight in network[1].parameters()), name
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (MemoryError(), True),
+        (BrokenProcessPool(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("a defect"), False),
+    ],
+)
+def test_what_says_that_memory_ran_out(error: Exception, *, lacks: bool) -> None:
+    assert estimate._lacks_memory(error) is lacks

@@ -296,7 +296,7 @@ def test_choices_are_described_in_full() -> None:
 
 @pytest.mark.parametrize("steps", [0, 2001])
 def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
-    refused: tuple[Sampler, ...] = (Ancestral(steps=steps), Ancestral(steps=steps, rebuilt=Sqrt()), DDIM(steps=steps))
-    for sampler in refused:
+    samplers: tuple[Sampler, ...] = (Ancestral(steps=steps), Ancestral(steps=steps, rebuilt=Sqrt()), DDIM(steps=steps))
+    for sampler in samplers:
         with pytest.raises(UserError, match=f"{steps} sampler steps"):
             walked(sampler)
