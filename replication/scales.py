@@ -166,7 +166,7 @@ _SMOKE = Scale(
 # 2.4. Sampler steps 25, 50, 100: 2.8, 2.6, 2.4; without clamping 3.4 and 3.5 at 50 and 100.
 _CPU = Scale(
     name="cpu",
-    about="half an hour on two cores: a demonstration, its verdicts may be inconclusive",
+    about="25 minutes on two cores: a demonstration, its verdicts may be inconclusive",
     length=66,
     backbone=PreNorm(layers=4, width=64, heads=4, feedforward=256),
     budget=Budget(
