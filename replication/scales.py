@@ -220,6 +220,7 @@ _PAPER = Scale(
     about="to the letter, days: BERT-base, d 16, T 2000, batch 64, 200,000 steps; first windows only, in one key",
     first_only=True,
     keys=OneKey(),
+    budget=Budget(bfloat16=True, compile=True),  # single precision and no compiler in theirs: rounding, and days
     sampler=Ancestral(steps=2000),
     samples=1024,
 )
