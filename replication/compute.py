@@ -57,8 +57,16 @@ def fast(function: Callable[P, T], budget: Budget, device: torch.device) -> Call
     def precision() -> AbstractContextManager[object]:
         return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()
 
+    compiled_for: set[tuple[torch.Size, ...]] = set()
+
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         with precision():
+            shapes = tuple(value.shape for value in args if isinstance(value, torch.Tensor))
+            if chosen is not function and shapes not in compiled_for:
+                # Compiling moves the global generators, which dropout is drawn from.
+                with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                    chosen(*args, **kwargs)
+                compiled_for.add(shapes)
             return chosen(*args, **kwargs)
 
     return call
