@@ -59,12 +59,21 @@ def run_here(plan: Plan) -> None:
         work(task(trial, plan.root))
 
 
+# The program, which hears Ctrl-C also where what started the tests in the background has it ignored.
+HEEDFUL = """
+import signal
+from eval.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 def interrupt(plan: Plan, *words: str) -> None:
     """Start the program on the one trial of a plan, press Ctrl-C when it is half-way, and see that it stops."""
     (trial,) = plan.trials
     command = ["run", "--scale", plan.scale.name, "--only", trial.experiment.name, "--seeds", "1", *words]
     program = subprocess.Popen(
-        [sys.executable, "-m", "eval", *command],
+        [sys.executable, "-c", HEEDFUL, *command],
         cwd=plan.root,
         env=os.environ | {"PYTHONPATH": str(ROOT), "ETUDE_CACHE": str(plan.root / "cache")},
         stderr=subprocess.PIPE,

@@ -120,7 +120,7 @@ def test_time_that_is_up_interrupts() -> None:
         pass
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGALRM) is before
-    with pytest.raises(UserError, match="--minutes 0: more than 0 are needed"), at_most(0):
+    with pytest.raises(UserError, match="--minutes 0: give a number above 0"), at_most(0):
         pass
 
 
