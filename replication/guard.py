@@ -57,6 +57,7 @@ def read_guarded(batches: Iterable[list[File]], read: Reader, *, processes: int 
 
     processes = processes or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
     with ProcessPool(processes, initializer=_limit_memory, initargs=(MEMORY,), context=context) as pool:
         waiting: deque[tuple[list[File], Future[Batch]]] = deque()
         try:
@@ -68,6 +69,10 @@ def read_guarded(batches: Iterable[list[File]], read: Reader, *, processes: int 
                 yield _end(pool, *waiting.popleft(), read)
         finally:
             pool.stop()  # type: ignore[no-untyped-call]  # not annotated; without it, what is under way is waited for
+            # One that is only starting would die with a traceback when the pool takes its locks away.
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
 
 
 def check_may_read() -> None:

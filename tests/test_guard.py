@@ -47,6 +47,16 @@ def test_what_hangs_or_crashes_its_reader_costs_no_other(monkeypatch: pytest.Mon
     assert second.notes["pitch"].tolist() == [4]
 
 
+@pytest.mark.parametrize("last", [b"1", b"crash"])
+def test_a_process_that_is_only_starting_at_the_end_leaves_no_traceback(
+    last: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):  # of three processes one reads; after a crash another is started in its place
+        (result,) = read_guarded([[("a", last)]], read, processes=3)
+        assert len(result.found) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_looking_ahead_is_bounded() -> None:
     taken = []
     batches = ([taken.append(number) or (str(number), b"1")] for number in range(100))  # type: ignore[func-returns-value]  # counts
