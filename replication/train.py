@@ -198,7 +198,7 @@ class _Backward:
             first, last = int(part[0]), int(part[-1])
             rows = slice(first, last + 1)
             share = amounts[rows].sum() / amounts.sum()
-            # Seeded for each part, as compiling in the midst of a step moves torch's global generator.
+            # Each part has masks of its own, whichever process computes it.
             with (
                 seeded("dropout", job.seed, step, first, device=job.device),
                 nullcontext() if part is parts[-1] else self._unsynchronised(),
