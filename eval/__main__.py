@@ -1,14 +1,15 @@
-"""The command line: `etude list | run | samplers | score | report | export | import | corpus | sync | ui`."""
+"""The command line: `etude list | run | samplers | score | report | export | import | wav | corpus | sync | ui`."""
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from eval import bundle_commands, corpus_commands, suite, together
+from eval import bundle_commands, corpus_commands, suite, together, wav
 from eval.options import (  # noqa: TC001 - tyro reads the annotations
     Accepted,
     Address,
@@ -28,6 +29,8 @@ from replication.scales import SCALES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from eval.tracking import Store
 
 
 def list_() -> None:
@@ -76,7 +79,9 @@ def run(
         with at_most(minutes):
             # First, so that a corpus that will not do is known before anything is made.
             datasets = suite.prepare(plan, batches=place.read)
-            failed = preliminaries.compare(plan, datasets, open_store(plan.root), engine=place)
+            store = open_store(plan.root)
+            failed = preliminaries.compare(plan, datasets, store, engine=place)
+            _level(plan, store)
     except TimeUpError:
         print(f"\nThe {minutes:g} minutes are over; the same command goes on.", file=sys.stderr)
         return UNFINISHED
@@ -87,7 +92,7 @@ def run(
         print(
             f"failed: {', '.join(dict.fromkeys(trial.name for trial in failed))}; all others are done", file=sys.stderr
         )
-    return _report(plan, None) or (1 if failed else 0)
+    return _report(plan.comparison, None, plan.root) or (1 if failed else 0)
 
 
 def samplers(
@@ -101,15 +106,17 @@ def samplers(
 ) -> int:
     """Draw from the trials of the embedding arms by every sampler, at several costs, then write the report."""
     from eval import engines, sampling
+    from eval.tracking import open_store
 
     place = engines.chosen("process", workers=workers, address=None)
     plan = suite.plan(scale=scale, corpus=corpus, only=TUNED, seeds=seeds, root=root, accepted=accept_licence)
     try:
         sampling.study(plan, workers=place.workers)
+        _level(plan, open_store(plan.root))
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with what is missing.", file=sys.stderr)
         return INTERRUPTED
-    return _report(plan, None)
+    return _report(plan.comparison, None, plan.root)
 
 
 def score(
@@ -134,20 +141,32 @@ def report(
     corpus: CorpusName = None,
     output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help="where to; reports/output if not given")] = None,
     root: Root = Path(),
+    *,
+    from_mlflow: Annotated[
+        bool, tyro.conf.arg(help="from the tracking store alone: that of MLFLOW_TRACKING_URI, or the one in --root")
+    ] = False,
 ) -> int:
     """Write the tables and figures from what the trials have left."""
-    return _report(suite.plan(scale=scale, corpus=corpus, root=root), output)
+    if not from_mlflow:
+        return _report(suite.plan(scale=scale, corpus=corpus, root=root).comparison, output, root)
+    from eval.fetch import fetch
+    from eval.tracking import Store
+
+    chosen = suite.find_scale(scale)
+    name = Path(corpus or chosen.corpus).resolve().name  # of a folder, which need not be here
+    with tempfile.TemporaryDirectory() as scratch:
+        comparison = fetch(Store(root), scale=chosen.name, corpus=name, root=Path(scratch))
+        return _report(comparison, output, root)
 
 
 def sync(root: Root = Path()) -> None:
     """Bring MLflow level with the run folders, each result exactly once."""
+    from eval.references import level
     from eval.tracking import open_store
 
     store = open_store(root.resolve())
-    folders = sorted(path.parent for path in (root / "runs").glob("*/*/*/*/trial.json"))
-    for folder in folders:
-        store.sync(folder.resolve(), final=True)
-    print(f"MLflow is level with {len(folders)} trials")
+    count = level(store, sorted({path.parents[2] for path in store.root.glob("runs/*/*/*/*/trial.json")}))
+    print(f"MLflow is level with {count} trials")
 
 
 def ui(port: int = 5000, root: Root = Path()) -> int:
@@ -157,12 +176,24 @@ def ui(port: int = 5000, root: Root = Path()) -> int:
     return serve(root.resolve(), port)
 
 
-def _report(plan: suite.Plan, output: Path | None) -> int:
+def _level(plan: suite.Plan, store: Store) -> None:
+    """Bring MLflow level with a comparison if it answers; `etude sync` does it later."""
+    from eval.preliminaries import tuning_folder
+    from eval.references import level
+    from eval.tracking import StoreError
+
+    try:
+        level(store, [plan.comparison, tuning_folder(plan.comparison)])
+    except StoreError as error:
+        store.warn(error)
+
+
+def _report(comparison: Path, output: Path | None, root: Path) -> int:
     """Run the next package of the chain as the program it is: nothing here imports from reports."""
     import subprocess
 
-    output = output or plan.root / "reports" / "output"
-    words = ["--comparison", str(plan.comparison), "--output", str(output)]
+    output = output or root / "reports" / "output"
+    words = ["--comparison", str(comparison), "--output", str(output)]
     return subprocess.run([sys.executable, "-m", "reports", *words], check=False).returncode  # noqa: S603 - ourselves
 
 
@@ -177,6 +208,7 @@ def main() -> None:
         "report": report,
         "export": bundle_commands.export,
         "import": bundle_commands.import_,
+        "wav": wav.wav,
         "corpus": corpus_commands.corpus,
         "sync": sync,
         "ui": ui,

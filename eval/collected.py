@@ -13,6 +13,7 @@ from replication.encodings import encoding_on
 from replication.files import read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
@@ -21,8 +22,38 @@ if TYPE_CHECKING:
 
 PITCH = re.compile(r"(?:p|Pitch_)(\d+)")  # a word that is a pitch: ours, REMI's
 CURVES = ("step", "key", "value")
+PAIRED = ("pair", "side", "share", "onset", "duration", "pitch")
+AUDITED = ("step", "bits_per_word", "nll", "distance")
 _TERMS = ("prior", "diffusion", "rounding")
 _UNITS = ("note", "beat", "second")
+
+
+def stack(
+    trials: dict[tuple[str, int], Path], read: Callable[[Path], pd.DataFrame | None], columns: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Return the trials' frames below one another, experiment and seed in front; without any, nothing in `columns`."""
+    import pandas as pd
+
+    frames = []
+    for (experiment, seed), folder in trials.items():
+        frame = read(folder)
+        if frame is not None:
+            frame.insert(0, "experiment", experiment)
+            frame.insert(1, "seed", seed)
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["experiment", "seed", *columns])
+
+
+def parquet(name: str) -> Callable[[Path], pd.DataFrame | None]:
+    """Return what reads a table of a trial's folder; None where it is not there."""
+
+    def read(folder: Path) -> pd.DataFrame | None:
+        import pandas as pd
+
+        path = folder / f"{name}.parquet"
+        return pd.read_parquet(path) if path.exists() else None
+
+    return read
 
 
 def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -39,6 +70,7 @@ def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
         "sample_seconds": number(scores.get("cost/sample_seconds")),
         "validity": number(scores["eval/validity"]),
         "floor_ratio": scores["eval/floor_ratio"],
+        "searched": scores["eval/searched"],
         "nll": number(nll.get("nats_per_token")),
         **{f"nll_{unit}": number(nll.get(f"nats_per_{unit}")) for unit in _UNITS},
         "nll_error": math.nan if nll["exact"] else number(nll.get("error_of_estimate")),
@@ -76,14 +108,6 @@ def curves(folder: Path) -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=CURVES)
 
 
-def parquet(folder: Path, name: str) -> pd.DataFrame | None:
-    """Return a table of the folder, if it is there."""
-    import pandas as pd
-
-    path = folder / f"{name}.parquet"
-    return pd.read_parquet(path) if path.exists() else None
-
-
 def audit_rows(folder: Path) -> pd.DataFrame | None:
     """Return what the audit found at each of its milestones."""
     import pandas as pd
@@ -98,14 +122,12 @@ def audit_rows(folder: Path) -> pd.DataFrame | None:
 def embedding(folder: Path, data: dict[str, Any], grid: Grid) -> pd.DataFrame | None:
     """Return the table of a diffusion model of an arm, one row per word."""
     import pandas as pd
-    from safetensors.numpy import load_file
 
     config = read_json(folder / "trial.json")["config"]
     model = config["model"]
     if model["type"] != "Diffusion" or model["recipe"] or model["backbone"]:
         return None
-    table = load_file(folder / "checkpoint" / "model.safetensors")["embedding.weight"]
-    frame = pd.DataFrame(table, columns=[f"d{index}" for index in range(table.shape[1])])
+    frame = pd.read_parquet(folder / "embedding.parquet")
     words = encoding_on(config["encoding"], grid).vocabulary
     used = set(data["encodings"][config["encoding"]]["words_used"])
     pitches = [PITCH.fullmatch(word) if word in used else None for word in words]

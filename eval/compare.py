@@ -133,6 +133,19 @@ def difference(seeds: Sequence[ArrayLike], real: ArrayLike, songs: ArrayLike, *,
     return Interval(mean, mean - half, mean + half)
 
 
+def ratio_error(parts: ArrayLike, wholes: ArrayLike, songs: ArrayLike) -> float:
+    """Return the standard error over songs, which are what is independent, of the ratio r = sum(parts) / sum(wholes).
+
+    Of (n,) parts a and wholes b and the song of each: sqrt(G / (G - 1) sum_g (sum_{i in g} (a_i - r b_i))^2)
+    / sum(b), linearised (W. Cochran, "Sampling Techniques", 1977, section 6.3). 0 for a single song.
+    """
+    a, b = _floats(parts), _floats(wholes)
+    _, owner = np.unique(np.asarray(songs), return_inverse=True)
+    residuals = np.bincount(owner, weights=a - a.sum() / b.sum() * b)
+    count = len(residuals)
+    return float(np.sqrt(count / max(count - 1, 1) * (residuals**2).sum()) / b.sum())
+
+
 def contrast(
     a: Sequence[float], b: Sequence[float], *, level: float = 0.95, tests: int = 1, resolution: float = 0.0
 ) -> Contrast:

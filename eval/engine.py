@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from eval.corpus import printable
 from eval.engines import threads_of
-from eval.tracking import Store, Tracker
+from eval.live import Tracker
 from eval.worker import Task
 from replication.errors import UserError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from eval.engines import Engine
     from eval.suite import Plan
+    from eval.tracking import Store
     from eval.trial import Trial
     from replication.data import Dataset
     from replication.piece import Grid

@@ -35,10 +35,10 @@ CONTEXT = 600 * 2**20  # bytes that CUDA takes of a GPU for a process, whatever 
 
 # As trials of the cpu scale leave and take them.
 SCORING = 6.0  # seconds for 256 samples on one core
-SCORED = 60_000  # bytes of figures, MIDI files and tables, whatever the number of samples
+SCORED = 130_000  # bytes of figures, players, MIDI files and tables, whatever the number of samples
 PER_SAMPLE = 120  # bytes of the scores of a sample
 PER_TOKEN = 4  # bytes of a sampled token, as text and as a number
-PER_LOG = 280  # bytes of a line of the log
+PER_LOG = 315  # bytes of a line of the log
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """A trial folder as it is at one moment, and what of it a tracking store should show.
 
 The folder holds `trial.json` (what the trial is), `metrics.jsonl` (one object per line: step, time in unix seconds,
-numbers by key; append-only), `scores.json` (final scores by key, once scored) and the artifacts named in `ARTIFACTS`.
+numbers by key; append-only), `scores.json` (final scores by key, once scored) and more. What `ARTIFACTS` names of it
+is all that a report is made of: the weights stay.
 """
 
 from __future__ import annotations
@@ -11,13 +12,27 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eval.notes import run_note
 from replication.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ARTIFACTS = ("midi/*.mid", "*.png", "*.parquet", "likelihood.json", "audit/*.json", "timing.json", "samples.txt")
+ARTIFACTS = (
+    "trial.json",
+    "metrics.jsonl",
+    "scores.json",
+    "likelihood.json",
+    "timing.json",
+    "samples.txt",
+    "samples.html",
+    "*.png",
+    "*.parquet",
+    "audit/*.json",
+    "midi/*.mid",
+    "samplers/*.json",
+)
 
 
 class Point(NamedTuple):
@@ -31,12 +46,21 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """What the folder says."""
+    """What the folder says; or what else is to be shown like a trial.
+
+    Attributes:
+        path: the folder.
+        about: trial.json; without a seed, scale, corpus or data set where these mean nothing.
+        lines: the whole lines of metrics.jsonl.
+        scores: scores.json as it stands, empty before scoring.
+        patterns: of the files to be shown.
+    """
 
     path: Path
-    about: dict[str, Any]  # trial.json
-    lines: list[bytes]  # the whole lines of metrics.jsonl
-    scores: bytes  # scores.json as it stands, empty before scoring
+    about: dict[str, Any]
+    lines: list[bytes]
+    scores: bytes
+    patterns: tuple[str, ...] = ARTIFACTS
 
     @classmethod
     def read(cls, path: Path) -> Folder:
@@ -51,8 +75,9 @@ class Folder:
 
     @property
     def seal(self) -> str:
-        """A name for everything that a final sync shows."""
-        return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores)
+        """A name for everything that a final sync shows: files that come later, or change their size, are seen."""
+        files = [f"{file.relative_to(self.path)} {file.stat().st_size}".encode() for file in self.artifacts()]
+        return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores, *files)
 
     def marks(self) -> dict[str, str]:
         """Return the tags by which a later sync knows which lines are in."""
@@ -81,32 +106,38 @@ class Folder:
         return points, torn
 
     def final(self) -> list[Point]:
-        """Return the scores as points at step 0, where MLflow draws bars."""
+        """Return the scores as points at step 0, where MLflow draws bars, and what was audited at its own steps."""
         time = int((self.about["ended"] or self.about["started"]) * 1000)
-        return [Point(key, value, time, 0) for key, value in _numbers(json.loads(self.scores or b"{}"))]
+        scores = json.loads(self.scores or b"{}")
+        audit = self.path / "audit" / f"{scores.get('scoring', '').partition('-')[0]}.json"
+        audited = read_json(audit) if audit.exists() else {}
+        return [Point(key, value, time, 0) for key, value in _numbers(scores)] + [
+            Point(f"audit/{key}", value, time, int(step))
+            for step, found in audited.items()
+            for key, value in _numbers(found)
+        ]
 
     def artifacts(self) -> list[Path]:
         """Return the files to be shown, in order."""
-        return [file for pattern in ARTIFACTS for file in sorted(self.path.glob(pattern))]
+        return [file for pattern in self.patterns for file in sorted(self.path.glob(pattern))]
 
     @property
     def name(self) -> str:
         """The run's name: variant and seed."""
-        return f"{self.about['experiment']}-s{self.about['seed']}"
+        name, seed = self.about["experiment"], self.about["seed"]
+        return name if seed is None else f"{name}-s{seed}"
 
     def tags(self) -> dict[str, str]:
         """Return the tags by which MLflow finds, groups and colours the run."""
         about = self.about
-        optional = {
-            "mlflow.runColor": about.get("colour"),
-            "mlflow.note.content": about.get("note"),
-            "mlflow.source.git.commit": about.get("environment", {}).get("commit"),
-        }
+        environment = about["environment"]
         return {
             "trial_id": about["id"],
             "label": about["label"],
+            "mlflow.runColor": about["colour"],
+            "mlflow.note.content": run_note(about, self.path) if environment else about["note"],
+            **({"mlflow.source.git.commit": environment["commit"]} if environment else {}),
             **{key: str(value) for key, value in self._coordinates().items()},
-            **{key: value for key, value in optional.items() if value},
         }
 
     def params(self) -> dict[str, str]:
@@ -116,7 +147,8 @@ class Folder:
 
     def _coordinates(self) -> dict[str, Any]:
         about = self.about
-        return {"variant": about["experiment"], **{key: about[key] for key in ("seed", "kind", "scale", "corpus")}}
+        found = {"variant": about["experiment"], **{key: about[key] for key in ("seed", "kind", "scale", "corpus")}}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 def sha256(*parts: bytes) -> str:

@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from eval.memory import peak_memory
 from replication.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,5 +43,6 @@ class History:
         if step <= self.last:
             return
         self.last, self.seconds = step, values["train/seconds"]
+        memory = {"system/peak_memory_mb": round(peak_memory() / 1e6, 1)}  # of the process so far
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+            file.write(json.dumps({"step": step, "time": time.time(), **values, **memory}) + "\n")

@@ -14,9 +14,10 @@ from eval.controls import FromTest, Material, changed
 from eval.floors import MEAN, Origin, floor_ratios
 from eval.memorisation import known_runs, memorisation, nearest
 from eval.metrics import features_on
-from eval.music import Music, notes_of, raw_means, read, table_of, write_parquet, written
+from eval.music import Music, form_of, notes_of, raw_means, read, table_of, write_parquet, written
 from eval.panel import Scored, scoring, set_distances
 from eval.teacher import Judgement, teacher_nll, token_entropy
+from eval.trial import FILES
 from eval.windows import evenly
 from replication.files import write_json
 from replication.randomness import seed_of
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from replication.tokens import Encoding
 
 REFERENCE_WINDOWS = 2048  # real windows, evenly spread, that samples are compared with; more add seconds, not power
-SHOWN = 5  # windows that figures may show: the first, unpicked
+SHOWN = 8  # windows that figures may show: the first, unpicked
+INK = "#202020"  # the colour of real music
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,11 +75,12 @@ class Judge:
     ) -> Judge:
         """Return the judge of all trials of a comparison in an encoding; what it takes long to make, it keeps there."""
         real = reference(dataset, encoding, split=scale.held_out)
-        _keep_reference(real, comparison, dataset.digest)
         path = comparison / "reference" / f"{dataset.digest[:32]}-train.npz"
+        known = known_runs(path, dataset.splits["train"].tokens, encoding)
+        _keep_reference(real, known, comparison, dataset.digest)
         return cls(
             real=real,
-            known=known_runs(path, dataset.splits["train"].tokens, encoding),
+            known=known,
             encoding=encoding,
             scale=scale,
             teacher=None
@@ -225,17 +228,28 @@ def reference(dataset: Dataset, encoding: Encoding, *, split: str) -> Music:
 
 def reference_file(comparison: Path, digest: str, name: str) -> Path:
     """Return where something is kept of the real music that trials are compared with, in one encoding."""
-    return comparison / "reference" / f"{digest[:32]}-{scoring()}-{name}"
+    return comparison / "reference" / f"{digest[:32]}-{scoring()}-{FILES}-{name}"
 
 
-def _keep_reference(real: Music, comparison: Path, digest: str) -> None:
-    """Write the scores of the real windows once, muspy's own numbers, and the notes of some, for figures."""
+def _keep_reference(real: Music, known: Known, comparison: Path, digest: str) -> None:
+    """Write the scores of the real windows once, muspy's numbers, their form, and some windows for eyes and ears."""
+    from eval.player import save_player
+
     path = reference_file(comparison, digest, "scores.parquet")
     if path.exists():
         return
     _, firsts = np.unique(real.scored.songs, return_index=True)  # one window a song
-    write_parquet(
-        reference_file(comparison, digest, "notes.parquet"), notes_of(real.scored.windows.take(firsts[:SHOWN]))
+    windows = real.scored.windows.take(firsts[:SHOWN])
+    notes = notes_of(windows)
+    write_parquet(reference_file(comparison, digest, "notes.parquet"), notes)
+    save_player(
+        notes,
+        reference_file(comparison, digest, "samples.html"),
+        title="Real music: windows of the test split",
+        colour=INK,
+        unit="beat" if windows.beats else "second",
+        count=len(windows),
     )
+    write_parquet(reference_file(comparison, digest, "form.parquet"), form_of(real))
     write_json(reference_file(comparison, digest, "raw.json"), raw_means(real))
-    write_parquet(path, table_of(real))  # last: the others are there when it is
+    write_parquet(path, table_of(real, known))  # last: the others are there when it is

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from eval.grouped import means
 from eval.windows import Windows, evenly
 from replication import duplicates
 from replication.errors import UserError
@@ -146,6 +147,13 @@ def memorisation(windows: Windows, known: Known, songs: ArrayLike) -> dict[str, 
     if numbers.shape != (len(windows),):
         raise ValueError(f"{len(windows)} windows need as many songs, not {numbers.shape}")
     return {name: row.function(windows, known, numbers) for name, row in COPYING.items()}
+
+
+def copy_rates(windows: Windows, known: Known) -> NDArray[np.float64]:
+    """Return the (n,) share of each window's runs of 8 notes that training has; NaN for a window without such a run."""
+    runs = NOTE_RUNS[8]
+    grams = runs(windows)
+    return means(known.has(grams.hashes, runs), grams.pieces.astype(np.int64), len(windows))
 
 
 class Pair(NamedTuple):

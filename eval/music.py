@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.compare import ratio_error
+from eval.harmony import bar_facts
+from eval.memorisation import copy_rates
 from eval.panel import Scored
 from eval.windows import Windows
 from replication.cutting import Cutting, cut
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from eval.memorisation import Known
     from replication.tokens import Encoding
+
+FORM = ("lag", "value", "error", "reach")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,18 +72,39 @@ def written(windows: Windows, encoding: Encoding, *, length: int) -> NDArray[np.
     return np.concatenate([np.empty((0, length), np.uint16), *rows])
 
 
-def table_of(music: Music) -> pd.DataFrame:
-    """Return a row per window: sample, valid, repairs, song, then the metrics."""
+def table_of(music: Music, known: Known) -> pd.DataFrame:
+    """Return a row per window: sample, valid, repairs, song, copied (see `copy_rates`), then the metrics."""
     table = music.scored.scores.copy()
     columns = {
         "sample": range(len(table)),
         "valid": music.valid,
         "repairs": music.repairs,
         "song": music.scored.songs,
+        "copied": copy_rates(music.scored.windows, known),
     }
     for place, (name, values) in enumerate(columns.items()):
         table.insert(place, name, values)
     return table
+
+
+def form_of(music: Music) -> pd.DataFrame:
+    """Return how alike bars are that are so many bars apart, a row for each lag that a window is long enough for.
+
+    Columns: lag, 1 to 15; value, L_t of `eval.harmony.bar_similarity`, 0 to 1; error, its standard error over songs;
+    reach, the share of windows with such a pair of bars. No rows on a grid without beats, where there are no bars.
+    """
+    import pandas as pd
+
+    windows = music.scored.windows
+    if not windows.beats:
+        return pd.DataFrame(columns=list(FORM), dtype=float)
+    similar, pairs = bar_facts(windows, music.scored.scores).transpose(1, 2, 0)  # (15, n) each
+    rows = [
+        (lag, alike.sum() / count.sum(), ratio_error(alike, count, music.scored.songs), (count > 0).mean())
+        for lag, (alike, count) in enumerate(zip(similar, pairs, strict=True), 1)
+        if count.any()
+    ]
+    return pd.DataFrame(rows, columns=list(FORM))
 
 
 def raw_means(music: Music) -> dict[str, float]:

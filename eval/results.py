@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shlex
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval import collected
 from eval.claims import judge
+from eval.collected import parquet, stack
 from eval.corpus import printable
 from eval.judge import reference_file
 from eval.metrics import refused
@@ -16,24 +18,23 @@ from eval.panel import scoring
 from eval.preliminaries import grid_rows
 from eval.sampling import FOUND, sampler_rows
 from eval.suite import EXPERIMENTS, default
-from eval.trial import EDITION
+from eval.trajectory import CURVES, NOTES
+from eval.trial import EDITION, FILES
 from replication.errors import UserError
 from replication.files import read_json
 from replication.piece import Beats, Seconds
 from replication.scales import SCALES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
 
     from eval.verdicts import Verdict
     from replication.piece import Grid
+    from replication.scales import Scale
 
 ROW = ("label", "colour", "note", "control")
-PAIRED = ("pair", "side", "share", "onset", "duration", "pitch")
-AUDITED = ("step", "bits_per_word", "nll", "distance")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,21 +45,24 @@ class Results:
         card: of the corpus; see `eval.corpus.facts`.
         about: of the comparison as a whole: scale, corpus, title, licence, length (tokens of a window), unit (of time:
             beat or second), refused (metrics that the corpus does not admit, with the reason), steps and batch (of
-            training), evaluations (of the network per diffusion sample), configuration (the scale's), environment,
-            command, commits.
+            training), evaluations (of the network per diffusion sample), configuration (the scale's), sigma_0 (of the
+            noise at the first timestep), environment, command, commits.
         encodings: name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
             ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
             floor); a row for each encoding that has trials, in the order of the tables.
         experiments: name, label, colour, note, control, encoding; in the order of the tables; a row for each experiment
             that has trials.
         trials: experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples without any
-            repair), floor_ratio (mean distance to the test split in multiples of the noise floor), nll (nats per
-            token), nll_note, nll_beat and nll_second (nats per each, NaN where the corpus has no such time), nll_error
-            (standard error of the estimate of a bound), nll_error_songs (over songs), exact (False where these are
-            upper bounds), nll_prior, nll_diffusion, nll_rounding (terms of a bound per token, else NaN). Controls made
-            of real windows have neither likelihood nor costs.
-        scores: experiment, encoding, seed, sample, valid, song, then one column per metric; rows with experiment "test"
-            are real music, the test split in each encoding.
+            repair), searched (share of the training windows in which copies are looked for), floor_ratio (mean distance
+            to the test split in multiples of the noise floor), nll (nats per token), nll_note, nll_beat and nll_second
+            (nats per each, NaN where the corpus has no such time), nll_error (standard error of the estimate of a
+            bound), nll_error_songs (over songs), exact (False where these are upper bounds), nll_prior, nll_diffusion,
+            nll_rounding (terms of a bound per token, else NaN). Controls made of real windows have neither likelihood
+            nor costs.
+        scores: experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that training
+            has), then one column per metric; rows with experiment "test" are real music, the test split in each
+            encoding.
+        form: experiment, encoding, seed, lag, value, error, reach; see `eval.music.form_of`; "test" as in scores.
         distances: experiment, seed, metric, distance, floor, floor_p95, ratio, worst, nan_rate, n.
         panel: experiment, seed, measure (of `eval.panel.MEASURES`), value, floor, floor_p95, ratio, p, n.
         raw: experiment, seed, metric, value (mean over samples of muspy's own number), real (of the test split).
@@ -69,11 +73,13 @@ class Results:
             samples of the first seed that are closest to a training window.
         embeddings: experiment, seed, word, pitch (MIDI, of a word that is a pitch and that the training split has, else
             NaN), then one column d0, d1, ... per dimension.
+        trajectory: experiment, seed, step, t, flips, margin, entropy, validity; see `eval.trajectory`.
+        trajectory_notes: experiment, seed, level, onset, duration, pitch, velocity: of the first sample of the first
+            seed.
         grid: arm, dimension, scale, distance (floors, against the validation split), nll, chosen.
         audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
         samplers: experiment, seed, sampler (of `eval.sampling.SAMPLERS`), evaluations (of the network per sample),
             distance (floors), c2st, validity, entropy (nats per token), seconds; without rows if nobody asked.
-        claims: what becomes of each claim.
     """
 
     card: dict[str, Any]
@@ -82,6 +88,7 @@ class Results:
     experiments: pd.DataFrame
     trials: pd.DataFrame
     scores: pd.DataFrame
+    form: pd.DataFrame
     distances: pd.DataFrame
     panel: pd.DataFrame
     raw: pd.DataFrame
@@ -89,10 +96,16 @@ class Results:
     notes: pd.DataFrame
     pairs: pd.DataFrame
     embeddings: pd.DataFrame
+    trajectory: pd.DataFrame
+    trajectory_notes: pd.DataFrame
     grid: pd.DataFrame
     audits: pd.DataFrame
     samplers: pd.DataFrame
-    claims: list[Verdict]
+
+    @functools.cached_property
+    def claims(self) -> list[Verdict]:
+        """What becomes of each claim, by these numbers."""
+        return judge(_values(self.trials, self.panel), self.audits)
 
 
 def gather(comparison: Path) -> Results:
@@ -112,9 +125,7 @@ def gather(comparison: Path) -> Results:
     own = {about["experiment"]: about["config"]["encoding"] for about in abouts}
     digests = {name: facts["digest"] for name, facts in data["encodings"].items()}
     experiments = [{"name": about["experiment"], **{key: about[key] for key in ROW}} for about in abouts]
-    distances, panel = _stack(folders, _table("distances")), _stack(folders, _table("panel"))
-    trials = pd.DataFrame([collected.trial_row(*key, folder) for key, folder in folders.items()])
-    audits = _stack(_folders(comparison, everything), collected.audit_rows, AUDITED)
+    distances = stack(folders, parquet("distances"))
     return Results(
         card=read_json(comparison / "card.json"),
         about=_about(data, abouts),
@@ -122,19 +133,21 @@ def gather(comparison: Path) -> Results:
         experiments=pd.DataFrame(experiments)
         .drop_duplicates("name", ignore_index=True)
         .assign(encoding=list(own.values())),
-        trials=trials,
-        scores=_with_real(comparison, own, digests, _stack(folders, _table("scores")), "scores"),
+        trials=pd.DataFrame([collected.trial_row(*key, folder) for key, folder in folders.items()]),
+        scores=_with_real(comparison, own, digests, stack(folders, parquet("scores")), "scores"),
+        form=_with_real(comparison, own, digests, stack(folders, parquet("form")), "form"),
         distances=distances,
-        panel=panel,
+        panel=stack(folders, parquet("panel")),
         raw=_raw(comparison, folders, own, digests),
-        curves=_stack(folders, collected.curves, collected.CURVES),
-        notes=_with_real(comparison, own, digests, _stack(first, _table("notes")), "notes"),
-        pairs=_stack(first, _table("pairs"), PAIRED),
-        embeddings=_stack(first, lambda folder: collected.embedding(folder, data, _grid(data)), ("word", "pitch")),
+        curves=stack(folders, collected.curves, collected.CURVES),
+        notes=_with_real(comparison, own, digests, stack(first, parquet("notes")), "notes"),
+        pairs=stack(first, parquet("pairs"), collected.PAIRED),
+        embeddings=stack(folders, lambda folder: collected.embedding(folder, data, _grid(data)), ("word", "pitch")),
+        trajectory=stack(folders, parquet("trajectory"), CURVES),
+        trajectory_notes=stack(first, parquet("trajectory-notes"), NOTES),
         grid=grid_rows(comparison),
-        audits=audits,
-        samplers=_stack(folders, sampler_rows, FOUND),
-        claims=judge(_values(trials, panel), audits),
+        audits=stack(_folders(comparison, everything), collected.audit_rows, collected.AUDITED),
+        samplers=stack(folders, sampler_rows, FOUND),
     )
 
 
@@ -149,7 +162,7 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     trials = [about for about in trials if about["status"] == "FINISHED"]
     for about in trials:
         scores = read_json(comparison / about["experiment"] / str(about["seed"]) / "scores.json")
-        if not scores["scoring"].startswith(scoring()):
+        if not scores["scoring"].startswith(f"{scoring()}-{FILES}"):
             raise UserError(
                 f"{comparison} has scores of another version of Etude ({about['experiment']} seed {about['seed']}): run"
                 " `etude run` for this scale and corpus, which scores again what is there"
@@ -171,26 +184,6 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return trials, data
 
 
-def _table(name: str) -> Callable[[Path], pd.DataFrame | None]:
-    return lambda folder: collected.parquet(folder, name)
-
-
-def _stack(
-    trials: dict[tuple[str, int], Path], read: Callable[[Path], pd.DataFrame | None], columns: tuple[str, ...] = ()
-) -> pd.DataFrame:
-    """Return the trials' frames below one another, experiment and seed in front; without any, nothing in `columns`."""
-    import pandas as pd
-
-    frames = []
-    for (experiment, seed), folder in trials.items():
-        frame = read(folder)
-        if frame is not None:
-            frame.insert(0, "experiment", experiment)
-            frame.insert(1, "seed", seed)
-            frames.append(frame)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["experiment", "seed", *columns])
-
-
 def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]:
     scale = trials[0]["config"]["scale"]
     return {
@@ -206,6 +199,7 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         "batch": scale["budget"]["batch"],
         "evaluations": collected.evaluations(scale["sampler"]),
         "configuration": scale,
+        "sigma_0": _sigma_0(SCALES[trials[0]["scale"]]),
         "environment": {
             key: trials[0]["environment"][key] for key in ("python", "packages", "processor", "cores", "threads", "gpu")
         },
@@ -213,6 +207,10 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         f" --seeds {_seeds(trials)}{_only(trials)}",
         "commits": sorted({about["environment"]["commit"] for about in trials}),
     }
+
+
+def _sigma_0(scale: Scale) -> float:
+    return math.sqrt(1 - float(scale.schedule.alpha_bar(scale.timesteps)[0]))
 
 
 def _seeds(trials: list[dict[str, Any]]) -> int:
@@ -280,7 +278,7 @@ def _raw(
     comparison: Path, folders: dict[tuple[str, int], Path], own: dict[str, str], digests: dict[str, str]
 ) -> pd.DataFrame:
     """Return muspy's own numbers of every trial, beside those of the real music in its encoding."""
-    found = _stack(folders, collected.raw_rows)
+    found = stack(folders, collected.raw_rows)
     real = {name: read_json(reference_file(comparison, digests[name], "raw.json")) for name in set(own.values())}
     return found.assign(
         real=[real[own[name]][metric] for name, metric in zip(found["experiment"], found["metric"], strict=True)]

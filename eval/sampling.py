@@ -151,7 +151,8 @@ def study(plan: Plan, *, workers: int) -> None:
         windows = datasets[trial.experiment.encoding]
         if trial.check(windows):
             trials.append(trial)
-            places = _paths(trial.weights, windows.digest, trial.scale.timesteps, trial.scale.samples)
+            weights = sha256(trial.weights)
+            places = _paths(trial.folder, weights, windows.digest, trial.scale.timesteps, trial.scale.samples)
             tasks += [
                 Task(trial, *key, windows.folder, plan.corpus.reading.grid, path, threads_of(workers))
                 for key, path in places.items()
@@ -225,26 +226,25 @@ def _judge(windows: Path, encoding: str, grid: Grid, scale: Scale, comparison: P
     return Judge.of(open_windows(windows), encoding_on(encoding, grid), scale, comparison=comparison)
 
 
-def _paths(weights: Path, data: str, timesteps: int, samples: int) -> dict[tuple[str, int], Path]:
+def _paths(folder: Path, weights: str, data: str, timesteps: int, samples: int) -> dict[tuple[str, int], Path]:
     """Return where the results of a trial lie, by row and evaluations: other weights or samplers have other names."""
-    made_of = (EDITION, scoring(), sha256(weights), data, samples)
+    made_of = (EDITION, scoring(), weights, data, samples)
     keys = [(row.name, n) for row in SAMPLERS for n in EVALUATIONS if n <= timesteps] + [(REFERENCE, timesteps)]
-    folder = weights.parent.parent / "samplers"
     return {
-        (row, n): folder / f"{row}-{n}-{digest(*made_of, sampler_of(row, n))[:16]}.json"
+        (row, n): folder / "samplers" / f"{row}-{n}-{digest(*made_of, sampler_of(row, n))[:16]}.json"
         for row, n in dict.fromkeys(keys)
     }
 
 
 def sampler_rows(folder: Path) -> pd.DataFrame | None:
-    """Return what the study found of the weights in a trial's folder: the columns of FOUND; None if nothing."""
+    """Return what the study found of the weights that a trial's scores name: the columns of FOUND; None if nothing."""
     import pandas as pd
 
     if not (folder / "samplers").exists():
         return None
     config: dict[str, Any] = read_json(folder / "trial.json")["config"]
     scale = config["scale"]
-    weights = folder / "checkpoint" / "model.safetensors"
-    paths = _paths(weights, config["data"], scale["timesteps"], scale["samples"]).values()
+    weights = read_json(folder / "scores.json").get("weights", "")  # by name: a report needs none of them
+    paths = _paths(folder, weights, config["data"], scale["timesteps"], scale["samples"]).values()
     rows = [read_json(path) for path in paths if path.exists()]
     return pd.DataFrame(rows, columns=list(FOUND)) if rows else None

@@ -11,9 +11,11 @@ import numpy as np
 from eval.controls import FromTest
 from eval.floors import MEAN
 from eval.judge import SHOWN, Judge
-from eval.music import Music, notes_of, raw_means, read, table_of, write_parquet
+from eval.music import Music, form_of, notes_of, raw_means, read, table_of, write_parquet
+from eval.trajectory import trajectory
+from replication.ablations import Diffusion
 from replication.errors import UserError
-from replication.files import read_json, write_json
+from replication.files import read_json, sha256, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,8 @@ ROLLS = 8
 
 
 def score_trial(bench: Workbench) -> None:
-    """Decode, score and compare the samples: midi/, roll.png, scores.parquet, distances.parquet, panel.parquet."""
+    """Decode, score and compare the samples: midi/, roll.png, samples.html, and a table for each kind of score."""
+    from eval.player import save_player
     from eval.rolls import save_rolls
 
     trial, done = bench.trial, bench.folder / "scores.json"
@@ -44,7 +47,7 @@ def score_trial(bench: Workbench) -> None:
         teacher=trial.teacher,
         device=bench.device,
     )
-    extra: dict[str, float] = {}
+    extra = {"eval/searched": judge.known.share}
     if isinstance(trial.experiment.model, FromTest):
         music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
         extra["control/changed"] = share
@@ -55,15 +58,29 @@ def score_trial(bench: Workbench) -> None:
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
     write_midi_files(pieces, bench.folder / "midi")
     save_rolls(pieces[:ROLLS], bench.folder / "roll.png", colour=trial.experiment.colour)
-    tables = {"scores": table_of(music), "distances": distances.reset_index(), "panel": panel}
+    tables = {"scores": table_of(music, judge.known), "distances": distances.reset_index(), "panel": panel}
+    tables["form"] = form_of(music)
     tables["notes"] = notes_of(windows.take(range(min(SHOWN, len(windows)))))
+    save_player(
+        tables["notes"],
+        bench.folder / "samples.html",
+        title=f"{trial.experiment.label}, seed {trial.seed}",
+        colour=trial.experiment.colour,
+        unit="beat" if windows.beats else "second",
+        count=min(SHOWN, len(windows)),
+    )
     if trial.kind == "trial":
         tables["pairs"] = judge.closest(windows)
+    if isinstance(trial.experiment.model, Diffusion):
+        tables["embedding"] = _embedding(trial.weights)
+        if trial.kind == "trial":
+            tables |= trajectory(bench)
     for name, table in tables.items():
         write_parquet(bench.folder / f"{name}.parquet", table)
     raw = raw_means(music)
     bench.time("score", time.perf_counter() - since)
-    write_json(done, {"scoring": trial.scoring, **_summary(music, distances, panel, raw), **extra, **_costs(bench)})
+    known = {"scoring": trial.scoring, **_drawn_from(trial.weights)}
+    write_json(done, {**known, **_summary(music, distances, panel, raw), **extra, **_costs(bench)})
 
 
 def _summary(
@@ -97,6 +114,20 @@ def _costs(bench: Workbench) -> dict[str, float]:
     shown |= {"cost/parameters": nll["parameters"]} if "parameters" in nll else {}
     shown |= {f"cost/{name}_seconds": value for name, value in bench.times().items()}
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def _drawn_from(weights: Path) -> dict[str, str]:
+    """Return the hash of the weights, by which whoever has only the scores knows them."""
+    return {"weights": sha256(weights)} if weights.exists() else {}
+
+
+def _embedding(weights: Path) -> pd.DataFrame:
+    """Return the embeddings of a diffusion model, a row per word: columns d0, d1, ...; no report needs the weights."""
+    import pandas as pd
+    from safetensors.numpy import load_file
+
+    table = load_file(weights)["embedding.weight"]
+    return pd.DataFrame(table, columns=[f"d{index}" for index in range(table.shape[1])])
 
 
 def read_samples(folder: Path) -> NDArray[np.uint16]:

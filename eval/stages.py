@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from eval.compare import ratio_error
 from eval.controls import FromTest
 from eval.history import History
 from eval.panel import scoring
@@ -213,16 +214,8 @@ def _full_bound(model: Model, windows: torch.Tensor) -> dict[str, float] | None:
 
 
 def _song_error(nats: NDArray[Any], tokens: NDArray[Any], songs: NDArray[Any]) -> float | None:
-    """Return the standard error of nats per token over songs, which are what is independent; None where infinite.
-
-    Of the ratio of two sums, linearised (Cochran 1977, section 6.3).
-    """
-    if not np.isfinite(nats).all():
-        return None
-    _, owner = np.unique(songs, return_inverse=True)
-    residuals = np.bincount(owner, weights=nats - nats.sum() / tokens.sum() * tokens)
-    count = len(residuals)
-    return float(np.sqrt(count / max(count - 1, 1) * (residuals**2).sum()) / tokens.sum())
+    """Return the standard error of nats per token over songs; None where infinite."""
+    return ratio_error(nats, tokens, songs) if np.isfinite(nats).all() else None
 
 
 def _music(windows: list[NDArray[Any]], grid: Grid) -> dict[str, float | None]:

@@ -19,7 +19,10 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from eval.folder import Folder, Point, sha256
-from eval.saved_view import VIEW, packed
+from eval.notes import experiment_note
+from eval.relocation import EXPERIMENT, artifact_root, relocate
+from eval.rolls import COLUMNS, HEIGHT
+from eval.saved_view import ROLL, VIEWS, packed
 from replication.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,14 +31,10 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-EXPERIMENT = "Etude"
 BATCH = 990  # MLflow takes 1000 entities at once, and the last batch carries tags too
 PARAMS = 100  # MLflow's limit per call
-NOTE = """**Etude**: Diffusion-LM on symbolic piano music, its ablations, baselines and controls.
-
-One run is one trial: a variant with one seed. Tags: `variant`, `seed`, `scale`, `corpus`, `kind`.
-Scores are logged at step 0. Every run is a view of a folder under `runs/`; `etude sync` makes the two agree again.
-"""
+LEVEL = "synced_final"  # the tag that names all that a run shows: without it, or with another, it is not level
+SAFE = "the results are safe in the run folders, and `etude sync` will bring MLflow level"
 
 
 class StoreError(UserError):
@@ -43,12 +42,18 @@ class StoreError(UserError):
 
 
 class Store:
-    """The tracking store beside the run folders, or the server that MLFLOW_TRACKING_URI names."""
+    """The tracking store beside the run folders, or the server that MLFLOW_TRACKING_URI names.
+
+    Attributes:
+        place: its address for people, without a password.
+        down: whether it was found not to answer.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.remote = bool(os.environ.get("MLFLOW_TRACKING_URI"))
         self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        self.place = _without_password(self.uri)
         self.down = False
         self._client: Any = None
         self._experiment = ""
@@ -64,6 +69,11 @@ class Store:
             status = trial.about["status"]
             self._sync(trial, final=status == "FAILED" or (final and status != "RUNNING"))
 
+    def show(self, record: Folder) -> None:
+        """Bring what is no trial and has MLflow lacks, as `sync` does."""
+        with self._speaking():
+            self._sync(record, final=True)
+
     def warn(self, error: StoreError) -> None:
         """Print one line for the first failure, and nothing for those after it."""
         if not self.down:
@@ -73,18 +83,29 @@ class Store:
     def connect(self) -> None:
         """Make the database and the experiment unless they are there, and bring its description up to date."""
         with self._speaking():
-            self._connect()
+            self._describe(self._connect())
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one row per run: status, tags, parameters and latest metrics under MLflow's column names."""
-        rows, token = [], None
-        with self._speaking():
+    def runs(self) -> list[Any]:
+        """Return all runs, as MLflow has them; none where there is no store, which is not made."""
+        if not self.remote and not (self.root / "mlflow.db").exists():
+            return []
+        runs, token = [], None
+        with self._speaking("see that it runs, and that MLFLOW_TRACKING_URI is right"):
             client = self._connect()
             while token != "":
                 page = client.search_runs([self._experiment], page_token=token)
-                rows += [_row(run) for run in page]
+                runs += page
                 token = page.token or ""
-        return rows
+        return runs
+
+    def download(self, run_id: str, folder: Path) -> None:
+        """Write the files of a run below `folder`; not its images, which are there for MLflow's page."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._speaking("try again"):
+            client = self._connect()
+            for item in client.list_artifacts(run_id):
+                if item.path != "images":
+                    client.download_artifacts(run_id, item.path, str(folder))
 
     def _connect(self) -> Any:  # noqa: ANN401 - an MlflowClient, whose import is lazy
         if self._client is not None:
@@ -103,29 +124,33 @@ class Store:
                 client.restore_experiment(self._experiment)
             if not self.remote:
                 relocate(self.root)
-        self._describe_experiment(client, {} if found is None else found.tags)
         self._client = client
         return client
 
-    def _describe_experiment(self, client: Any, known: dict[str, str]) -> None:  # noqa: ANN401
+    def _describe(self, client: Any) -> None:  # noqa: ANN401
         from mlflow.exceptions import MlflowException
 
-        tags = {"mlflow.note.content": NOTE, "mlflow.experimentKind": "custom_model_development"}
-        state, key = packed(), f"mlflow.sharedViewState.{VIEW}"
+        known = client.get_experiment(self._experiment).tags
+        tags = {"mlflow.note.content": experiment_note(self._experiment)}
+        tags |= {"mlflow.experimentKind": "custom_model_development"}
         for name, value in tags.items():
             if known.get(name) != value:
                 client.set_experiment_tag(self._experiment, name, value)
-        if f'"{state}"' not in known.get(key, ""):
-            now = int(time.time() * 1000)
-            view = {"name": VIEW, "createdAt": now, "updatedAt": now, "state": state}
-            with suppress(MlflowException):  # an undocumented format: nice where it is understood, never needed
-                client.set_experiment_tag(self._experiment, key, json.dumps(view))
+        # A server may have the comparisons of other projects too.
+        several = self.remote or len(list(self.root.glob("runs/*/*/data.json"))) > 1
+        now = int(time.time() * 1000)
+        for row in VIEWS:
+            state, key = packed(row, several=several), f"mlflow.sharedViewState.{row.key}"
+            if f'"{state}"' not in known.get(key, ""):
+                view = {"name": row.name, "createdAt": now, "updatedAt": now, "state": state}
+                with suppress(MlflowException):  # an undocumented format: nice where it is understood, never needed
+                    client.set_experiment_tag(self._experiment, key, json.dumps(view))
 
     def _sync(self, trial: Folder, *, final: bool) -> None:
         client = self._connect()
         found = client.search_runs([self._experiment], f"tags.trial_id = '{trial.about['id']}'", max_results=1)
         run, tags = (found[0], found[0].data.tags) if found else (None, {})
-        if final and tags.get("synced_final") == trial.seal:
+        if final and tags.get(LEVEL) == trial.seal:
             return
         if run is not None and not trial.continues(tags):
             client.delete_run(run.info.run_id)  # MLflow has no way to take a point back
@@ -140,40 +165,16 @@ class Store:
             _describe_run(client, run_id, trial)
         _log_lines(client, run_id, trial, tags)
         if final:
-            _log_results(client, run_id, trial, scored="synced_scores" in tags)
+            _log_results(client, run_id, trial, tags)
 
     @contextmanager
-    def _speaking(self) -> Iterator[None]:
+    def _speaking(self, advice: str = SAFE) -> Iterator[None]:
         try:
             yield
         except _troubles() as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            text = f"MLflow at {self.uri} does not answer ({reason}); the results are safe in the run folders, and "
-            text += "`etude sync` will bring MLflow level"
-            raise StoreError(re.sub(r"//[^/@\s]*@", "//", text)) from error  # addresses without their passwords
-
-
-class Tracker:
-    """Live logging of one trial: `update` may be called at every step, and never stops the training."""
-
-    def __init__(self, store: Store, folder: Path, every: float = 10.0) -> None:
-        self.store = store
-        self.folder = folder
-        self.every = every  # seconds between syncs
-        self._due = time.monotonic()
-
-    def update(self, *, final: bool = False) -> None:
-        """Sync the folder if the last sync is long enough ago, or if it is the final one.
-
-        A store that failed is left alone, for its timeouts would slow down every trial; the final sync tries again.
-        """
-        if not final and (self.store.down or time.monotonic() < self._due):
-            return
-        try:
-            self.store.sync(self.folder, final=final)
-        except StoreError as error:
-            self.store.warn(error)
-        self._due = time.monotonic() + self.every
+            text = f"MLflow at {self.uri} does not answer ({reason}); {advice}"
+            raise StoreError(_without_password(text)) from error
 
 
 def open_store(root: Path) -> Store:
@@ -193,29 +194,7 @@ def frames(root: Path) -> DataFrame:
     """Return MLflow's runs as a table, one row each: `tags.*`, `params.*`, `metrics.*` (the final values)."""
     import pandas as pd
 
-    return pd.DataFrame(Store(root).rows())
-
-
-def artifact_root(root: Path) -> str:
-    """Return where the local store keeps artifacts: MLflow writes it into every run, as an absolute address."""
-    return (root.resolve() / "mlartifacts").as_uri()
-
-
-def relocate(root: Path) -> bool:
-    """Point the stored artifact addresses at `root`, to which the project was moved; say whether anything changed."""
-    here = artifact_root(root)
-    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
-        select = "SELECT artifact_location FROM experiments WHERE name = ?"
-        (there,) = connection.execute(select, (EXPERIMENT,)).fetchone() or (here,)
-        if there == here or not there.startswith("file:"):
-            return False
-        for update in (
-            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
-            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)",
-            "UPDATE logged_models SET artifact_location = replace(artifact_location, ?, ?)",
-        ):
-            connection.execute(update, (there, here))
-    return True
+    return pd.DataFrame([_row(run) for run in Store(root).runs()])
 
 
 def _describe_run(client: Any, run_id: str, trial: Folder) -> None:  # noqa: ANN401
@@ -224,11 +203,12 @@ def _describe_run(client: Any, run_id: str, trial: Folder) -> None:  # noqa: ANN
     about, params = trial.about, [Param(key, value) for key, value in trial.params().items()]
     for start in range(0, len(params), PARAMS):
         client.log_batch(run_id, params=params[start : start + PARAMS])
-    data = about["dataset"]
-    source = json.dumps({"corpus": data["name"], "sha256": data["digest"]})
-    dataset = Dataset(data["name"], data["digest"][:32], "etude", source, profile=json.dumps(data["windows"]))
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-    client.log_dict(run_id, about["environment"], "environment.json")
+    if data := about["dataset"]:
+        source = json.dumps({"corpus": data["name"], "sha256": data["digest"]})
+        dataset = Dataset(data["name"], data["digest"][:32], "etude", source, profile=json.dumps(data["windows"]))
+        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+    if about["environment"]:
+        client.log_dict(run_id, about["environment"], "environment.json")
 
 
 def _log_lines(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) -> None:  # noqa: ANN401
@@ -239,14 +219,23 @@ def _log_lines(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) ->
         _log_points(client, run_id, points, trial.marks() | ({"torn_lines": str(count)} if count else {}))
 
 
-def _log_results(client: Any, run_id: str, trial: Folder, *, scored: bool) -> None:  # noqa: ANN401
-    if trial.scores and not scored:
+def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) -> None:  # noqa: ANN401
+    from PIL import Image
+
+    seal, ended = trial.seal, int((trial.about["ended"] or time.time()) * 1000)
+    if trial.scores and "synced_scores" not in tags:
         _log_points(client, run_id, trial.final(), {"synced_scores": sha256(trial.scores)})
     for file in trial.artifacts():
         parent = file.parent.relative_to(trial.path).as_posix()
         client.log_artifact(run_id, str(file), None if parent == "." else parent)
-    client.set_terminated(run_id, trial.about["status"], int((trial.about["ended"] or time.time()) * 1000))
-    client.set_tag(run_id, "synced_final", trial.seal)  # last: only now is the run level
+    if (rolls := trial.path / "roll.png").exists() and "mlflow.loggedImages" not in tags:  # a second one would be added
+        with Image.open(rolls) as image:
+            first = image.crop(
+                (0, 0, image.width // COLUMNS, HEIGHT)
+            )  # of all, nothing could be seen on the page's 256 pixels
+            client.log_image(run_id, first, key=ROLL, step=0, timestamp=ended)
+    client.set_terminated(run_id, trial.about["status"], ended)
+    client.set_tag(run_id, LEVEL, seal)  # last: only now is the run level
 
 
 def _log_points(client: Any, run_id: str, points: list[Point], tags: dict[str, str]) -> None:  # noqa: ANN401
@@ -272,9 +261,16 @@ def _row(run: Any) -> dict[str, Any]:  # noqa: ANN401
     return {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, **cells}
 
 
+def _without_password(text: str) -> str:
+    """Return a text with the names and passwords taken out of its addresses."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
 def _mlflow_client(uri: str) -> Any:  # noqa: ANN401
     """Import mlflow so that it tells nobody and prints nothing."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # two lines for every run of a server
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # the migrations of a new database too
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 by default: four minutes, while training waits
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Part of every trial's identity: raise it when the same configuration comes to mean another computation.
 EDITION = 4
+FILES = 2  # raise it when scoring comes to leave other files, without other numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +104,10 @@ class Trial:
 
     @property
     def scoring(self) -> str:
-        """A name for everything that the scores depend on besides the samples."""
+        """A name for all that the scores depend on besides the samples, and for the files that come with them."""
         needed = self.experiment.model.needs if isinstance(self.experiment.model, FromTest) else ()
         weights = [self.teacher, *map(self.sibling, needed)]
-        return "-".join([scoring(), *(_fingerprint(path) for path in weights if path and path.exists())])
+        return "-".join([scoring(), str(FILES), *(_fingerprint(path) for path in weights if path and path.exists())])
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
         """Return the resolved configuration: all that decides the result, and nothing else."""

@@ -14,8 +14,8 @@ import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from eval.saved_view import VIEW
-from eval.tracking import EXPERIMENT, relocate
+from eval.relocation import EXPERIMENT, relocate
+from eval.saved_view import VIEWS, address
 from replication.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 90.0  # seconds until the server must answer; it takes about 15 on two cores
 GRACE = 10.0  # seconds that it has to end
+ASSISTANT = "On the first visit MLflow opens its Assistant beside the charts: closed once, it stays closed."
 
 
 def serve(root: Path, port: int = 5000) -> int:
@@ -31,8 +32,8 @@ def serve(root: Path, port: int = 5000) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends the server too
     try:
         print("Starting MLflow (about 15 seconds) ...", flush=True)
-        with server(root, port) as (process, address):
-            print(f"MLflow shows the trials at\n\n    {address}\n\nPress Ctrl-C to stop.", flush=True)
+        with server(root, port) as (process, page):
+            print(f"MLflow shows the trials at\n\n    {page}\n\n{ASSISTANT} Press Ctrl-C to stop.", flush=True)
             return process.wait()
     except KeyboardInterrupt:
         return 0
@@ -65,8 +66,7 @@ def server(root: Path, port: int = 5000) -> Iterator[tuple[subprocess.Popen[byte
                 log.seek(0)
                 tail = b"\n".join(log.read().splitlines()[-15:]).decode(errors="replace")
                 raise UserError(f"MLflow did not start within {PATIENCE:.0f} seconds. It said:\n{tail}")
-            query = f"workflowType=machine_learning&viewStateShareKey={VIEW}&compareRunsMode=CHART"
-            yield process, f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?{query}"
+            yield process, f"http://127.0.0.1:{port}/{address(experiment, VIEWS[0])}"
         finally:
             _end(process)
 

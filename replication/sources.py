@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
 # A file by its id, with its content or why it has none; or what has been read already.
 Item = tuple[str, bytes | Reason] | Piece
+
+
+class Source(Protocol):
+    """What a corpus is read from: a frozen dataclass."""
+
+    def key(self, cache: Path) -> str:
+        """Return a hash of the content and of what reads it; slow hashes may be noted in the folder `cache`."""
+
+    def items(self, grid: Grid) -> Iterator[Item]:
+        """Yield pieces on the grid, or files, always in the same order."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,6 @@ class Synthetic:
             name = f"{index:04d}"
             notes = on_grid(notes["onset"], end, notes["pitch"], notes["velocity"], steps=steps)
             yield Piece(notes=notes, id=name, group=name, grid=grid)
-
-
-Source = Music21Bach | Folder | Synthetic
 
 
 def _steps_per_beat(grid: Grid) -> int:

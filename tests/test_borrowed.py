@@ -30,7 +30,7 @@ LIBRARIES = (
     *("mlflow", "muspy", "symusic", "miditok", "pandas", "scipy", "sklearn", "matplotlib"),
     *("psutil", "rich", "tqdm", "tyro", "pebble", "pooch", "requests", "ray"),
 )
-TIMES = ("time", "train/seconds")
+TIMES = ("time", "train/seconds", "system/peak_memory_mb")
 WORDS = ("--scale", "smoke", "--seeds", "1", "--only", "e2e", "ngram")
 
 

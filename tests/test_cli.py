@@ -36,7 +36,7 @@ def test_a_users_own_music_goes_all_the_way(tmp_path: Path) -> None:
     done = etude(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     output = tmp_path / "reports" / "output"
-    assert "Diffusion-LM, end-to-end" in (output / "report.md").read_text(encoding="utf-8")
+    assert "Diffusion-LM, end-to-end" in (output / "index.html").read_text(encoding="utf-8")
     for name in (
         "tables/main.md",
         "tables/main.tex",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eval import memorisation as module
-from eval.memorisation import Known, known_runs, memorisation, nearest
+from eval.memorisation import Known, copy_rates, known_runs, memorisation, nearest
 from eval.windows import Windows
 from replication.encodings import Paper
 from replication.errors import UserError
@@ -173,3 +173,12 @@ def test_a_copy_of_what_straddles_two_training_windows_is_seen_in_part() -> None
     found = measured(windows(whole), trained(whole[:20], whole[20:]))
     assert found["longest_run"] == 20
     assert found["copy_8"] == pytest.approx(26 / 33)
+
+
+def test_each_window_is_told_what_of_it_is_copied() -> None:
+    known = trained(melody(0))
+    half = sorted_notes([*melody(0)[:24].tolist(), *changed(melody(1), later=400)[:24].tolist()])
+    found = copy_rates(windows(melody(0), melody(1), half, melody(2)[:7]), known)
+    # Of the 41 runs of 48 notes the first 17 are those of the 24 notes that training has.
+    assert found[:3].tolist() == pytest.approx([1, 0, 17 / 41])
+    assert isnan(found[3])  # seven notes have no run

@@ -11,7 +11,7 @@ from small_trials import planned, run_here, windows
 from eval.collected import evaluations
 from eval.sampling import EVALUATIONS, FOUND, REFERENCE, SAMPLERS, _paths, sampler_of, sampler_rows, study
 from replication.errors import UserError
-from replication.files import describe, sha256, write_json
+from replication.files import describe, read_json, sha256, write_json
 from reports.render import render
 from reports.samplers import FEW, quality, samplers
 from reports.table import DAGGER
@@ -39,7 +39,8 @@ def test_the_study_makes_what_is_missing_and_leaves_the_trial_alone(
     (trial,) = plan.trials
     assert sampler_rows(trial.folder) is None
     before = {path: sha256(path) for path in trial.folder.rglob("*") if path.is_file()}
-    paths = _paths(trial.weights, windows(trial, tmp_path).digest, trial.scale.timesteps, trial.scale.samples)
+    weights, data = sha256(trial.weights), windows(trial, tmp_path).digest
+    paths = _paths(trial.folder, weights, data, trial.scale.timesteps, trial.scale.samples)
     assert (REFERENCE, trial.scale.timesteps) in paths
     missing = (("ddim", 10), ("renoised-mbr", 10))
     for (row, n), path in paths.items():
@@ -61,7 +62,8 @@ def test_the_study_makes_what_is_missing_and_leaves_the_trial_alone(
     assert capsys.readouterr().out == ""
     assert {path: sha256(path) for path in before} == before
 
-    trial.weights.write_bytes(trial.weights.read_bytes() + b" ")  # other weights: nothing is known of them
+    scores = trial.folder / "scores.json"
+    write_json(scores, read_json(scores) | {"weights": "0" * 64})  # other weights: nothing is known of them
     assert sampler_rows(trial.folder) is None
 
 

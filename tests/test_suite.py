@@ -89,8 +89,15 @@ def test_every_experiment_is_scored(name: str, finished: Plan) -> None:
         assert len(pd.read_parquet(folder / "notes.parquet")["sample"].unique()) <= SHOWN
         about = read_json(folder / "trial.json")
         assert (folder / "pairs.parquet").exists() == (about["kind"] == "trial")
+        diffusion = about["kind"] == "trial" and about["config"]["model"]["type"] == "Diffusion"
+        assert (folder / "trajectory.parquet").exists() == diffusion
+        assert (folder / "trajectory-notes.parquet").exists() == diffusion
+        copied = pd.read_parquet(folder / "scores.parquet")["copied"].dropna()
+        assert copied.between(0, 1).all()
+        assert pd.read_parquet(folder / "form.parquet")["value"].between(0, 1).all()
         assert len(list((folder / "midi").glob("*.mid"))) == MIDI_FILES
         assert (folder / "roll.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / "samples.html").stat().st_size < 150_000
 
 
 @pytest.mark.parametrize("name", MODELS)

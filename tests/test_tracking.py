@@ -7,10 +7,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pieces import SINGLE, piece
 
-from eval.saved_view import VIEW
-from eval.tracking import EXPERIMENT, Store, StoreError, Tracker, artifact_root, frames, open_store, relocate
-from replication.files import write_json
+from eval.folder import Folder
+from eval.live import Tracker
+from eval.relocation import EXPERIMENT, artifact_root, relocate
+from eval.rolls import save_rolls
+from eval.saved_view import VIEWS
+from eval.tracking import Store, StoreError, frames, open_store
+from replication.files import read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +155,8 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     assert (given.dataset.name, given.dataset.digest) == ("bach", "ab" * 16)
     client = store._connect()
     listed = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert listed == {"environment.json", "likelihood.json", "midi"}
+    files = {"trial.json", "metrics.jsonl", "scores.json", "likelihood.json"}
+    assert listed == {"environment.json", "midi", *files}
     assert [item.path for item in client.list_artifacts(run.info.run_id, "midi")] == ["midi/0.mid"]
 
 
@@ -158,7 +164,7 @@ def test_a_level_run_is_left_alone(store: Store, trial: Path, monkeypatch: pytes
     end(trial, scores=SCORES)
     store.sync(trial, final=True)
     with monkeypatch.context() as patch:
-        for call in ("log_batch", "log_artifact", "set_tag", "set_terminated", "update_run", "delete_run"):
+        for call in ("log_batch", "log_artifact", "log_image", "set_tag", "set_terminated", "update_run", "delete_run"):
             patch.setattr(store._connect(), call, None)
         store.sync(trial, final=True)
 
@@ -170,6 +176,45 @@ def test_a_trial_scored_anew_is_shown_anew(store: Store, trial: Path) -> None:
     store.sync(trial, final=True)
     assert [value for _, _, value in history(store, trial, "eval/floor_ratio")] == [1.1]
     assert len(history(store, trial)) == 3
+
+
+def test_the_piano_rolls_are_an_image_of_the_run_once(store: Store, trial: Path) -> None:
+    save_rolls([piece(SINGLE)], trial / "roll.png", colour="#000000")
+    end(trial, scores={"eval/floor_ratio": 2.3})
+    store.sync(trial, final=True)
+    (trial / "samplers").mkdir()
+    write_json(trial / "samplers" / "ddim-10.json", {})  # the study comes after the trial
+    store.sync(trial, final=True)
+    (run,) = runs_of(store, trial)
+    client = store._connect()
+    images = [item.path for item in client.list_artifacts(run.info.run_id, "images")]
+    assert len([path for path in images if path.endswith(".png")]) == 1
+    assert all(path.startswith("images/samples~roll+step+0+") for path in images)
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "samplers")] == ["samplers/ddim-10.json"]
+
+
+def test_an_audit_is_a_curve_over_its_own_steps(store: Store, trial: Path) -> None:
+    for scoring in ("old", "new"):
+        write_json(trial / "audit" / f"{scoring}.json", {"0": {"bits_per_word": 1.0}, "800": {"bits_per_word": 0.5}})
+    end(trial)
+    write_json(trial / "scores.json", {"scoring": "new-teacher", "eval/floor_ratio": 2.3})
+    store.sync(trial, final=True)
+    assert [(step, value) for step, _, value in history(store, trial, "audit/bits_per_word")] == [(0, 1.0), (800, 0.5)]
+
+
+def test_a_run_says_what_it_is_for_and_how_it_is_made_again(tmp_path: Path) -> None:
+    folder = make_trial(tmp_path / "runs" / "smoke-tuning" / "mine" / "e2e-d8-s1" / "0")
+    write_json(tmp_path / "runs" / "smoke" / "mine" / "data.json", {"given": "/my *music*`"})
+    about = read_json(folder / "trial.json") | {"scale": "smoke-tuning", "experiment": "e2e-d8-s1", "kind": "tuning"}
+    write_json(folder / "trial.json", about)
+    note = Folder.read(folder).tags()["mlflow.note.content"]
+    command = "--scale smoke --corpus '/my *music*`' --only e2e --seeds 1"
+    assert f"    python3 -m nox -s replicate -- {command}\n" in note  # indented: nothing in it is Markdown
+    assert "Claim" not in note
+    write_json(folder / "trial.json", about | {"scale": "smoke", "experiment": "gaussian", "kind": "trial", "seed": 2})
+    note = Folder.read(folder).tags()["mlflow.note.content"]
+    assert "Claim **C1**: Embeddings trained end to end are better than frozen Gaussian ones." in note
+    assert "--only gaussian --seeds 3" in note
 
 
 def test_a_history_that_was_cut_back_is_shown_anew(store: Store, trial: Path) -> None:
@@ -198,7 +243,7 @@ def test_a_failed_trial_ends_failed_and_can_be_taken_up_again(store: Store, tria
 
 def test_the_tracker_syncs_now_and_then(store: Store, trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("eval.tracking.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("eval.live.time.monotonic", lambda: now[0])
     tracker = Tracker(store, trial, every=10)
     counts = []
     for second in (0, 9, 11, 12):
@@ -243,7 +288,7 @@ def test_the_experiment_says_what_it_is_and_a_second_opening_changes_nothing(sto
         return dict(store._connect().get_experiment_by_name(EXPERIMENT).tags)
 
     before = tags()
-    assert before[f"mlflow.sharedViewState.{VIEW}"]
+    assert all(before[f"mlflow.sharedViewState.{view.key}"] for view in VIEWS)
     assert before["mlflow.experimentKind"] == "custom_model_development"
     Store(store.root).connect()
     assert tags() == before
@@ -280,5 +325,5 @@ def test_artifacts_are_found_after_the_project_moved(
     moved = open_store(new)
     (run,) = runs_of(moved, folder)
     assert run.info.artifact_uri.startswith(artifact_root(new) + "/")
-    assert [item.path for item in moved._connect().list_artifacts(run.info.run_id)] == ["environment.json"]
+    assert "trial.json" in {item.path for item in moved._connect().list_artifacts(run.info.run_id)}
     assert store.root != moved.root

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from eval import ui
-from eval.tracking import EXPERIMENT, open_store
+from eval.relocation import EXPERIMENT
+from eval.tracking import open_store
 from replication.errors import UserError
 
 if TYPE_CHECKING:
