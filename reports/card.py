@@ -34,18 +34,13 @@ def card(facts: Facts, pictures: Mapping[str, Picture]) -> str:
         facts: what `eval.corpus.facts` returns.
         pictures: what `figures` makes of them, to be found in a folder figures/ beside the card.
     """
-    families = [f"{len(ids):,} pieces: {'; '.join(_first(ids, MEMBERS))}" for ids in facts["families"]["largest"]]
-    dropped = [f"{name}: {reason}" for name, reason in facts["dropped"]["files"]]
     blocks = [
         f"# {_escaped(facts['name'])}",
         _escaped(facts["title"]),
-        "\n".join(f"- **{title}:** {_escaped(text)}" for title, text in _about(facts).items()),
-        *(table(facts).markdown().rstrip("\n") for table in (files, splits, shared)),
+        "\n".join(f"- **{title}:** {_escaped(text)}" for title, text in about(facts).items()),
+        *(table(facts).markdown().rstrip("\n") for table in TABLES),
         *(_figure(name, picture) for name, picture in pictures.items()),
-        "## Largest families",
-        _list(families),
-        "## Dropped files",
-        _list(_first(dropped, NAMED)),
+        *(f"## {title}\n\n{_list(lines)}" for title, lines in lists(facts).items()),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -60,7 +55,7 @@ def summary(facts: Facts) -> str:
     parts = " + ".join(f"{count:,} {text}" for text, count in account(facts).items())
     sizes = ", ".join(f"{facts['splits'][name]['windows']:,} {name}" for name in SPLITS)
     copies = ", ".join(f"{_percent(facts['leaks'][stage]['onsets'])} {text}" for stage, text in STAGES.items())
-    lines = _about(facts) | {
+    lines = about(facts) | {
         "Files": f"{facts['counts']['files']:,} = {parts}",
         "Splits": f"{sizes} windows; {facts['counts']['copied']:,} copies left out of training",
         "Shared": f"runs of {RUN} onsets of the test split that are in training, split {copies}",
@@ -131,7 +126,17 @@ def shared(facts: Facts) -> Table:
     )
 
 
-def _about(facts: Facts) -> dict[str, str]:
+TABLES = (files, splits, shared)
+
+
+def lists(facts: Facts) -> dict[str, list[str]]:
+    """Return what the card names, by title: the largest families and the first of the dropped files."""
+    families = [f"{len(ids):,} pieces: {'; '.join(_first(ids, MEMBERS))}" for ids in facts["families"]["largest"]]
+    dropped = [f"{name}: {reason}" for name, reason in facts["dropped"]["files"]]
+    return {"Largest families": families, "Dropped files": _first(dropped, NAMED)}
+
+
+def about(facts: Facts) -> dict[str, str]:
     """Return what the corpus is, by title."""
     licence, cutting, read = facts["licence"], facts["cutting"], facts["read"]
     policy = "the first of each piece" if cutting["first_only"] else "all of each piece"

@@ -125,4 +125,5 @@ def _distance(results: Results, name: str, metric: str, column: str) -> float:
 
 def _title(measure: str) -> str:
     label = MEASURES[measure].label
-    return f"{label[0].upper()}{label[1:]}" + (f" ({TIMES})" if measure in IN_FLOORS else "")
+    title = label if label.startswith("p ") else f"{label[0].upper()}{label[1:]}"  # a p value stays small
+    return title + (f" ({TIMES})" if measure in IN_FLOORS else "")

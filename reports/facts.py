@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from eval.results import Results
 
 TEST = "test"  # the experiment whose scores and notes are real music
+# A few of the controls: nothing but real music, real music that is spoilt, and no music.
+SOME_CONTROLS = ("replay", "onsets-shuffled", "unigram")
 INTERVALS = "95 % Student t intervals over seeds"
 _LEVEL = 0.05  # of p values
 PER_NOTE = "Per note, since a token says more in one encoding than in another."
@@ -192,6 +194,27 @@ def setting(results: Results) -> str:
     if not several(results):
         return sentence
     return f"{sentence} A model is compared with the test split in its own encoding."
+
+
+def summary(results: Results) -> str:
+    """Return two sentences: what was trained on what, and what was done with it."""
+    about = results.about
+    rows = [
+        between([f"{row[split]} {split}" for split in ("train", "validation", "test")])
+        + f" windows of {about['length']} tokens, {row['vocabulary']} words"
+        for row in results.encodings.to_dict("records")
+    ]
+    if several(results):
+        rows = [f"in encoding {name} {facts}" for name, facts in zip(results.encodings["name"], rows, strict=True)]
+    names = models(results)
+    seeds = count(results.trials[results.trials["experiment"].isin(names)].groupby("experiment")["seed"].nunique())
+    return (
+        f"{plural(str(len(names)), 'model')} shared one split of the corpus {about['corpus']} "
+        f"({'; '.join(rows)}) and, where they train by gradients, one budget of {about['steps']} steps of "
+        f"{about['batch']} windows. Each was trained with {plural(seeds, 'seed')}, sampled (diffusion: "
+        f"{about['evaluations']} network evaluations per sample) and compared with the test split, "
+        f"beside {plural(str(len(controls(results))), 'control')} that show what the measures can see."
+    )
 
 
 def place(results: Results) -> str:

@@ -10,6 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from eval.metrics import METRICS
 from reports.curves import audit, training_curves
+from reports.denoising import denoising
+from reports.embeddings import embedding_geometry
 from reports.facts import (
     INTERVALS,
     PER_NOTE,
@@ -31,10 +33,13 @@ from reports.facts import (
     several,
     stretches,
 )
-from reports.music import embedding_geometry, nearest_pairs, piano_rolls
+from reports.form import form
+from reports.memory import copies
+from reports.music import nearest_pairs, piano_rolls
 from reports.picture import FAINT, GREY, INK, REAL, Picture, logarithmic, look, name_rows, nothing, sheet
 from reports.samplers import quality
 from reports.table import LESS, number, span
+from reports.tradeoffs import frontier, pareto
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +199,9 @@ def _violin(axes: Axes, row: int, values: pd.Series[float], colour: Any) -> None
     low, high = values.quantile([0.01, 0.99])
     inner = values[values.between(low, high)]
     if inner.min() < inner.max():
-        parts: Any = axes.violinplot([inner], [row], orientation="horizontal", widths=0.85, showextrema=False)
+        # A quarter of the usual points is as smooth at this size, and half of the file.
+        options: Any = {"orientation": "horizontal", "widths": 0.85, "showextrema": False, "points": 25}
+        parts: Any = axes.violinplot([inner], [row], **options)
         parts["bodies"][0].set(facecolor=colour, edgecolor=colour, alpha=0.55, linewidth=0.6)
     axes.plot(values.median(), row, "o", color=colour, ms=3.5, mec="white", mew=0.6)
 
@@ -204,8 +211,13 @@ FIGURES: dict[str, Callable[[Results], Picture]] = {
     "nll_bars": nll_bars,
     "metric_distributions": metric_distributions,
     "piano_rolls": piano_rolls,
-    "nearest_pairs": nearest_pairs,
+    "denoising": denoising,
     "embedding_geometry": embedding_geometry,
+    "form": form,
+    "copies": copies,
+    "nearest_pairs": nearest_pairs,
+    "pareto": pareto,
+    "frontier": frontier,
     "training_curves": training_curves,
     "audit": audit,
     "samplers": quality,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.audit import SAMPLES, WINDOWS
+from eval.claims import PUBLISHED
 from eval.judge import REFERENCE_WINDOWS
 from eval.stages import FULL_WINDOWS
 from eval.tuning import FEWEST_SAMPLES, SHARE
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from eval.results import Results
 
-# Bits per word by iteration with BERT-base, in the report's only table of results.
-PUBLISHED = {800: 0.00003, 1000: 0.00004, 2000: 0.00007}
 AUDITED = (
     f"Bits per word are means over all positions, padding included, of up to {REFERENCE_WINDOWS:,} test windows; the "
     f"bound is per token said, of {WINDOWS} test windows; distances are of {SAMPLES} samples: the denominators differ."
@@ -151,7 +150,7 @@ def audit(results: Results) -> Table:
                 "Iteration": plain("step", int(step)),
                 "Seeds": plain("seeds", found["seed"].nunique()),
                 bits: _extent("bits_per_word", found["bits_per_word"]),
-                "As published": cell("published", PUBLISHED.get(int(step), math.nan), 5),
+                "As published": cell("published", PUBLISHED["BERT-base"].get(int(step), math.nan), 5),
                 bound: margin("nll", over_seeds(found["nll"])),
                 "Distance (floors)": margin("distance", over_seeds(found["distance"])),
             }

@@ -1,13 +1,30 @@
-"""The table of what samples have from training, and from one another."""
+"""What samples have from training, and from one another, as a table and sample by sample."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eval.memorisation import COPYING
 from eval.panel import MEASURES
-from reports.facts import changed, floor_of, labels, measures_of, over_seeds, panel_of, real_labels, setting
+from reports.facts import (
+    TEST,
+    changed,
+    colours,
+    encoding_of,
+    floor_of,
+    labels,
+    measures_of,
+    models,
+    of,
+    over_seeds,
+    panel_of,
+    real_labels,
+    setting,
+)
+from reports.picture import REAL, Picture, look, nothing, sheet
 from reports.table import TIMES, Cell, Table, number, plain
 
 if TYPE_CHECKING:
@@ -45,6 +62,48 @@ def memorisation(results: Results) -> Table:
         "has no share."
     )
     return Table.of("memorisation", rows=rows, caption=caption, notes=changed(results))
+
+
+@look
+def copies(results: Results) -> Picture:
+    """Draw how much of single samples is copied from training, beside how much of single test windows is."""
+    names, searched = models(results), results.trials["searched"].astype(float).min()
+    rates = results.scores[["experiment", "encoding", "copied"]].dropna(subset="copied")
+    names = {name: label for name, label in names.items() if name in set(rates["experiment"])}
+    caption = (
+        "How much of each sample is copied: the share of its runs of 8 notes that the training split has too, whatever "
+        f"their key and starting time. {setting(results)} Bars: samples of all seeds; line: windows of the test split, "
+        "whose songs the training split does not have; both as a share of their own number, in steps of 5 %. Dotted: "
+        "means. Samples of fewer than 8 notes are left out."
+        + (
+            f" Of the training windows, {number(100 * searched, 1)} % were searched: what is copied from others is not "
+            "seen."
+            if searched < 1
+            else ""
+        )
+    )
+    if not names:
+        return nothing("No model has samples of 8 notes.", caption)
+    across = min(len(names), 4)
+    down = -(-len(names) // across)
+    figure = sheet(2.5 * across + 0.4, 1.75 * down + 0.4)
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_axis_off()
+    edges = np.linspace(0, 100, 21)
+    for axes, (name, label) in zip(grid.flat, names.items(), strict=False):
+        music = of(rates, TEST)
+        sets = [of(rates, name), music[music["encoding"] == encoding_of(results, name)]]
+        for own, (colour, filled) in zip(sets, ((colours(results)[name], True), (REAL, False)), strict=True):
+            shares = 100 * own["copied"].astype(float)
+            counts = 100 * np.histogram(shares, edges)[0] / max(1, len(shares))
+            axes.stairs(counts, edges, color=colour, fill=filled, alpha=0.5 if filled else 1, lw=1.2)
+            axes.axvline(shares.mean(), color=colour, lw=1, ls=":")
+        axes.set_title(label, color=colours(results)[name], fontsize=8.5)
+    grid[0, 0].set_xlim(0, 100)
+    figure.supxlabel("Runs of 8 notes that training has (%)", fontsize=9)
+    figure.supylabel("Windows (%)", fontsize=9)
+    return Picture(figure, caption)
 
 
 def _title(measure: str) -> str:

@@ -1,10 +1,11 @@
-"""A table that renders to Markdown, LaTeX and CSV from one definition: cells that know their text and numbers."""
+"""A table that renders to Markdown, LaTeX, CSV and HTML from one definition: cells that know their text and numbers."""
 
 from __future__ import annotations
 
 import math
 import re
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ class Cell(NamedTuple):
     text: str
     numbers: Mapping[str, Any]
 
+    @property
+    def rank(self) -> float | None:
+        """What rows are sorted by: the first of the numbers; None for words, and where the number is missing."""
+        first = next(iter(self.numbers.values()), None)
+        return float(first) if isinstance(first, Real) and not math.isnan(first) else None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
@@ -69,6 +76,7 @@ class Table:
         caption: what the numbers are and how many there were.
         frame: the text of the cells.
         values: the numbers behind the cells, a row for each row of the frame.
+        ranks: what rows are sorted by, column by column; None where there is no number.
         notes: remarks on single rows, below the table.
     """
 
@@ -76,6 +84,7 @@ class Table:
     caption: str
     frame: pd.DataFrame
     values: pd.DataFrame
+    ranks: pd.DataFrame
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -86,7 +95,8 @@ class Table:
         frame = pd.DataFrame([{title: cell.text for title, cell in row.items()} for row in rows])
         values = [{key: number for cell in row.values() for key, number in cell.numbers.items()} for row in rows]
         numbers = pd.DataFrame(values, dtype=object)  # counts stay whole beside rows that have none
-        return cls(name=name, caption=caption, frame=frame, values=numbers, notes=tuple(notes))
+        ranks = pd.DataFrame([{title: cell.rank for title, cell in row.items()} for row in rows], dtype=object)
+        return cls(name=name, caption=caption, frame=frame, values=numbers, ranks=ranks, notes=tuple(notes))
 
     def markdown(self) -> str:
         """Return a pipe table, its caption and its notes."""
@@ -114,6 +124,27 @@ class Table:
         """Return the numbers in full."""
         return str(self.values.to_csv(index=False, lineterminator="\n"))
 
+    def html(self) -> str:
+        """Return a figure with the table, its caption and its notes; cells carry what rows are sorted by."""
+        from reports.templates import rendered
+
+        lead, point, rest = self.caption.partition(". ")
+        sides = self._alignment()
+        rows = [
+            [(text, side, _rank(rank)) for text, side, rank in zip(texts, sides, ranks, strict=True)]
+            for texts, ranks in zip(self.frame.to_numpy(), self.ranks.to_numpy(), strict=True)
+        ]
+        return rendered(
+            "table.html.j2",
+            name=self.name,
+            title=self.name.replace("_", " "),
+            columns=list(zip(self.frame, sides, strict=True)),
+            rows=rows,
+            lead=lead + point.rstrip(),
+            rest=rest,
+            notes=self.notes,
+        )
+
     def _escaped(self, escape: Any) -> pd.DataFrame:  # noqa: ANN401 - a function of a text
         return self.frame.map(escape).rename(columns=escape)
 
@@ -129,6 +160,11 @@ class Table:
             r"p{0.3\textwidth}" if length > _SENTENCE else side[0]
             for length, side in zip(longest, self._alignment(), strict=True)
         )
+
+
+def _rank(value: float | None) -> str | None:
+    """Return a number as scripts read it."""
+    return None if value is None else f"{value:.12g}".replace("inf", "Infinity")
 
 
 def markdown(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.embeddings import table as geometry
 from reports.evidence import controls, metrics, metrics_of_controls
 from reports.headline import cost, main, panel
 from reports.likelihood import audit, grid, likelihood
@@ -27,6 +28,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "likelihood": likelihood,
     "audit": audit,
     "grid": grid,
+    "geometry": geometry,
     "memorisation": memorisation,
     "metrics": metrics,
     "metrics_of_controls": metrics_of_controls,

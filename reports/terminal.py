@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from reports.facts import controls, setting
+from reports.facts import SOME_CONTROLS, controls, setting
 from reports.table import DAGGER, PLUS_MINUS
 from reports.tables import TABLES
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from eval.results import Results
 
 WIDTH = 80
-# A few of the controls: nothing but real music, real music that is spoilt, and no music.
-SHOWN = ("replay", "onsets-shuffled", "unigram")
 # Titles in short of what fits into the width; the tables of the report have all.
 COLUMNS = {
     "Valid %": "Valid",
@@ -47,7 +45,7 @@ def show(results: Results, output: Path) -> None:
         console.print(_filled(f"{verdict.name} {verdict.statement}"))
         console.print(_filled(f"   {verdict.sentence}"))
     console.print()
-    console.print(f"Report:  {output / 'report.md'}", soft_wrap=True)
+    console.print(f"Report:  {output / 'index.html'}", soft_wrap=True)
     console.print("MLflow:  nox -s ui")
     console.print("Bigger:  nox -s replicate -- --scale gpu --seeds 5")
 
@@ -60,7 +58,7 @@ def _filled(text: str) -> str:
 def _main(results: Results) -> Table:
     """Return the main table's most telling columns without the intervals of all but one."""
     frame = TABLES["main"](results).frame
-    hidden = {label for name, label in controls(results).items() if name not in SHOWN}
+    hidden = {label for name, label in controls(results).items() if name not in SOME_CONTROLS}
     titles = {title: short for start, short in COLUMNS.items() for title in frame.columns if title.startswith(start)}
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     table.add_column("Model")

@@ -13,11 +13,10 @@ import made_up_training
 import numpy as np
 import pandas as pd
 
-from eval.claims import judge
 from eval.corpus import facts
 from eval.metrics import METRICS, refused
 from eval.panel import MEASURES
-from eval.results import Results, _values
+from eval.results import Results
 from replication.corpora import CORPORA
 from replication.cutting import Cutting
 from replication.data import prepare
@@ -90,6 +89,7 @@ def made_up(
     rng = np.random.default_rng(0)
     rows = [row for row in (*EXPERIMENTS, *(TRIPLES if triples else ())) if row[0] not in without]
     names = [name for name, *_ in rows]
+    diffusion = [name for name, *_, exact in rows if not exact]
     about = {
         "scale": "cpu",
         "corpus": "bach",
@@ -100,8 +100,17 @@ def made_up(
         "batch": 32,
         "evaluations": 100,
         "configuration": {"timesteps": 2000},
+        "sigma_0": 0.121,
         "command": "etude run --scale cpu",
         "commits": ["0123abc"],
+        "environment": {
+            "python": "3.11.9",
+            "packages": {"etude": "0.1.0", "torch": "2.13.0"},
+            "processor": "x86_64",
+            "cores": 2,
+            "threads": 1,
+            "gpu": None,
+        },
         "tuned": {name: "d 32, scale 0.5" for name in ("e2e", "gaussian", "pretrained") if name in names},
     }
     paper = {
@@ -123,11 +132,8 @@ def made_up(
         for name, label, colour, *_ in rows
     )
     metrics = [name for name in METRICS if name not in refused(grid)]
-    trials, panel, audits = (
-        _trials(rng, rows, seeds),
-        _panel(rng, rows, seeds, samples),
-        made_up_training.audits(rng, seeds),
-    )
+    trials, panel = _trials(rng, rows, seeds), _panel(rng, rows, seeds, samples)
+    audits = made_up_training.audits(rng, seeds)
     return Results(
         card=_card(),
         about=about,
@@ -141,11 +147,13 @@ def made_up(
         curves=_curves(rng, rows, seeds),
         notes=made_up_music.notes(rng, {name: encoding_of(name) for name in names}),
         pairs=made_up_music.pairs(rng, [name for name in names if name in {"e2e", "autoregressive"}]),
-        embeddings=made_up_music.embeddings(rng, [name for name, *_, exact in rows if not exact], seeds),
+        form=made_up_music.form(rng, {name: encoding_of(name) for name in names}, seeds),
+        embeddings=made_up_music.embeddings(rng, diffusion, seeds),
+        trajectory=made_up_training.trajectory(rng, diffusion, seeds),
+        trajectory_notes=made_up_music.clearer(rng, diffusion),
         grid=made_up_training.grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}]),
         audits=audits,
         samplers=made_up_training.samplers(rng, [name for name in names if name in {"e2e", "gaussian"}], seeds),
-        claims=judge(_values(trials, panel), audits),
     )
 
 
@@ -182,6 +190,7 @@ def _trials(rng: np.random.Generator, rows: Sequence[Row], seeds: int) -> pd.Dat
             "fit_seconds": 310 + rng.normal(),
             "sample_seconds": 12 + rng.normal(),
             "validity": min(1.0, 0.9 + rng.normal() / 50) if not math.isnan(nll) else math.nan,
+            "searched": 1.0,
             "floor_ratio": ratio + rng.normal() / 10 if ratio else 0.0,
             "nll": (value := nll + rng.normal() / 50),
             "nll_note": value * TOKENS_PER_NOTE[encoding_of(name)],
@@ -215,7 +224,8 @@ def _scores(
             values = mean + sd * (shift + rng.normal(size=n))
             columns[metric] = np.clip(values, METRICS[metric].low, METRICS[metric].high)
         about = {"experiment": experiment, "encoding": encoding, "seed": seed, "sample": range(n)}
-        return pd.DataFrame(about | {"valid": rng.random(n) < 0.9, "song": np.arange(n) // 2} | columns)
+        about |= {"valid": rng.random(n) < 0.9, "song": np.arange(n) // 2, "copied": rng.beta(1, 5, n)}
+        return pd.DataFrame(about | columns)
 
     encodings = dict.fromkeys(encoding_of(name) for name, *_ in rows)
     parts = [pieces("test", 0, windows + 40 * place, float(place), name) for place, name in enumerate(encodings)]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from eval.music import FORM
+from eval.trajectory import LEVELS, NOTES
 from replication.encodings import Paper
 
 if TYPE_CHECKING:
@@ -46,6 +48,29 @@ def notes(rng: np.random.Generator, encodings: Mapping[str, str]) -> pd.DataFram
                 chord += rng.choice([-5, 0, 2, 5]) if 40 < chord < 60 else int(np.sign(50 - chord)) * 5
     columns = ["experiment", "encoding", "sample", "onset", "duration", "pitch", "velocity"]
     return pd.DataFrame(records, columns=columns)
+
+
+def clearer(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
+    """Return a sample of each experiment at all levels of noise, in which less and less is out of tune."""
+    records = [
+        (name, 0, level, onset / 2, 0.5, int(48 + 5 * (onset % 4) + level * rng.integers(-24, 24)), 64)
+        for name in names
+        for level in LEVELS
+        for onset in range(32)
+    ]
+    return pd.DataFrame(records, columns=["experiment", "seed", *NOTES])
+
+
+def form(rng: np.random.Generator, encodings: Mapping[str, str], seeds: int) -> pd.DataFrame:
+    """Return lags of 1 to 15 bars, the last of which few windows reach: real music repeats itself after 4 bars."""
+    sets = [("test", encoding, 0) for encoding in dict.fromkeys(encodings.values())]
+    sets += [(name, encoding, seed) for name, encoding in encodings.items() for seed in range(seeds)]
+    records = [
+        (*key, lag, 0.1 + 0.2 * (lag % 4 == 0) * (key[0] == "test") + rng.uniform(0, 0.02), 0.01, 1 - lag / 20)
+        for key in sets
+        for lag in range(1, 16)
+    ]
+    return pd.DataFrame(records, columns=["experiment", "encoding", "seed", *FORM])
 
 
 def embeddings(rng: np.random.Generator, names: list[str], seeds: int, dimension: int = 16) -> pd.DataFrame:

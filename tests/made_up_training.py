@@ -41,6 +41,25 @@ def audits(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
     )
 
 
+def trajectory(rng: np.random.Generator, names: list[str], seeds: int) -> pd.DataFrame:
+    """Return twenty evaluations of each seed of each experiment: ever fewer words change, ever surer."""
+    return pd.DataFrame(
+        {
+            "experiment": name,
+            "seed": seed,
+            "step": step,
+            "t": 1 - step / 20,
+            "flips": math.exp(-step / 5) + rng.uniform(0, 0.02) if step else math.nan,
+            "margin": 0.4 * step / 20 + rng.uniform(0, 0.02),
+            "entropy": 2 + step / 25 if step else math.nan,  # at first nobody plays
+            "validity": step / 20,
+        }
+        for name in names
+        for seed in range(seeds)
+        for step in range(20)
+    )
+
+
 def samplers(rng: np.random.Generator, names: list[str], seeds: int) -> pd.DataFrame:
     """Return every sampler at every cost: the published one gets better with it, all others are better still."""
     costs = [(row.name, n) for row in SAMPLERS for n in EVALUATIONS] + [(REFERENCE, 2000)]

@@ -177,7 +177,7 @@ def test_the_terminal_shows_models_and_verdicts_in_80_columns(
         assert verdict.statement in words
         assert verdict.sentence in words
     assert shown.splitlines()[-3:] == [
-        f"Report:  {Path('out') / 'report.md'}",
+        f"Report:  {Path('out') / 'index.html'}",
         "MLflow:  nox -s ui",
         "Bigger:  nox -s replicate -- --scale gpu --seeds 5",
     ]

@@ -16,7 +16,6 @@ from made_up import made_up
 from eval.compare import Interval
 from reports.facts import features
 from reports.figures import FIGURES
-from reports.geometry import geometry
 from reports.picture import apart
 from reports.render import render
 from reports.table import DAGGER, Table, latex, margin, markdown, number, plain, probability, span, thousands
@@ -148,7 +147,9 @@ def test_figures_have_a_panel_for_each_thing(results: Results, pictures: dict[st
     assert len(panels["piano_rolls"]) == 5 * 7
     texts = [[text.get_text() for text in axes.texts] for axes in panels["piano_rolls"]]
     assert [index for index, text in enumerate(texts) if text == ["no notes"]] == [5 * 2 + 2]
-    assert sum(axes.axison for axes in panels["embedding_geometry"]) == 5
+    assert len(panels["denoising"]) == 6 * 5 + 4
+    assert [len(panels[name]) for name in ("form", "pareto", "frontier")] == [1, 2, 1]
+    assert sum(axes.axison for axes in panels["copies"]) == 6
     assert len(panels["nearest_pairs"]) == 2 * 4
     assert len(panels["training_curves"]) == 2
 
@@ -197,30 +198,18 @@ def test_missing_pieces_leave_dashes_and_empty_figures(results: Results) -> None
         pairs=results.pairs.iloc[:0],
         grid=results.grid.iloc[:0],
         audits=results.audits.iloc[:0],
-        claims=[],
         curves=results.curves.iloc[:0].astype(object),
         notes=results.notes.iloc[:0],
+        form=results.form.iloc[:0],
         embeddings=pd.DataFrame(columns=["experiment", "seed", "pitch"]),
+        trajectory=results.trajectory.iloc[:0],
+        trajectory_notes=results.trajectory_notes.iloc[:0],
     )
     assert set(TABLES["main"](bare).frame.iloc[1, 3:]) == {"-"}
     for build in TABLES.values():
         assert build(bare).markdown() + build(bare).latex() + build(bare).csv()
     for draw in FIGURES.values():
         assert draw(bare).caption
-
-
-def test_lifts_see_octaves_and_fifths_and_no_structure_in_noise() -> None:
-    pitches = np.arange(30, 96)
-    angles = 2 * np.pi * pitches * 7 / 12  # neighbours on the circle of fifths are close
-    circle = pd.DataFrame({"pitch": pitches, "d0": np.cos(angles), "d1": np.sin(angles)})
-    found = geometry(circle.sample(frac=1, random_state=1))
-    assert (found.pitches == pitches).all()
-    assert found.shares.sum() == pytest.approx(1)
-    assert found.octave_lift == pytest.approx(1 - math.cos(np.pi * 7 / 6))
-    assert found.fifth_lift == pytest.approx(math.cos(np.pi / 6) - (math.cos(np.pi) + math.cos(2 * np.pi / 3)) / 2)
-    noise = np.random.default_rng(0).normal(size=(66, 64))
-    frame = pd.DataFrame(noise, columns=[f"d{index}" for index in range(64)]).assign(pitch=pitches)
-    assert abs(geometry(frame).octave_lift) < 0.05
 
 
 def test_names_of_curves_are_moved_apart_no_more_than_needed() -> None:
@@ -232,13 +221,13 @@ def test_names_of_curves_are_moved_apart_no_more_than_needed() -> None:
 
 def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
     first, second = (render(made_up(seeds=1, samples=16, without=FEW), tmp_path / name) for name in ("a", "b"))
-    assert first[0] == tmp_path / "a" / "report.md"
+    assert first[0] == tmp_path / "a" / "index.html"
     assert {path.relative_to(tmp_path / "a") for path in first} == {
         path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()
     }
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one
-    page = first[0].read_text(encoding="utf-8")
+    page = (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
     for link in re.findall(r"\]\((\S+)\)", page):
         assert (tmp_path / "a" / link).is_file()
     for name in FIGURES:
