@@ -205,7 +205,7 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         },
         "command": f"python3 -m nox -s replicate -- --scale {trials[0]['scale']} --corpus {shlex.quote(data['given'])}"
         f" --seeds {_seeds(trials)}{_only(trials)}",
-        "commits": sorted({about["environment"]["commit"] for about in trials}),
+        "commits": sorted({place["environment"]["commit"] for about in trials for place in (about, *about["moves"])}),
     }
 
 

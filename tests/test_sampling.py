@@ -95,5 +95,5 @@ def test_the_figure_has_a_panel_for_each_arm_and_the_seconds_above() -> None:
 def test_a_report_without_the_study_says_nothing_of_it(tmp_path: Path) -> None:
     results = made_up(seeds=1, samples=16, without=("pretrained", "pretrained-ar", "unigram"))
     written = render(dataclasses.replace(results, samplers=results.samplers.iloc[:0]), tmp_path)
-    assert "samplers" not in {path.stem for path in written}
+    assert "samplers" not in {path.stem for path in written if path.parent.name != "results"}
     assert "samplers" not in written[0].read_text(encoding="utf-8")
