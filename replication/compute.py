@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from replication.scales import Budget
@@ -70,3 +70,19 @@ def fast(function: Callable[P, T], budget: Budget, device: torch.device) -> Call
             return chosen(*args, **kwargs)
 
     return call
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """Run a block, backward passes included, in which a processor adds up in the same order every time.
+
+    Compiled code lets its threads race to add to the gradient of embeddings; one thread has nobody to race with, and is
+    spared the slower way. GPUs are left alone: not all that they do has such a way.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    if device.type == "cpu" and torch.get_num_threads() > 1:
+        torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=before)

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from replication.checkpoint import CHECKPOINT, milestone, restore_checkpoint, save_checkpoint, save_weights
-from replication.compute import fast
+from replication.compute import fast, reproducible
 from replication.errors import UserError
 from replication.parallel import Group, group
 from replication.randomness import generator, seeded
@@ -200,6 +200,7 @@ class _Backward:
             share = amounts[rows].sum() / amounts.sum()
             # Each part has masks of its own, whichever process computes it.
             with (
+                reproducible(job.device),
                 seeded("dropout", job.seed, step, first, device=job.device),
                 nullcontext() if part is parts[-1] else self._unsynchronised(),
             ):
