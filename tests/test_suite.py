@@ -219,7 +219,7 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     assert results.raw["real"].notna().any()
     assert [verdict.name for verdict in results.claims] == [claim.name for claim in CLAIMS]
     assert results.grid.empty
-    for _, table in results.embeddings.groupby("experiment"):
+    for _, table in results.embeddings.groupby(["experiment", "seed"]):
         pitches = table["pitch"].dropna()
         assert len(pitches) == pitches.nunique() > 20  # of those that the corpus has
         assert pitches.between(36, 96).all()
