@@ -230,9 +230,8 @@ def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) 
         client.log_artifact(run_id, str(file), None if parent == "." else parent)
     if (rolls := trial.path / "roll.png").exists() and "mlflow.loggedImages" not in tags:  # a second one would be added
         with Image.open(rolls) as image:
-            first = image.crop(
-                (0, 0, image.width // COLUMNS, HEIGHT)
-            )  # of all, nothing could be seen on the page's 256 pixels
+            # The first sample only: of all of them nothing could be seen on the page's 256 pixels.
+            first = image.crop((0, 0, image.width // COLUMNS, HEIGHT))
             client.log_image(run_id, first, key=ROLL, step=0, timestamp=ended)
     client.set_terminated(run_id, trial.about["status"], ended)
     client.set_tag(run_id, LEVEL, seal)  # last: only now is the run level

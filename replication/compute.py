@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
 
+from replication.randomness import untouched
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -64,7 +66,7 @@ def fast(function: Callable[P, T], budget: Budget, device: torch.device) -> Call
             shapes = tuple(value.shape for value in args if isinstance(value, torch.Tensor))
             if chosen is not function and shapes not in compiled_for:
                 # Compiling moves the global generators, which dropout is drawn from.
-                with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                with untouched(device):
                     chosen(*args, **kwargs)
                 compiled_for.add(shapes)
             return chosen(*args, **kwargs)

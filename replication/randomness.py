@@ -10,6 +10,7 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
 def seed_of(*key: str | int) -> int:
@@ -22,13 +23,17 @@ def generator(*key: str | int, device: torch.device | str = "cpu") -> torch.Gene
     return torch.Generator(device).manual_seed(seed_of(*key))
 
 
+def untouched(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context after which torch's global generators, and that of the device, are as they were before."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
 @contextmanager
 def seeded(*key: str | int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Run a block with torch's global generators seeded by a key, and put them back afterwards.
 
     For the few places that take no generator: the initialisation of layers, and dropout.
     """
-    device = torch.device(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with untouched(torch.device(device)):
         torch.manual_seed(seed_of(*key))
         yield

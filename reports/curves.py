@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.facts import colours, is_bound, labels, models, of, place, setting, several
 from reports.likelihood import AUDITED
-from reports.picture import GREY, INK, Picture, logarithmic, look, name_curves, nothing, sheet
+from reports.picture import GREY, INK, Picture, draw_seeds, logarithmic, look, name_curves, nothing, sheet
 from reports.table import LESS
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def _curves(axes: Axes, curves: pd.DataFrame, names: Sequence[str], results: Res
     text, paint, ends = labels(results), colours(results), {}
     for name in names:
         seeds = of(curves, name).pivot_table(index="step", columns="seed", values="value")
-        axes.plot(seeds.index, seeds, color=paint[name], lw=0.7, alpha=0.45)
-        mean = seeds.mean(axis="columns")
-        axes.plot(mean.index, mean, color=paint[name], lw=2)
-        ends[text[name]] = mean.iloc[-1]
+        ends[text[name]] = draw_seeds(axes, seeds, paint[name]).iloc[-1]
     axes.set_xlim(0, curves["step"].max())
     axes.xaxis.set_major_locator(MaxNLocator(4))
     values = curves[curves["experiment"].isin(names)]["value"]
@@ -88,9 +85,7 @@ def audit(results: Results) -> Picture:
     figure = sheet(9.2, 3.2)
     left, right = figure.subplots(1, 2)
     for column, colour in (("bits_per_word", INK), ("bound", GREY)):
-        seeds = found.pivot_table(index="step", columns="seed", values=column)
-        left.plot(seeds.index, seeds, color=colour, lw=0.7, alpha=0.45)
-        left.plot(seeds.index, seeds.mean(axis="columns"), color=colour, lw=2)
+        draw_seeds(left, found.pivot_table(index="step", columns="seed", values=column), colour)
     for axes in (left, right):
         axes.set_yscale("log")
         logarithmic(axes.yaxis, subs=(1,))

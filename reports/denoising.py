@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.ticker import MaxNLocator, MultipleLocator
-
 from eval.trajectory import LEVELS, WINDOWS
 from reports.facts import TEST, colours, encoding_of, models, of, real, setting
-from reports.music import horizon, roll
+from reports.music import frame, horizon, roll
 from reports.picture import REAL, Picture, look, nothing, sheet
 from reports.table import number
 
@@ -63,11 +61,7 @@ def _rolls(figure: SubFigure, results: Results, names: Sequence[str]) -> None:
     notes = notes.assign(stop=notes["onset"] + notes["duration"])
     end = horizon(notes[notes["level"] == min(LEVELS)], of(results.notes, TEST))  # of the samples: noise may be long
     grid = figure.subplots(len(names), len(LEVELS), sharex=True, sharey=True, squeeze=False)
-    grid[0, 0].set_xlim(0, end)
-    if len(notes):
-        grid[0, 0].set_ylim(notes["pitch"].min() - 2, notes["pitch"].max() + 2)
-    grid[0, 0].yaxis.set_major_locator(MultipleLocator(24))
-    grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 8, 10]))
+    frame(grid[0, 0], notes, end)
     for row, name in zip(grid, names, strict=True):
         for axes, level in zip(row, LEVELS, strict=True):
             own = of(notes, name)

@@ -188,7 +188,7 @@ def _chart(axes: Axes, tests: dict[str, Tested], colour: Any, *, limit: float) -
         axes.plot(one.over[1:], [row, row], color=colour, lw=1.4)
         axes.plot(one.seeds, [row + 0.3] * len(one.seeds), ".", color=colour, alpha=0.5, ms=4, mew=0)
         axes.plot(one.over.mean, row, "o", color=colour, ms=4.5)
-        text = "p < 0.001" if one.p < 0.001 else f"p {number(one.p, 3)}"  # noqa: PLR2004 - of what is printed
+        text = f"p {number(one.p, 3)}"
         axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=7, color=INK)
     axes.axvline(0, color=GREY, lw=0.6, zorder=0)
     axes.set_xlim(-limit, limit)

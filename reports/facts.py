@@ -11,6 +11,7 @@ from eval.compare import Interval, difference, interval
 from eval.metrics import METRICS, features_on
 from eval.panel import MEASURES
 from replication.piece import Beats, Seconds
+from reports.picture import GREY
 from reports.table import number
 
 if TYPE_CHECKING:
@@ -236,6 +237,11 @@ def between(names: Sequence[str]) -> str:
 def labels(results: Results) -> dict[str, str]:
     """Return the names for people by experiment, in the order of the tables."""
     return dict(zip(results.experiments["name"], results.experiments["label"], strict=True))
+
+
+def muted(results: Results) -> dict[str, Any]:
+    """Return the colours by experiment, controls all grey."""
+    return colours(results) | dict.fromkeys(controls(results), GREY)
 
 
 def colours(results: Results) -> dict[str, Any]:

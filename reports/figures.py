@@ -25,6 +25,7 @@ from reports.facts import (
     labels,
     measured,
     models,
+    muted,
     nats,
     of,
     over_seeds,
@@ -56,7 +57,7 @@ _LOG_FROM = 6  # the ratio of the largest to the smallest value from which a lin
 def floor_forest(results: Results) -> Picture:
     """Draw the distance to real music of each model with its interval and its seeds."""
     names, p95 = labels(results), results.encodings.set_index("name")["floor_p95"]
-    paint = {name: GREY if name in controls(results) else colour for name, colour in colours(results).items()}
+    paint = muted(results)
     seeds = {name: by_seed(results, name, "floor_ratio") for name in names}
     found = {name: over_seeds(values) for name, values in seeds.items()}
     shown = np.array([1.0, *p95, *(value for values in seeds.values() for value in values)])

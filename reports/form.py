@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import MaxNLocator
 
 from reports.facts import TEST, colours, encoding_of, labels, models, of, real_labels, setting
-from reports.picture import FAINT, REAL, Picture, look, name_curves, nothing, sheet
+from reports.picture import FAINT, REAL, Picture, draw_seeds, look, name_curves, nothing, sheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,10 +65,7 @@ def _panel(axes: Axes, results: Results, music: pd.DataFrame) -> None:
         if encoding_of(results, name) != encoding or own.empty:
             continue
         seeds = own.pivot_table(index="lag", columns="seed", values="value")
-        axes.plot(seeds.index, seeds, color=paint[name], lw=0.7, alpha=0.45)
-        mean = seeds.mean(axis="columns")
-        axes.plot(mean.index, mean, color=paint[name], lw=2)
-        ends[text[name]] = float(mean.iloc[-1])
+        ends[text[name]] = float(draw_seeds(axes, seeds, paint[name]).iloc[-1])
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlim(1, music["lag"].max())
     axes.set_ylim(bottom=0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.player import Clip, Frame, clips, end_of
 from reports.facts import SOME_CONTROLS, TEST, colours, controls, models, of, real_labels
+from reports.music import horizon
 from reports.picture import REAL
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Room:
 
 def room(results: Results) -> Room:
     """Return the first pieces of each model's first seed, and the first windows of distinct test songs: unpicked."""
+    import pandas as pd
+
     paint: dict[str, Any] = colours(results)
     music = of(results.notes, TEST)
     # Real music in every encoding, for each may say less or more of the notes.
@@ -72,8 +75,7 @@ def room(results: Results) -> Room:
     for origin, names in ((Origin.GENERATED, models(results)), (Origin.CONTROL, shown)):
         found += [(label, origin, paint[name], of(results.notes, name)) for name, label in names.items()]
     longest = max([end_of(notes) for *_, notes in found])
-    # A model that waits for long would squeeze all others: room for twice the longest real window.
-    end = min(longest, 2 * end_of(music)) if len(music) else longest
+    end = horizon(pd.concat([notes for *_, notes in found]), music)
     frame = Frame.around(results.notes, end=end)
     count = int(results.notes["sample"].max()) + 1 if len(results.notes) else 0
     return Room(

@@ -43,10 +43,7 @@ def piano_rolls(results: Results) -> Picture:
 
     figure = sheet(10.5, 0.4 + 0.95 * len(lines))
     grid = figure.subplots(len(lines), _SAMPLES, sharex=True, sharey=True, squeeze=False)
-    grid[0, 0].set_xlim(0, end)
-    grid[0, 0].set_ylim(notes["pitch"].min() - 2, notes["pitch"].max() + 2)
-    grid[0, 0].yaxis.set_major_locator(MultipleLocator(24))
-    grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 8, 10]))
+    frame(grid[0, 0], notes, end)
     for row, (label, colour, played) in zip(grid, lines, strict=True):
         row[0].set_title(label, color=colour, fontsize=8.5, pad=3)
         for sample, axes in enumerate(row):
@@ -64,6 +61,15 @@ def horizon(notes: pd.DataFrame, music: pd.DataFrame) -> float:
     ends = [part["onset"] + part["duration"] for part in (notes, music)]
     last, longest = (float(end.max()) if len(end) else math.inf for end in ends)
     return min(last, 2 * longest) if math.isfinite(min(last, longest)) else 1.0
+
+
+def frame(axes: Axes, notes: pd.DataFrame, end: float) -> None:
+    """Set the axes that piano rolls share so that they hold all pitches of notes up to an end."""
+    axes.set_xlim(0, end)
+    if len(notes):
+        axes.set_ylim(notes["pitch"].min() - 2, notes["pitch"].max() + 2)
+    axes.yaxis.set_major_locator(MultipleLocator(24))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 4, 8, 10]))
 
 
 def roll(axes: Axes, notes: pd.DataFrame, colour: Any, end: float) -> None:  # noqa: ANN401 - matplotlib's

@@ -14,7 +14,7 @@ from reports import card
 from reports.facts import summary
 from reports.listening import Origin, room
 from reports.tables import APPENDIX
-from reports.templates import ASSETS, rendered
+from reports.templates import ASSETS, led, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -118,7 +118,6 @@ def _card(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _figure(name: str, picture: Picture) -> Markup:
     """Return a figure with its caption; as an image, so that names inside it cannot clash with those of others."""
-    lead, point, rest = picture.caption.partition(". ")
     width, height = picture.figure.get_size_inches()
     text = rendered(
         "figure.html.j2",
@@ -127,7 +126,6 @@ def _figure(name: str, picture: Picture) -> Markup:
         source=f"data:image/svg+xml;base64,{base64.b64encode(picture.svg).decode()}",
         width=round(96 * width),
         height=round(96 * height),
-        lead=lead + point.rstrip(),
-        rest=rest,
+        **led(picture.caption),
     )
     return Markup(text)  # noqa: S704 - escaped by its template

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
@@ -124,6 +125,14 @@ def name_rows(axes: Axes, names: Sequence[str], colours: Sequence[Any]) -> None:
     axes.spines["left"].set_visible(False)
     for label, colour in zip(axes.get_yticklabels(), colours, strict=True):
         label.set_color(colour)
+
+
+def draw_seeds(axes: Axes, seeds: pd.DataFrame, colour: Any) -> pd.Series[float]:  # noqa: ANN401 - matplotlib's
+    """Draw a thin curve for each seed, a column over the index, and a thick one for their mean; return the mean."""
+    mean = seeds.mean(axis="columns")
+    axes.plot(seeds.index, seeds, color=colour, lw=0.7, alpha=0.45)
+    axes.plot(mean.index, mean, color=colour, lw=2)
+    return mean
 
 
 def name_curves(axes: Axes, ends: Mapping[str, float], colours: Mapping[str, Any]) -> None:

@@ -126,9 +126,8 @@ class Table:
 
     def html(self) -> str:
         """Return a figure with the table, its caption and its notes; cells carry what rows are sorted by."""
-        from reports.templates import rendered
+        from reports.templates import led, rendered
 
-        lead, point, rest = self.caption.partition(". ")
         sides = self._alignment()
         rows = [
             [(text, side, _rank(rank)) for text, side, rank in zip(texts, sides, ranks, strict=True)]
@@ -140,8 +139,7 @@ class Table:
             title=self.name.replace("_", " "),
             columns=list(zip(self.frame, sides, strict=True)),
             rows=rows,
-            lead=lead + point.rstrip(),
-            rest=rest,
+            **led(self.caption),
             notes=self.notes,
         )
 

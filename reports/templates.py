@@ -19,6 +19,12 @@ def rendered(template: str, **shown: Any) -> str:  # noqa: ANN401 - whatever a t
     return _environment().get_template(template).render(**shown)
 
 
+def led(caption: str) -> dict[str, str]:
+    """Return the first sentence of a caption as `lead` and the others as `rest`, as templates take them."""
+    lead, point, rest = caption.partition(". ")
+    return {"lead": lead + point.rstrip(), "rest": rest}
+
+
 @cache
 def _environment() -> Environment:
     return player.templates(ASSETS)

@@ -13,6 +13,7 @@ from reports.facts import (
     floor_of,
     labels,
     models,
+    muted,
     of,
     panel_of,
     real_labels,
@@ -100,7 +101,7 @@ def frontier(results: Results) -> Picture:
         return nothing("No model was judged by the teacher.", caption)
     figure = sheet(7.6, 0.8 + max(3.4, 0.22 * len(points)))
     axes = figure.subplots()
-    paint = {name: GREY if name in controls(results) else colour for name, colour in colours(results).items()}
+    paint = muted(results)
     for encoding in dict.fromkeys(encoding_of(results, name) for name in points):
         x, y = (floor_of(results, encoding, measure) for measure in ("token_entropy", "teacher_nll"))
         axes.axvline(x, color=FAINT, lw=1, zorder=0)
