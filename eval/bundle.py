@@ -49,11 +49,14 @@ LEFT = (
     re.escape(LOG),
     r"timing\.json",
     r"checkpoint/model\.safetensors",
+    r"fit\.sha256",
     r"samples\.txt",
     r"samples\.npz",
+    r"sample\.sha256",
     r"likelihood\.json",
+    r"likelihood\.sha256",
 )
-ENDS = ("likelihood.json", "samples.npz", "checkpoint/model.safetensors")  # of stages, the last first
+ENDS = ("likelihood.sha256", "sample.sha256", "fit.sha256")  # of stages, the last first
 PROGRESS = ("environment", "moves", "status", "error", "started", "ended")  # of trial.json, from where a trial was run
 
 
@@ -203,6 +206,8 @@ def _take(archive: zipfile.ZipFile, trial: Trial, prefix: str, names: list[str],
     log = archive.read(f"{prefix}{LOG}") if LOG in names else b""
     if trial.exists() and _here(trial) >= _progress(names, log, about):
         return False
+    for name in ENDS:  # first: what is written now need not match them
+        (trial.folder / name).unlink(missing_ok=True)
     for name in names:
         target = trial.folder / name
         if name == ABOUT:

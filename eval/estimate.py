@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval import audit
 from eval.memory import available, peak_memory
-from eval.stages import LIKELIHOOD_WINDOWS
+from eval.nll import LIKELIHOOD_WINDOWS
 from replication.errors import UserError
 from replication.files import read_json
 

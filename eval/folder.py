@@ -25,6 +25,7 @@ ARTIFACTS = (
     "scores.json",
     "likelihood.json",
     "timing.json",
+    "*.sha256",
     "samples.txt",
     "samples.html",
     "*.png",
@@ -142,7 +143,8 @@ class Folder:
 
     def params(self) -> dict[str, str]:
         """Return the flattened configuration and the trial's coordinates, at most 500 characters each."""
-        flat = dict(_flatten(self.about["config"])) | self._coordinates()
+        config = {key: value for key, value in self.about["config"].items() if key != "code"}  # hashes tell nobody much
+        flat = dict(_flatten(config)) | self._coordinates()
         return {key: str(value)[:500] for key, value in flat.items()}
 
     def _coordinates(self) -> dict[str, Any]:

@@ -46,3 +46,5 @@ class History:
         memory = {"system/peak_memory_mb": round(peak_memory() / 1e6, 1)}  # of the process so far
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "time": time.time(), **values, **memory}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint that follows is not to know more than the log

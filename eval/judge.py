@@ -15,10 +15,11 @@ from eval.floors import MEAN, Origin, floor_ratios
 from eval.memorisation import known_runs, memorisation, nearest
 from eval.metrics import features_on
 from eval.music import Music, form_of, notes_of, raw_means, read, table_of, write_parquet, written
-from eval.panel import Scored, scoring, set_distances
+from eval.panel import Scored, set_distances
 from eval.teacher import Judgement, teacher_nll, token_entropy
-from eval.trial import FILES
+from eval.trial import scored_by
 from eval.windows import evenly
+from replication.checksums import missing, write_checksums
 from replication.files import write_json
 from replication.randomness import seed_of
 
@@ -228,15 +229,15 @@ def reference(dataset: Dataset, encoding: Encoding, *, split: str) -> Music:
 
 def reference_file(comparison: Path, digest: str, name: str) -> Path:
     """Return where something is kept of the real music that trials are compared with, in one encoding."""
-    return comparison / "reference" / f"{digest[:32]}-{scoring()}-{FILES}-{name}"
+    return comparison / "reference" / f"{digest[:32]}-{scored_by()}-{name}"
 
 
 def _keep_reference(real: Music, known: Known, comparison: Path, digest: str) -> None:
     """Write the scores of the real windows once, muspy's numbers, their form, and some windows for eyes and ears."""
     from eval.player import save_player
 
-    path = reference_file(comparison, digest, "scores.parquet")
-    if path.exists():
+    sums = reference_file(comparison, digest, "files.sha256")
+    if sums.exists() and not missing(sums):
         return
     _, firsts = np.unique(real.scored.songs, return_index=True)  # one window a song
     windows = real.scored.windows.take(firsts[:SHOWN])
@@ -252,4 +253,6 @@ def _keep_reference(real: Music, known: Known, comparison: Path, digest: str) ->
     )
     write_parquet(reference_file(comparison, digest, "form.parquet"), form_of(real))
     write_json(reference_file(comparison, digest, "raw.json"), raw_means(real))
-    write_parquet(path, table_of(real, known))  # last: the others are there when it is
+    write_parquet(reference_file(comparison, digest, "scores.parquet"), table_of(real, known))
+    names = ("notes.parquet", "samples.html", "form.parquet", "raw.json", "scores.parquet")
+    write_checksums(sums, [reference_file(comparison, digest, name) for name in names])

@@ -12,8 +12,7 @@ from eval.claims import PUBLISHED
 from eval.folder import Folder
 from eval.judge import INK, reference_file
 from eval.metrics import METRICS
-from eval.panel import scoring
-from eval.trial import FILES
+from eval.trial import scored_by
 from replication.encodings import ENCODINGS
 from replication.files import digest, read_json
 
@@ -90,7 +89,7 @@ def real_music(comparison: Path) -> list[Folder]:
             scale=comparison.parent.name,
             corpus=data["corpus"],
         )
-        files = ("data.json", "card.json", "tuning.json", f"reference/*-{scoring()}-{FILES}-*")
+        files = ("data.json", "card.json", "tuning.json", f"reference/*-{scored_by()}-*")
         content = json.dumps(shown, sort_keys=True).encode()
         return [Folder(path=comparison, about=about, lines=[], scores=content, patterns=files)]
     return []

@@ -14,12 +14,12 @@ from eval.collected import parquet, stack
 from eval.corpus import printable
 from eval.judge import reference_file
 from eval.metrics import refused
-from eval.panel import scoring
 from eval.preliminaries import grid_rows
 from eval.sampling import FOUND, sampler_rows
 from eval.suite import EXPERIMENTS, default
 from eval.trajectory import CURVES, NOTES
-from eval.trial import EDITION, FILES
+from eval.trial import EDITION, scored_by
+from replication.checksums import is_whole
 from replication.errors import UserError
 from replication.files import read_json
 from replication.piece import Beats, Seconds
@@ -112,11 +112,13 @@ def gather(comparison: Path) -> Results:
     """Read the finished trials of a comparison's folder.
 
     Raises:
-        UserError: if there are none.
+        UserError: if there are none, or if a file has changed since it was made.
     """
     import pandas as pd
 
     everything, data = _finished(comparison)
+    for folder in (*_folders(comparison, everything).values(), comparison / "reference"):
+        is_whole(folder)  # what is not there need not be: a tracking store has no weights
     # The teacher and what is audited are no rows: they are there for what they tell of the others.
     abouts = [about for about in everything if about["kind"] in {"trial", "control"}]
     folders = _folders(comparison, abouts)
@@ -162,7 +164,7 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     trials = [about for about in trials if about["status"] == "FINISHED"]
     for about in trials:
         scores = read_json(comparison / about["experiment"] / str(about["seed"]) / "scores.json")
-        if not scores["scoring"].startswith(f"{scoring()}-{FILES}"):
+        if not scores["scoring"].startswith(scored_by()):
             raise UserError(
                 f"{comparison} has scores of another version of Etude ({about['experiment']} seed {about['seed']}): run"
                 " `etude run` for this scale and corpus, which scores again what is there"

@@ -35,9 +35,7 @@ def score_trial(bench: Workbench) -> None:
     from eval.player import save_player
     from eval.rolls import save_rolls
 
-    trial, done = bench.trial, bench.folder / "scores.json"
-    if done.exists() and read_json(done)["scoring"] == trial.scoring:
-        return
+    trial = bench.trial
     since = time.perf_counter()
     judge = Judge.of(
         bench.dataset,
@@ -80,7 +78,8 @@ def score_trial(bench: Workbench) -> None:
     raw = raw_means(music)
     bench.time("score", time.perf_counter() - since)
     known = {"scoring": trial.scoring, **_drawn_from(trial.weights)}
-    write_json(done, {**known, **_summary(music, distances, panel, raw), **extra, **_costs(bench)})
+    found = {**_summary(music, distances, panel, raw), **extra, **_costs(bench)}
+    write_json(bench.folder / "scores.json", known | found)
 
 
 def _summary(

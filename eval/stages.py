@@ -7,30 +7,28 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from eval.compare import ratio_error
 from eval.controls import FromTest
 from eval.history import History
 from eval.panel import scoring
-from eval.windows import evenly
 from replication.ablations import Diffusion
+from replication.checkpoint import CHECKPOINT, trained
+from replication.checksums import SUFFIX, missing, write_checksums
 from replication.encodings import encoding_on
+from replication.errors import UserError
 from replication.files import atomic, read_json, write_json
-from replication.model import Job, token_counts
+from replication.model import Job
 from replication.parallel import group
-from replication.piece import Beats, Seconds
 from replication.randomness import seeded
 from replication.tokens import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from eval.trial import Trial
     from replication.ablations import Experiment
@@ -39,9 +37,7 @@ if TYPE_CHECKING:
     from replication.piece import Grid
     from replication.tokens import Encoding
 
-LIKELIHOOD_WINDOWS = 256  # of the held-out split at most, evenly spread
 AUDITS = "audit"  # the folder of what was found, by the scoring
-FULL_WINDOWS = 2  # of which the first seed's bound is taken at every timestep too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,27 +92,65 @@ class Workbench:
         return dict(read_json(path)) if path.exists() else {}
 
 
-def of(experiment: Experiment, *, bare: bool = False) -> tuple[Callable[[Workbench], None], ...]:
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a trial's work that is done when the checksums of what it leaves are written, beside it.
+
+    Attributes:
+        name: of the file of checksums, `<name>.sha256`.
+        run: does it.
+        leaves: patterns of the files that it leaves in the folder.
+        current: whether what it left is still what is wanted.
+    """
+
+    name: str
+    run: Callable[[Workbench], None]
+    leaves: tuple[str, ...]
+    current: Callable[[Workbench], bool] = lambda _: True
+
+    def __call__(self, bench: Workbench) -> None:
+        """Do what is not done.
+
+        Raises:
+            UserError: if a file that was left has changed since.
+        """
+        sums = checksums(bench.folder, self.name)
+        if sums.exists():
+            if not missing(sums) and self.current(bench):
+                return
+            if group().first:
+                sums.unlink()  # first: what is written anew does not match it
+        self.run(bench)
+        if group().first:
+            write_checksums(sums, [file for pattern in self.leaves for file in sorted(bench.folder.glob(pattern))])
+
+
+def checksums(folder: Path, stage: str) -> Path:
+    """Return where a stage leaves the checksums of its files; when it is there, the stage is done."""
+    return folder / f"{stage}{SUFFIX}"
+
+
+def of(experiment: Experiment, *, bare: bool = False) -> tuple[Stage, ...]:
     """Return the stages of an experiment's trials in their order; if `bare`, those that need no more than training."""
     if isinstance(experiment.model, FromTest):
-        return () if bare else (score,)
+        return () if bare else (SCORE,)
     if bare:
-        return (fit, sample, likelihood)
+        return (FIT, SAMPLE, LIKELIHOOD)
     if isinstance(experiment.model, Diffusion) and experiment.model.recipe:
-        return (fit, sample, likelihood, audit, score)
-    return (fit, sample, likelihood, score)
+        return (FIT, SAMPLE, LIKELIHOOD, AUDIT, SCORE)
+    return (FIT, SAMPLE, LIKELIHOOD, SCORE)
 
 
-def fit(bench: Workbench) -> None:
+def _fit(bench: Workbench) -> None:
     """Train, from the last checkpoint if there is one: checkpoint/model.safetensors.
 
     Of several processes that train together the first one writes.
     """
     trial, first = bench.trial, group().first
-    if trial.weights.exists():
-        return
     since = time.perf_counter()
     history = History(trial.folder / "metrics.jsonl") if first else None
+    if history and history.last < (step := trained(checkpoint := trial.weights.parent / CHECKPOINT)):
+        raise UserError(f"{history.path} does not reach step {step} of {checkpoint}: delete both to train again")
     model = bench.untrained()
     model.fit(
         Job(
@@ -140,115 +174,69 @@ def _unlogged(step: int, values: Mapping[str, float]) -> None:
     """Take what only the first of several processes logs."""
 
 
-def sample(bench: Workbench) -> None:
+def _sample(bench: Workbench) -> None:
     """Draw the samples: samples.npz, samples.txt."""
-    path = bench.folder / "samples.npz"
-    if path.exists():
-        return
     since = time.perf_counter()
     tokens = bench.trained().sample(range(bench.trial.scale.samples), seed=bench.trial.seed).numpy().astype(np.uint16)
     bench.time("sample", time.perf_counter() - since)
     with atomic(bench.folder / "samples.txt") as draft:
         draft.write_text("".join(to_text(bench.encoding, row) + "\n" for row in tokens.tolist()), encoding="utf-8")
-    with atomic(path) as draft:
+    with atomic(bench.folder / "samples.npz") as draft:
         np.savez_compressed(draft, tokens=tokens)
 
 
-def likelihood(bench: Workbench) -> None:
-    """Measure the likelihood of test windows: likelihood.json, in nats per token, per note, and per beat or second.
+def _likelihood(bench: Workbench) -> None:
+    """Measure the likelihood of test windows: see `eval.nll`."""
+    from eval.nll import measure
 
-    Its terms are per token. Tokens of different encodings say different amounts; notes and time can be compared.
-    """
-    path = bench.folder / "likelihood.json"
-    if path.exists():
-        return
-    since = time.perf_counter()
-    split = bench.dataset.splits[bench.trial.scale.held_out]
-    chosen = evenly(len(split.tokens), LIKELIHOOD_WINDOWS)
-    windows = bench.tokens(bench.trial.scale.held_out)[chosen].long()
-    model = bench.trained()
-    result = model.nll(windows.to(bench.device), seed=bench.trial.seed)
-    check = bench.trial.seed == 0 and bench.trial.kind == "trial"  # of the first seed is enough: it takes long
-    full = _full_bound(model, windows[:FULL_WINDOWS].to(bench.device)) if check else None
-    bench.time("likelihood", time.perf_counter() - since)
-    nats, counts = result.total.cpu(), token_counts(windows)
-    tokens = int(counts.sum())
-    amounts = {"token": tokens, **_music([bench.encoding.decode(row).notes for row in windows.tolist()], bench.grid)}
-    write_json(
-        path,
-        {
-            "exact": result.exact,
-            "terms": {name: term.cpu().sum().item() / tokens for name, term in result.terms.items()},
-            "windows": len(windows),
-            **{f"{unit}s": amount for unit, amount in amounts.items()},
-            **{
-                f"nats_per_{unit}": None if amount is None else nats.sum().item() / amount
-                for unit, amount in amounts.items()
-            },
-            "error_of_estimate": None if result.error is None else result.error.norm().item() / tokens,
-            "error_over_songs": _song_error(nats.numpy(), counts.numpy(), split.groups[chosen]),
-            "every_timestep": full,
-            "parameters": model.parameters_count(),
-        },
-    )
+    measure(bench)
 
 
-def _full_bound(model: Model, windows: torch.Tensor) -> dict[str, float] | None:
-    """Return the bound (nats per token) of a few windows with every timestep, and with those drawn, as a check.
-
-    None for a model whose likelihood is exact.
-    """
-    from replication.diffusion import DiffusionLM
-
-    if not isinstance(model, DiffusionLM):
-        return None
-    tokens = int(token_counts(windows).sum())
-    every = model.nll(windows, seed=0, strata=model.scale.timesteps - 1)
-    drawn = model.nll(windows, seed=0)
-    assert drawn.error is not None
-    return {
-        "every": every.total.sum().item() / tokens,
-        "drawn": drawn.total.sum().item() / tokens,
-        "error": drawn.error.norm().item() / tokens,
-    }
+def _is_audited(bench: Workbench) -> bool:
+    return _audits(bench).exists()
 
 
-def _song_error(nats: NDArray[Any], tokens: NDArray[Any], songs: NDArray[Any]) -> float | None:
-    """Return the standard error of nats per token over songs; None where infinite."""
-    return ratio_error(nats, tokens, songs) if np.isfinite(nats).all() else None
+def _audits(bench: Workbench) -> Path:
+    return bench.folder / AUDITS / f"{scoring()}.json"
 
 
-def _music(windows: list[NDArray[Any]], grid: Grid) -> dict[str, float | None]:
-    """Return how much there is in windows: notes, and beats or seconds from each one's first onset to its last end."""
-    steps = sum(int((notes["onset"] + notes["duration"]).max() - notes["onset"].min()) for notes in windows)
-    return {
-        "note": sum(len(notes) for notes in windows),
-        "beat": steps / grid.steps_per_beat if isinstance(grid, Beats) else None,
-        "second": steps / grid.steps_per_second if isinstance(grid, Seconds) else None,
-    }
-
-
-def audit(bench: Workbench) -> None:
+def _audit(bench: Workbench) -> None:
     """Hold the report's "bits per word" against a bound and against the music, over its own iterations: audit/."""
     from eval.audit import audit as measure
     from eval.judge import Judge
     from replication.diffusion import DiffusionLM
 
-    path = bench.folder / AUDITS / f"{scoring()}.json"
-    done = read_json(path) if path.exists() else {}
-    if len(done) == len(bench.trial.budget.milestones):
-        return
     since = time.perf_counter()
     judge = Judge.of(bench.dataset, bench.encoding, bench.trial.scale, comparison=bench.trial.comparison)
     real = torch.from_numpy(judge.real.tokens.astype(np.int64))
     model = bench.trained()
     assert isinstance(model, DiffusionLM)
-    measure(model, bench.trial.weights.parent, real, judge.distance, path=path, seed=bench.trial.seed)
+    measure(model, bench.trial.weights.parent, real, judge.distance, path=_audits(bench), seed=bench.trial.seed)
     bench.time("audit", time.perf_counter() - since)
 
 
-def score(bench: Workbench) -> None:
+def _is_scored(bench: Workbench) -> bool:
+    return bool(read_json(bench.folder / "scores.json")["scoring"] == bench.trial.scoring)
+
+
+def _score(bench: Workbench) -> None:
     """Compare the samples with the held-out split: see `eval.scores`, which needs the libraries of the suite."""
     from eval.scores import score_trial
 
     score_trial(bench)
+
+
+FIT = Stage(
+    name="fit",
+    run=_fit,
+    leaves=("checkpoint/model.safetensors", "checkpoint/step-*.safetensors", "metrics.jsonl"),
+)
+SAMPLE = Stage(name="sample", run=_sample, leaves=("samples.txt", "samples.npz"))
+LIKELIHOOD = Stage(name="likelihood", run=_likelihood, leaves=("likelihood.json",))
+AUDIT = Stage(name="audit", run=_audit, leaves=("audit/*.json",), current=_is_audited)
+SCORE = Stage(
+    name="score",
+    run=_score,
+    leaves=("scores.json", "*.parquet", "roll.png", "samples.html", "midi/*.mid"),
+    current=_is_scored,
+)

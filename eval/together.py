@@ -87,7 +87,7 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
             trial.open(dataset)
         processes.wait()
         try:
-            stages.fit(bench)
+            stages.FIT(bench)
         except DivergedError as error:  # of all processes alike
             if processes.first:
                 trial.close(error=str(error))

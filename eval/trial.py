@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines import TEACHER
+from eval.code import code_name, code_of
 from eval.controls import FromTest
 from eval.panel import scoring
 from replication.ablations import Diffusion
+from replication.checksums import is_whole
 from replication.errors import UserError
 from replication.files import describe, digest, read_json, sha256, write_json
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 # Part of every trial's identity: raise it when the same configuration comes to mean another computation.
 EDITION = 4
-FILES = 2  # raise it when scoring comes to leave other files, without other numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +108,14 @@ class Trial:
         """A name for all that the scores depend on besides the samples, and for the files that come with them."""
         needed = self.experiment.model.needs if isinstance(self.experiment.model, FromTest) else ()
         weights = [self.teacher, *map(self.sibling, needed)]
-        return "-".join([scoring(), str(FILES), *(_fingerprint(path) for path in weights if path and path.exists())])
+        return "-".join([scored_by(), *(_fingerprint(path) for path in weights if path and path.exists())])
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
         """Return the resolved configuration: all that decides the result, and nothing else."""
         decorations = {"name", "about", "corpus", "seeds", "experiments", "grid"}
         return {
             "edition": EDITION,
+            "code": code_of(type(self.experiment.model)),
             "model": describe(self.experiment.model),
             "encoding": self.experiment.encoding,
             "scale": {
@@ -126,17 +128,18 @@ class Trial:
         }
 
     def check(self, dataset: Dataset) -> bool:
-        """Return whether nothing is left to do in a folder that exists.
+        """Return whether nothing is left to do in a folder that exists, and all of it is there.
 
         Raises:
-            UserError: if it was made with another configuration; names the first difference.
+            UserError: if it was made with another configuration, or a file has changed since; names what differs.
         """
-        if difference := self.difference(self.about()["config"], dataset):
+        about = self.about()
+        if difference := self.difference(about["config"], dataset):
             raise UserError(
-                f"{self.folder} was made with another configuration ({difference}); move or delete it, or go back to"
-                " that configuration"
+                f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or go"
+                f" back to what it was made with, commit {about['environment']['commit']}"
             )
-        return self.is_done()
+        return self.is_done() and is_whole(self.folder)
 
     def difference(self, there: object, dataset: Dataset) -> str | None:
         """Say where a configuration, as JSON has it, differs first from the one of this trial; None if it does not."""
@@ -218,6 +221,11 @@ class Trial:
         about = self.about()
         if any(about.get(key) != value for key, value in changes.items()):
             write_json(self.folder / "trial.json", about | changes)
+
+
+def scored_by() -> str:
+    """Return a name for what scores are and for the code that finds them: what has another is scored again."""
+    return f"{scoring()}-{code_name('eval.scores')}"
 
 
 def _fingerprint(path: Path) -> str:

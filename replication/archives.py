@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import lzma
 import os
 import stat
@@ -22,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from replication.errors import UserError
-from replication.files import digest, sha256, write_json
+from replication.files import digest, read_json, sha256, write_json
 from replication.midi import Reason
 
 if TYPE_CHECKING:
@@ -113,8 +112,8 @@ def content_key(path: Path, memo: Path) -> str:
     listing = digest(*states)
     note = memo / f"content-{digest(str(path.absolute()))[:32]}.json"
     try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or damaged
+        known = read_json(note)
+    except (OSError, UserError):  # none yet, or damaged
         known = {}
     if known.get("listing") != listing:
         known = {"path": str(path.absolute()), "listing": listing, "key": _hash(path)}

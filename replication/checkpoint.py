@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from replication.errors import UserError
-from replication.files import atomic
+from replication.files import CHECKSUM, atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
     from torch import Tensor, nn
 
 CHECKPOINT = "last.safetensors"
@@ -33,13 +35,14 @@ def save_weights(model: nn.Module, path: Path) -> None:
 def save_checkpoint(
     path: Path, progress: dict[str, str], model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
-    """Write all that training goes on from; `progress` is kept as it is."""
+    """Write all that training goes on from, with a checksum; `progress` is kept as it is."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
     with atomic(path) as draft:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, draft, metadata=progress)
+        save_file(tensors, draft, metadata=progress | {CHECKSUM: _checksum(tensors, progress)})
 
 
 def restore_checkpoint(
@@ -65,6 +68,15 @@ def restore_checkpoint(
     return progress
 
 
+def trained(path: Path) -> int:
+    """Return after how many steps a checkpoint was written; -1 where there is none, or a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return -1
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file and its metadata.
 
@@ -73,9 +85,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
+            tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to train again from the start") from None
+        raise _damaged(path, str(error)) from None
+    if about.pop(CHECKSUM, None) not in {None, _checksum(tensors, about)}:
+        raise _damaged(path, "it does not match its checksum")
+    return tensors, about
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(f"{path} is damaged ({why}); delete it to train again from the start")
+
+
+def _checksum(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
+    """Return a SHA-256 of tensors, their names and shapes, and of what is said of them."""
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

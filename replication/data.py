@@ -13,7 +13,7 @@ import numpy as np
 from replication import duplicates
 from replication.cutting import cut
 from replication.errors import UserError
-from replication.files import atomic, digest, locked, read_sealed, sha256, write_sealed
+from replication.files import atomic, digest, locked, read_json, sha256, write_json
 from replication.guard import read_guarded
 from replication.kinship import SHARES, SPLITS, Leak, Spans, deal, kinship, leak
 from replication.reading import load
@@ -110,7 +110,7 @@ def prepare(
 
 def open_windows(folder: Path) -> Dataset:
     """Return windows that `prepare` left in a folder."""
-    about = read_sealed(folder / "about.json")
+    about = read_json(folder / "about.json")
     splits = {
         # Copy on write: nothing written here reaches the file, and torch wants arrays that can be written to.
         name: Windows(
@@ -130,7 +130,7 @@ def open_windows(folder: Path) -> Dataset:
 
 
 def _checked(folder: Path) -> Dataset:
-    about = read_sealed(folder / "about.json")
+    about = read_json(folder / "about.json")
     for name, checksum in about["files"].items():
         if sha256(folder / name) != checksum:
             raise ValueError(f"{name} does not match its checksum")
@@ -208,7 +208,7 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
         "notes": int(loaded.lengths[used].sum()),
         "copied": int(copied.sum()),
     }
-    write_sealed(
+    write_json(
         folder / "about.json",
         {
             "counts": counts,

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from replication.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+CHECKSUM = "checksum"  # the key of an object's own
 
 
 @contextmanager
@@ -61,39 +63,33 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write `content` as indented JSON, atomically."""
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON that carries a checksum of itself, atomically."""
+    plain = json.loads(json.dumps({key: value for key, value in content.items() if key != CHECKSUM}))
     with atomic(path) as draft:
-        draft.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        sealed = {**plain, CHECKSUM: digest(plain)}
+        draft.write_text(json.dumps(sealed, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON is what it is
-    """Read a JSON file.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object from a JSON file; its checksum, which one that people have written need not have, is left out.
 
     Raises:
         UserError: if it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it or its folder to make it again") from None
-
-
-def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` as JSON with a checksum of itself, atomically."""
-    write_json(path, {**content, "checksum": digest(content)})
-
-
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Read what `write_sealed` wrote.
-
-    Raises:
-        ValueError: if it is damaged.
-    """
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if content.pop("checksum", None) != digest(content):
-        raise ValueError(f"{path.name} does not match its checksum")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+    if not isinstance(content, dict):
+        raise _damaged(path, "it holds no object")
+    if content.pop(CHECKSUM, None) not in (None, digest(content)):
+        raise _damaged(path, "it does not match its checksum")
     return content
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(f"{path} is damaged ({why}); delete it or its folder to make it again")
 
 
 def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any shape

@@ -16,7 +16,7 @@ import numpy as np
 
 from replication.download import Published
 from replication.errors import UserError
-from replication.files import atomic, digest, locked, read_sealed, sha256, write_sealed
+from replication.files import atomic, digest, locked, read_json, sha256, write_json
 from replication.guard import check_may_read, read_guarded
 from replication.midi import Reason, read_midi
 from replication.piece import NOTE, Piece
@@ -229,7 +229,7 @@ def _assemble(source: Source, grid: Grid, shards: list[Path], folder: Path) -> N
                     number += 1
         checksum = sha256(draft)
     ordered = [pieces[number] for number in order]
-    write_sealed(
+    write_json(
         folder / "about.json",
         {
             "ids": [name for name, _, _ in ordered],
@@ -243,7 +243,7 @@ def _assemble(source: Source, grid: Grid, shards: list[Path], folder: Path) -> N
 
 
 def _restore(folder: Path, grid: Grid) -> Loaded:
-    about = read_sealed(folder / "about.json")
+    about = read_json(folder / "about.json")
     if sha256(folder / "notes") != about["notes"]:
         raise ValueError("its notes do not match their checksum")
     shutil.rmtree(folder / "shards", ignore_errors=True)

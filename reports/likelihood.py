@@ -10,7 +10,7 @@ import numpy as np
 from eval.audit import SAMPLES, WINDOWS
 from eval.claims import PUBLISHED
 from eval.judge import REFERENCE_WINDOWS
-from eval.stages import FULL_WINDOWS
+from eval.nll import FULL_WINDOWS
 from eval.tuning import FEWEST_SAMPLES, SHARE
 from reports.facts import (
     INTERVALS,

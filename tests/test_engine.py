@@ -6,19 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from program import ROOT, assert_a_mistake, etude
-from small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task
+from small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task, windows
 
 from eval.engines import Process, Ray, chosen, default_workers, threads_of
 from eval.history import History
 from eval.tracking import frames
 from eval.worker import Task, alone, work
+from replication.checkpoint import CHECKPOINT, read_tensors
 from replication.errors import UserError
+from replication.files import read_json
 from replication.piece import PAPER_GRID
 
 if TYPE_CHECKING:
@@ -64,9 +68,52 @@ def test_a_damaged_file_ends_the_run_with_its_sentence(reference: Plan, tmp_path
     trial.weights.write_bytes(b"no weights")
     for name in ("samples.npz", "scores.json"):
         (trial.folder / name).unlink()
-    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+    with pytest.raises(UserError, match=r"model\.safetensors does not match its checksum in fit\.sha256"):
         run(plan, Process(workers=ONE_THREAD))
     assert frames(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
+
+
+def test_every_bit_that_flips_and_every_end_that_is_lost_is_told(reference: Plan) -> None:
+    trial = reference.trials[0]
+    dataset = windows(trial, reference.root)
+    random = np.random.default_rng(0)
+    files = [path for path in sorted(trial.folder.rglob("*")) if path.is_file() and path.name != ".lock"]
+    assert len(files) > 30
+    for path in files:
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[random.integers(len(whole))] ^= 1 << int(random.integers(8))
+        for damaged in (bytes(flipped), whole[: random.integers(len(whole))]):
+            path.write_bytes(damaged)
+            with suppress(UserError):
+                done = trial.check(dataset)  # what a run looks at before it leaves a trial alone
+                read_tensors(trial.weights.parent / CHECKPOINT)
+                read_json(trial.folder / "timing.json")
+                assert not done, path  # as after the loss of a list of checksums: what it named is made again
+            path.write_bytes(whole)
+    assert trial.check(dataset)
+
+
+def test_what_is_deleted_is_made_again_bit_for_bit(reference: Plan, tmp_path: Path) -> None:
+    shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
+    plan = planned(tmp_path, "e2e")
+    (trial,) = plan.trials
+    lost = ("checkpoint/model.safetensors", "fit.sha256", "samples.npz", "likelihood.json", "panel.parquet")
+    before = {name: (trial.folder / name).read_bytes() for name in lost}
+    for name in lost:
+        (trial.folder / name).unlink()
+    assert not trial.check(windows(trial, tmp_path))
+    run_here(plan)
+    assert before == {name: (trial.folder / name).read_bytes() for name in lost}
+    assert trial.check(windows(trial, tmp_path))
+
+
+def test_a_log_that_knows_less_than_the_checkpoint_is_told(reference: Plan, tmp_path: Path) -> None:
+    shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
+    (trial,) = planned(tmp_path, "e2e").trials
+    (trial.folder / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match=r"metrics\.jsonl does not reach step 60 of .*: delete both to train again"):
+        work(task(trial, tmp_path))
 
 
 def test_a_folder_of_another_configuration_is_named_and_left_as_it_is(reference: Plan) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from made_up import made_up
 
-from eval import stages, suite
+from eval import nll, suite
 from replication.encodings import ENCODINGS
 from replication.errors import UserError
 from replication.files import read_json
@@ -65,8 +65,8 @@ def test_another_encoding_joins_a_comparison_only_with_the_same_music(tmp_path: 
 def test_music_without_beats_is_measured_in_seconds() -> None:
     one = sorted_notes([(8, 4, 60, 64), (10, 6, 64, 64)])
     two = sorted_notes([(0, 4, 60, 64)])
-    assert stages._music([one, two], Beats(steps_per_beat=4)) == {"note": 3, "beat": 3, "second": None}
-    assert stages._music([one, two], Seconds(steps_per_second=8)) == {"note": 3, "beat": None, "second": 1.5}
+    assert nll._music([one, two], Beats(steps_per_beat=4)) == {"note": 3, "beat": 3, "second": None}
+    assert nll._music([one, two], Seconds(steps_per_second=8)) == {"note": 3, "beat": None, "second": 1.5}
 
 
 @pytest.fixture(scope="module")

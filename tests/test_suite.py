@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -243,7 +244,7 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
 def test_a_folder_of_another_configuration_is_refused(finished: Plan) -> None:
     other = replace(finished, scale=replace(shrunk(steps=61), experiments=finished.scale.experiments))
     with pytest.raises(
-        UserError, match=r"was made with another configuration \(scale.budget.steps is 60 there and 61 now"
+        UserError, match=r"was made with another configuration or code \(scale.budget.steps is 60 there and 61 now"
     ):
         run(other)
 
@@ -270,6 +271,17 @@ def test_mixed_budgets_are_refused(finished: Plan, tmp_path: Path) -> None:
         gather(comparison)
 
 
+def test_a_damaged_table_is_not_reported(finished: Plan, tmp_path: Path) -> None:
+    comparison = tmp_path / "comparison"
+    shutil.copytree(finished.comparison, comparison)
+    for path in (comparison / "ngram" / "1" / "panel.parquet", next(comparison.glob("reference/*scores.parquet"))):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        with pytest.raises(UserError, match=rf"{re.escape(str(path))} does not match its checksum"):
+            gather(comparison)
+        path.write_bytes(whole)
+
+
 def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = tmp_path / "runs" / "smoke" / "synthetic"
     shutil.copytree(finished.comparison, comparison)
@@ -279,7 +291,7 @@ def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypat
     dataset = suite.prepare(plan)["triples"]
     trial = plan.trials[0]
     assert not trial.check(dataset)
-    stages.score(stages.Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu")))
+    stages.SCORE(stages.Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu")))
     assert trial.check(dataset)
     table = pd.read_parquet(trial.folder / "scores.parquet")
     assert (table["twice"] == 2 * table["notes"]).all()

@@ -116,7 +116,7 @@ def test_a_trial_is_followed_to_its_own_samples(tmp_path: Path) -> None:
     dataset = windows(trial, tmp_path)
     bench = stages.Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu"))
     bench.untrained().save(trial.weights)
-    stages.sample(bench)
+    stages.SAMPLE(bench)
     found = trajectory(bench)
     samples = read_samples(trial.folder)
     end = [Estimate(0.0, samples.astype(np.int64), 0.0)]
