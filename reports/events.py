@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from eval.events import EVENTS, FINITE
-from reports.facts import labels, of, setting
+from reports.facts import labels, models, of, setting
 from reports.table import DOUBLE_DAGGER, MISSING, Cell, Table, cell, number, plain
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def events(results: Results) -> Table:
     rows = [
         {
             "Trial": Cell(
-                f"{names.get(row.experiment, row.experiment)}, seed {row.seed}", {"experiment": row.experiment}
+                f"{names.get(row.experiment, row.experiment)}, seed {row.seed}",
+                {"experiment": row.experiment, "seed": row.seed},
             ),
             "Event": plain("event", row.event),
             "Steps": Cell(_steps(row.first, row.last), {"first": row.first, "last": row.last}),
@@ -31,15 +32,21 @@ def events(results: Results) -> Table:
         }
         for row in found.itertuples()
     ]
-    lead = "What went wrong with the numbers." if rows else "Nothing went wrong with the numbers."
     caption = (
-        f"{lead} {setting(results)} Watched are the losses and gradients, the size and the distances of the embeddings "
-        "at every validation, the likelihoods, and the samples: whether they are repeated, monotonous, empty or "
-        "invalid. No trial is left out of a mean for an event, but those that failed or are not done are in none. "
-        "Controls that are no music are to have some."
+        f"{_lead(results)} {setting(results)} Watched are the losses and gradients, the size and the distances of the "
+        "embeddings at every validation, the likelihoods, and the samples: whether they are repeated, monotonous, empty "
+        "or invalid. No trial is left out of a mean for an event, but those that failed or are not done are in none. "
+        "Controls that are no music are to have some, and the audited recipe trains too briefly for samples to be valid."
     )
     notes = [f"{event.name}: {event.meaning}" for event in EVENTS if event.name in set(found["event"])]
     return Table.of("events", rows=rows, caption=caption, notes=notes)
+
+
+def _lead(results: Results) -> str:
+    if results.events.empty:
+        return "Nothing went wrong with the numbers."
+    spared = set(models(results)).isdisjoint(results.events["experiment"])
+    return f"What went wrong with the numbers{', in no trial of a model that competes' * spared}."
 
 
 def mark(results: Results, experiment: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 import torch
+from made_up import made_up
 from program import ROOT
 from safetensors.torch import load_file, save_file
 from shrunk import job, shrunk
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from eval.results import Results
     from eval.suite import Plan
+    from replication.model import ModelConfig
     from replication.scales import Scale
 
 STEPS = 20
@@ -108,7 +110,7 @@ def one_thread() -> Iterator[None]:
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Two seeds each of a sound arm, of one with embeddings that are too large, and of a model that is stuck."""
     plan = planned(tmp_path_factory.mktemp("faulty"), "e2e", "gaussian", "ngram", seeds=2, steps=STEPS)
-    models = {"gaussian": Diffusion(embedding=Scaled()), "ngram": StuckConfig()}
+    models: dict[str, ModelConfig] = {"gaussian": Diffusion(embedding=Scaled()), "ngram": StuckConfig()}
     rows = tuple(replace(row, model=models.get(row.name, row.model)) for row in plan.experiments)
     plan = replace(plan, experiments=rows)
     suite.prepare(plan)
@@ -152,6 +154,7 @@ def test_the_report_names_what_went_wrong_and_marks_the_means(
     results: Results, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = TABLES["events"](results)
+    assert table.caption.startswith("What went wrong with the numbers. ")
     assert set(table.frame["Event"]) == set(results.events["event"])
     row = table.frame[table.frame["Event"] == "embeddings-exploded"].iloc[0]
     assert (row["Trial"], row["Steps"]) == ("Diffusion-LM, Gaussian, seed 0", "10 to 20")
@@ -229,6 +232,9 @@ def test_where_nothing_went_wrong_one_line_says_so(results: Results) -> None:
     assert table.frame.empty
     assert "<table>" not in table.html()
     assert DOUBLE_DAGGER not in TABLES["main"](well).markdown()
+    spared = made_up(seeds=1, samples=16, without=("e2e-small", "gaussian", "pretrained", "pretrained-ar"))
+    lead = "What went wrong with the numbers, in no trial of a model that competes. "
+    assert TABLES["events"](spared).caption.startswith(lead)
 
 
 class Unrounded(DiffusionLM):
