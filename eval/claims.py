@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.compare import same_size
+from eval.events import LOST
 from eval.verdicts import Compared, Measured, Ruling, Verdict, verdict
 from replication.errors import UserError
 
@@ -54,12 +55,14 @@ class Correlated:
     Attributes:
         name: of the claim.
         statement: the claim in one sentence.
+        audited: experiment whose checkpoints are looked at.
         number: column of the audits.
         measure: the correlation beyond that of a clock.
     """
 
     name: str
     statement: str
+    audited: str
     number: str
     measure: Measured
 
@@ -89,6 +92,7 @@ CLAIMS: tuple[Contrasted | Correlated, ...] = (
     Correlated(
         name="C3",
         statement="Bits per word measure the quality of what is generated.",
+        audited="recipe",
         number="bits_per_word",
         measure=Measured(
             name="rank_correlation",
@@ -120,25 +124,42 @@ PUBLISHED: dict[str, dict[int, float]] = {
 }
 
 
-def judge(values: pd.DataFrame, audits: pd.DataFrame) -> list[Verdict]:
-    """Return the verdict on each of `CLAIMS`.
+def judge(values: pd.DataFrame, audits: pd.DataFrame, events: pd.DataFrame) -> list[Verdict]:
+    """Return the verdict on each of `CLAIMS`; its sentence ends with what went wrong in the trials that it is about.
 
     Args:
         values: columns experiment, seed, measure, value and n: wasserstein and chords as multiples of the floor, at
             least 1, c2st as the distance of the AUC from 1/2, nll in nats per token; n windows on either side, NaN for
             nll. No two rows of one experiment, seed and measure.
         audits: columns seed, step, bits_per_word and distance (floors): a row per checkpoint.
+        events: columns experiment, seed and event; see `eval.events`.
     """
     return [
-        _contrasted(claim, values) if isinstance(claim, Contrasted) else _correlated(claim, audits) for claim in CLAIMS
+        _contrasted(claim, values, events) if isinstance(claim, Contrasted) else _correlated(claim, audits, events)
+        for claim in CLAIMS
     ]
 
 
-def _contrasted(claim: Contrasted, values: pd.DataFrame) -> Verdict:
+def measured(trials: pd.DataFrame, panel: pd.DataFrame) -> pd.DataFrame:
+    """Return the values that `judge` takes, of frames of the results."""
+    import pandas as pd
+
+    distances = panel[panel["measure"].isin(["wasserstein", "chords"])]
+    values = [
+        distances.assign(value=distances["ratio"].clip(lower=1)),  # closer than real music to itself is no merit
+        panel[panel["measure"] == "c2st"].assign(value=lambda frame: (frame["value"] - 0.5).abs()),
+        trials.assign(measure="nll", value=trials["nll"], n=math.nan),
+    ]
+    return pd.concat([frame[["experiment", "seed", "measure", "value", "n"]] for frame in values], ignore_index=True)
+
+
+def _contrasted(claim: Contrasted, values: pd.DataFrame, events: pd.DataFrame) -> Verdict:
     models = [claim.ours, claim.other]
+    wrong = _went_wrong(events[events["experiment"].isin(models)])
     missing = [name for name in models if name not in set(values["experiment"])]
     if missing:
-        return _untested(claim, f"{' and '.join(missing)} {'was' if len(missing) == 1 else 'were'} not run")
+        verb = "was" if len(missing) == 1 else "were"
+        return _untested(claim, f"{' and '.join(missing)} {verb} not {'done' if wrong else 'run'}{wrong}")
     family = values["experiment"].isin(models) & values["measure"].isin([measure.name for measure in claim.measures])
     rows = values[family]
     try:
@@ -149,7 +170,7 @@ def _contrasted(claim: Contrasted, values: pd.DataFrame) -> Verdict:
             }
         )
     except UserError as error:
-        return _untested(claim, str(error))
+        return _untested(claim, f"{error}{wrong}")
     compared = []
     for measure in claim.measures:
         of_measure = rows[rows["measure"] == measure.name].set_index(["experiment", "seed"])
@@ -160,12 +181,32 @@ def _contrasted(claim: Contrasted, values: pd.DataFrame) -> Verdict:
         seeds = ours.index.intersection(other.index)
         differences = (ours[seeds] - other[seeds]).to_numpy(dtype=float)
         compared.append(Compared.of(measure, differences, tests=len(claim.measures)))
-    return verdict(claim.name, claim.statement, compared, better=-1)
+    return verdict(claim.name, claim.statement, compared, better=-1, note=_unpaired(rows, models) + wrong)
 
 
-def _correlated(claim: Correlated, audits: pd.DataFrame) -> Verdict:
+def _unpaired(rows: pd.DataFrame, models: list[str]) -> str:
+    """Say which seeds only one of two models has."""
+    ours, other = (set(rows[rows["experiment"] == name]["seed"]) for name in models)
+    lone = {models[0]: sorted(ours - other), models[1]: sorted(other - ours)}
+    named = [f"{name} seed {seed}" for name, seeds in lone.items() for seed in seeds]
+    return f"; left out, without a counterpart: {', '.join(named)}" if named else ""
+
+
+def _went_wrong(events: pd.DataFrame) -> str:
+    """Say what went wrong, trial by trial."""
+    trials = [
+        f"{name} seed {seed} ({', '.join(found['event'])})"
+        for (name, seed), found in events.groupby(["experiment", "seed"], sort=False)
+    ]
+    return f"; went wrong: {', '.join(trials)}" if trials else ""
+
+
+def _correlated(claim: Correlated, audits: pd.DataFrame, events: pd.DataFrame) -> Verdict:
+    # What its last samples are like does not count: every checkpoint was judged by itself.
+    lost = events[(events["experiment"] == claim.audited) & events["event"].isin(LOST)]
+    wrong = _went_wrong(lost)
     if not len(audits):
-        return _untested(claim, "no checkpoints were audited")
+        return _untested(claim, f"no checkpoints were audited{wrong}")
     runs = [run[[claim.number, "step", "distance"]].to_numpy(dtype=float).T for _, run in audits.groupby("seed")]
     fewest = min(run.shape[1] for run in runs)
     # Sums of squared differences of ranks are even: 1 - 6 sum / (k^3 - k) is a multiple of this, and so is 2.
@@ -176,7 +217,8 @@ def _correlated(claim: Correlated, audits: pd.DataFrame) -> Verdict:
     compared = Compared.of(claim.measure, of_number - np.abs(of_step), tests=1, resolution=step)
     means = (float(of_number.mean()), float(of_step.mean()))
     note = "; correlation with the distance {:+.2f} on average, that of the step {:+.2f}".format(*means)
-    return verdict(claim.name, claim.statement, [compared], better=1, note="" if math.isnan(sum(means)) else note)
+    known = "" if math.isnan(sum(means)) else note
+    return verdict(claim.name, claim.statement, [compared], better=1, note=known + wrong)
 
 
 def _rank_correlation(number: NDArray[Any], distance: NDArray[Any]) -> float:

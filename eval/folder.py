@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from eval.events import events
 from eval.notes import run_note
 from replication.files import read_json
 
@@ -78,7 +80,8 @@ class Folder:
     def seal(self) -> str:
         """A name for everything that a final sync shows: files that come later, or change their size, are seen."""
         files = [f"{file.relative_to(self.path)} {file.stat().st_size}".encode() for file in self.artifacts()]
-        return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores, *files)
+        wrong = [f"{name} {text}".encode() for name, text in self.events().items()]
+        return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores, *files, *wrong)
 
     def marks(self) -> dict[str, str]:
         """Return the tags by which a later sync knows which lines are in."""
@@ -139,6 +142,14 @@ class Folder:
             "mlflow.note.content": run_note(about, self.path) if environment else about["note"],
             **({"mlflow.source.git.commit": environment["commit"]} if environment else {}),
             **{key: str(value) for key, value in self._coordinates().items()},
+        }
+
+    def events(self) -> dict[str, str]:
+        """Return what went wrong with the numbers of the trial, as tags: the value, and where training had it last."""
+        return {
+            f"event.{found.event}": f"{found.value:.3g}"
+            + ("" if math.isnan(found.last) else f" at step {found.last:.0f}")
+            for found in events(self.path, self.history()[0])
         }
 
     def params(self) -> dict[str, str]:

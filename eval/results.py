@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eval import collected
-from eval.claims import judge
+from eval.claims import judge, measured
 from eval.collected import parquet, stack
 from eval.corpus import printable
+from eval.events import event_rows
 from eval.judge import reference_file
 from eval.metrics import refused
 from eval.preliminaries import grid_rows
@@ -59,6 +60,8 @@ class Results:
             bound), nll_error_songs (over songs), exact (False where these are upper bounds), nll_prior, nll_diffusion,
             nll_rounding (terms of a bound per token, else NaN). Controls made of real windows have neither likelihood
             nor costs.
+        events: experiment, seed, event (of `eval.events.EVENTS`), first, last (training steps), value: what went wrong,
+            in trials that are in no other frame, since they failed or are not done, too.
         scores: experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that training
             has), then one column per metric; rows with experiment "test" are real music, the test split in each
             encoding.
@@ -87,6 +90,7 @@ class Results:
     encodings: pd.DataFrame
     experiments: pd.DataFrame
     trials: pd.DataFrame
+    events: pd.DataFrame
     scores: pd.DataFrame
     form: pd.DataFrame
     distances: pd.DataFrame
@@ -105,7 +109,7 @@ class Results:
     @functools.cached_property
     def claims(self) -> list[Verdict]:
         """What becomes of each claim, by these numbers."""
-        return judge(_values(self.trials, self.panel), self.audits)
+        return judge(measured(self.trials, self.panel), self.audits, self.events)
 
 
 def gather(comparison: Path) -> Results:
@@ -136,6 +140,7 @@ def gather(comparison: Path) -> Results:
         .drop_duplicates("name", ignore_index=True)
         .assign(encoding=list(own.values())),
         trials=pd.DataFrame([collected.trial_row(*key, folder) for key, folder in folders.items()]),
+        events=event_rows(comparison),
         scores=_with_real(comparison, own, digests, stack(folders, parquet("scores")), "scores"),
         form=_with_real(comparison, own, digests, stack(folders, parquet("form")), "form"),
         distances=distances,
@@ -285,16 +290,3 @@ def _raw(
     return found.assign(
         real=[real[own[name]][metric] for name, metric in zip(found["experiment"], found["metric"], strict=True)]
     )
-
-
-def _values(trials: pd.DataFrame, panel: pd.DataFrame) -> pd.DataFrame:
-    """Return what claims are judged by: experiment, seed, measure, value, n."""
-    import pandas as pd
-
-    distances = panel[panel["measure"].isin(["wasserstein", "chords"])]
-    values = [
-        distances.assign(value=distances["ratio"].clip(lower=1)),  # closer than real music to itself is no merit
-        panel[panel["measure"] == "c2st"].assign(value=lambda frame: (frame["value"] - 0.5).abs()),
-        trials.assign(measure="nll", value=trials["nll"], n=math.nan),
-    ]
-    return pd.concat([frame[["experiment", "seed", "measure", "value", "n"]] for frame in values], ignore_index=True)

@@ -233,6 +233,8 @@ def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) 
             # The first sample only: of all of them nothing could be seen on the page's 256 pixels.
             first = image.crop((0, 0, image.width // COLUMNS, HEIGHT))
             client.log_image(run_id, first, key=ROLL, step=0, timestamp=ended)
+    for name, text in trial.events().items():
+        client.set_tag(run_id, name, text)
     client.set_terminated(run_id, trial.about["status"], ended)
     client.set_tag(run_id, LEVEL, seal)  # last: only now is the run level
 

@@ -90,6 +90,10 @@ class DiffusionLM(Trainable):
         with torch.autocast(x_start.device.type, enabled=False):
             return x_start @ table.T + bias
 
+    def monitors(self) -> dict[str, float]:
+        """Return how far the embeddings have grown and how near they have come to each other; see `spread`."""
+        return spread(self.embedding.weight, (1 - self.alpha_bar[0]).sqrt())
+
     def fit(self, job: Job) -> None:
         """Make the arm's table and train with the model's own scale; see `sgd`."""
         vocabulary, dimension = self.embedding.weight.shape
@@ -151,6 +155,16 @@ def time_features(t: Tensor) -> Tensor:
     frequency = 10_000 ** (-torch.arange(half, device=t.device) / half)
     angle = t[:, None].float() * frequency
     return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+@torch.no_grad()
+def spread(table: Tensor, sigma_0: Tensor | float) -> dict[str, float]:
+    """Return `embedding/rms`, the largest RMS of an embedding of (V, d), and `embedding/gap`.
+
+    That is the distance of the two nearest embeddings, in multiples of the deviation of the noise of x_0.
+    """
+    largest, nearest_pair = table.pow(2).mean(1).max().sqrt(), torch.pdist(table).min()
+    return {"embedding/rms": largest.item(), "embedding/gap": (nearest_pair / sigma_0).item()}
 
 
 def normal(like: Tensor, random: torch.Generator) -> Tensor:

@@ -27,7 +27,7 @@ from replication.parallel import Group, group
 from replication.randomness import generator, seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from replication.model import Job
@@ -110,16 +110,15 @@ def sgd(model: Network, job: Job) -> Network:
         totals = processes.total(torch.stack(list(sums.values()))) / (done - logged)
         values = {f"train/{name}": value for name, value in zip(sums, totals.tolist(), strict=True)}
         sums, logged = {}, done
+        if due[budget.validate_every]:
+            values |= _validated(average, job, processes)
+        if processes.first:  # a loss that is no number is logged too
+            job.log(done, {**values, "train/seconds": time.perf_counter() - since})
         _check_finite(
-            values["train/loss"],
-            values["train/gradient_norm"],
+            values,
             f"by step {done}; "
             + (f"the last good checkpoint is {path} of step {saved}" if saved else "there is no checkpoint yet"),
         )
-        if processes.first:
-            if due[budget.validate_every]:
-                values |= {f"val/{name}": value for name, value in validate(average, job).items()}
-            job.log(done, {**values, "train/seconds": time.perf_counter() - since})
         if due[budget.checkpoint_every]:
             if processes.first:
                 progress = {"step": str(done), "seconds": str(time.perf_counter() - since)}
@@ -130,9 +129,21 @@ def sgd(model: Network, job: Job) -> Network:
     return average
 
 
-def _check_finite(loss: float, gradient_norm: float, when: str) -> None:
+def _validated(average: Trainable, job: Job, processes: Group) -> dict[str, float]:
+    """Return what the first process validates, and to the others the loss, so that all of them stop at a bad one."""
+    values = {}
+    if processes.first:
+        values = {f"val/{name}": value for name, value in validate(average, job).items()} | average.monitors()
+    loss = torch.tensor(values.get("val/loss", 0.0), dtype=torch.float64, device=job.device)
+    return values | {"val/loss": processes.total(loss).item()}
+
+
+def _check_finite(values: Mapping[str, float], when: str) -> None:
+    loss, gradient_norm = values["train/loss"], values["train/gradient_norm"]
     if not math.isfinite(loss + gradient_norm):
         raise DivergedError(f"the loss is {loss} and the norm of its gradient {gradient_norm} {when}")
+    if not math.isfinite(validation := values.get("val/loss", 0.0)):
+        raise DivergedError(f"the loss on validation windows is {validation} {when}")
 
 
 def _keep_milestone(model: Trainable, step: int, job: Job, processes: Group) -> None:

@@ -45,6 +45,10 @@ class Trainable(nn.Module, ABC):
         """Return how much each window (B,) counts in the means over a batch (B, L)."""
         return torch.ones(len(tokens), device=tokens.device)
 
+    def monitors(self) -> dict[str, float]:
+        """Return numbers of the weights by which one sees that they go wrong; logged whenever training validates."""
+        return {}
+
     def fit(self, job: Job) -> None:
         """Train, and keep the average of the weights; see `sgd`."""
         self.load_state_dict(sgd(self, job).state_dict())

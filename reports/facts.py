@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.compare import Interval, difference, interval
+from eval.events import LOST
 from eval.metrics import METRICS, features_on
 from eval.panel import MEASURES
 from replication.piece import Beats, Seconds
@@ -100,7 +101,7 @@ def near(measure: str, rows: pd.DataFrame) -> bool:
     ideal = MEASURES[measure].ideal
     if ideal is None or rows.empty:
         return False
-    inside = abs(rows["value"].mean() - ideal) <= rows["floor_p95"].mean() - ideal
+    inside = abs(rows["value"].mean(skipna=False) - ideal) <= rows["floor_p95"].mean() - ideal
     return bool(inside and not rows["p"].median() <= _LEVEL)
 
 
@@ -191,10 +192,18 @@ def setting(results: Results) -> str:
         f"Scale {about['scale']}, corpus {about['corpus']}: {plural(count(trials), 'seed')} per model, "
         f"{plural(count(samples), 'sample')} per seed, {plural(each(results, 'test'), 'test window')} from "
         f"{plural(each(results, 'songs'), 'song')}, {about['length']} tokens per window."
+        f"{_lost(results)}"
     )
     if not several(results):
         return sentence
     return f"{sentence} A model is compared with the test split in its own encoding."
+
+
+def _lost(results: Results) -> str:
+    """Return the sentence that names the trials which are in no mean, if there are any."""
+    names, found = labels(results), results.events[results.events["event"].isin(LOST)]
+    lost = [f"{names.get(row.experiment, row.experiment)} seed {row.seed} ({row.event})" for row in found.itertuples()]
+    return f" Missing: {between(lost)}." if lost else ""
 
 
 def summary(results: Results) -> str:

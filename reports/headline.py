@@ -8,6 +8,7 @@ from eval.floors import MEAN
 from eval.memorisation import COPYING
 from eval.metrics import METRICS
 from eval.panel import MEASURES
+from reports.events import mark, remarks
 from reports.facts import (
     INTERVALS,
     by_seed,
@@ -35,6 +36,7 @@ from reports.likelihood import infinite, likelihood_cell, references
 from reports.table import (
     DAGGER,
     DELTA,
+    DOUBLE_DAGGER,
     MISSING,
     PLUS_MINUS,
     TIMES,
@@ -95,12 +97,12 @@ def main(results: Results) -> Table:
         rows.append(
             {
                 "Model": plain("model", label),
-                "Seeds": plain("seeds", len(of(results.trials, name))),
+                "Seeds": cell("seeds", len(of(results.trials, name)), 0, mark=mark(results, name)),
                 valid: margin("valid_percent", over_seeds(100 * by_seed(results, name, "validity")), 1),
                 distance: span("floor_ratio", found, mark=inside),
                 **{title: _set(results, name, measure) for measure, title in sets.items()},
                 **{
-                    title: cell(f"{measure}_ratio", panel_of(results, name, measure)["ratio"].mean(), 1)
+                    title: cell(f"{measure}_ratio", panel_of(results, name, measure)["ratio"].mean(skipna=False), 1)
                     for measure, title in copies.items()
                 },
                 **{
@@ -110,6 +112,7 @@ def main(results: Results) -> Table:
                 nll: likelihood_cell(results, name, column),
             }
         )
+    wrong = remarks(results)
     caption = (
         f"What each model is worth. {setting(results)} {_size(results)} Valid: share of samples that can be read "
         "without repair. Distance: mean Wasserstein distance over metrics to the test split, as a multiple of the "
@@ -121,9 +124,10 @@ def main(results: Results) -> Table:
         f"songs in its interval. {references(results)} {DAGGERS} "
         f"Brackets and {PLUS_MINUS}: {INTERVALS}. Means over pieces leave out undefined values (NaN), whose "
         f"rate the table of metrics gives; {MISSING} stands for a number that is not there.{_tuned(results)}"
+        + (f" {DOUBLE_DAGGER}: see the table of events." if wrong else "")
     )
     notes = [f"{row.label}: {row.note}" for row in results.experiments.itertuples()]
-    return Table.of("main", rows=rows, caption=caption, notes=[*notes, *changed(results), *infinite(results)])
+    return Table.of("main", rows=rows, caption=caption, notes=[*notes, *changed(results), *infinite(results), *wrong])
 
 
 def panel(results: Results) -> Table:

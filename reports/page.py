@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reports.picture import Picture
     from reports.table import Table
 
-HEAD = ("floor_forest", "main")  # right after the claims
+HEAD = ("floor_forest", "main", "events")  # right after the claims
 # The names of figures and tables by the title of their section, figures first where a name is both.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Embeddings": ("embedding_geometry", "geometry", "contrasts", "grid"),

@@ -34,7 +34,8 @@ def samplers(results: Results) -> Table:
                 near = n <= FEW and len(own[own["evaluations"] == n]) > 0 and over.mean <= most
                 marked |= near
                 row[f"{n}"] = margin(f"distance_{n}", over, mark=DAGGER if near else "")
-            at = own[own["evaluations"] == FEW][["c2st", "validity", "entropy", "seconds"]].astype(float).mean()
+            at = own[own["evaluations"] == FEW][["c2st", "validity", "entropy", "seconds"]].astype(float)
+            at = at.mean(skipna=False)
             row[f"C2ST at {FEW}"] = cell("c2st", at["c2st"])
             row["Valid (%)"] = Cell(number(100 * at["validity"], 0), {"validity": at["validity"]})
             row["Entropy"] = cell("entropy", at["entropy"])
@@ -112,7 +113,7 @@ def _as_near_as(results: Results, experiment: str) -> float:
     """Return the distance up to which a sampler is as good as the published one at all timesteps, within the noise."""
     found = of(results.samplers, experiment)
     at_all = found["evaluations"] == results.about["configuration"]["timesteps"]
-    full = found[(found["sampler"] == REFERENCE) & at_all]["distance"].astype(float).mean()
+    full = found[(found["sampler"] == REFERENCE) & at_all]["distance"].astype(float).mean(skipna=False)
     return float(full + _floor_p95(results, experiment) - 1)  # NaN, which nothing is less than, if it was not run
 
 

@@ -24,6 +24,7 @@ LESS = "\N{LESS-THAN OR EQUAL TO}"
 DELTA = "\N{GREEK CAPITAL LETTER DELTA}"
 CLIFF = "\N{GREEK SMALL LETTER DELTA}"
 DAGGER = "\N{DAGGER}"
+DOUBLE_DAGGER = "\N{DOUBLE DAGGER}"
 
 _MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|$~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _LATEX = str.maketrans(
@@ -43,6 +44,7 @@ _LATEX = str.maketrans(
         CLIFF: r"$\delta$",
         DELTA: r"$\Delta$",
         DAGGER: r"$\dagger$",
+        DOUBLE_DAGGER: r"$\ddagger$",
         "\N{UPWARDS ARROW}": r"$\uparrow$",
         "\N{DOWNWARDS ARROW}": r"$\downarrow$",
         "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.embeddings import table as geometry
+from reports.events import events
 from reports.evidence import controls, metrics, metrics_of_controls
 from reports.headline import cost, main, panel
 from reports.likelihood import audit, grid, likelihood
@@ -23,6 +24,7 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "claims": claims,
     "contrasts": contrasts,
     "main": main,
+    "events": events,
     "panel": panel,
     "controls": controls,
     "likelihood": likelihood,

@@ -9,7 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from reports.facts import SOME_CONTROLS, controls, setting
+from eval.events import LOST
+from reports.events import by_trial
+from reports.facts import SOME_CONTROLS, controls, labels, models, setting
 from reports.table import DAGGER, PLUS_MINUS
 from reports.tables import TABLES
 
@@ -41,6 +43,8 @@ def show(results: Results, output: Path) -> None:
     console.print(setting(results), soft_wrap=False)
     console.print(_main(results))
     console.print(_filled(LEGEND), end="\n\n")
+    for line in _wrong(results):
+        console.print(_filled(line), end="\n\n")
     for verdict in results.claims:
         console.print(_filled(f"{verdict.name} {verdict.statement}"))
         console.print(_filled(f"   {verdict.sentence}"))
@@ -48,6 +52,16 @@ def show(results: Results, output: Path) -> None:
     console.print(f"Report:  {output / 'index.html'}", soft_wrap=True)
     console.print("MLflow:  nox -s ui")
     console.print("Bigger:  nox -s replicate -- --scale gpu --seeds 5")
+
+
+def _wrong(results: Results) -> list[str]:
+    """Return a line for each model with trials in which something went wrong, and for all else that failed."""
+    found, names = results.events, labels(results)
+    told = found[found["experiment"].isin(models(results)) | found["event"].isin(LOST)]
+    return [
+        f"Went wrong: {names.get(name, name)}: {'; '.join(by_trial(results, name))}."
+        for name in dict.fromkeys(told["experiment"])
+    ]
 
 
 def _filled(text: str) -> str:

@@ -21,6 +21,8 @@ MODELS = ("e2e", "gaussian", "pretrained", "autoregressive", "e2e-small")
 MEASURES = ("wasserstein", "c2st", "chords", "nll")
 NO_AUDITS = pd.DataFrame(columns=["seed", "step", "bits_per_word", "distance"])
 
+NO_EVENTS = pd.DataFrame(columns=["experiment", "seed", "event"])
+
 
 def values(
     *, seeds: int = 5, better: float = 0.0, noise: float = 0.1, models: Iterable[str] = MODELS, n: float = 64
@@ -54,8 +56,10 @@ def audits(*, seeds: int = 5, slope: float = 1.0, noise: float = 0.1) -> pd.Data
     return pd.DataFrame(rows, columns=list(NO_AUDITS))
 
 
-def verdict(name: str, of: pd.DataFrame, checkpoints: pd.DataFrame = NO_AUDITS) -> Verdict:
-    return next(verdict for verdict in judge(of, checkpoints) if verdict.name == name)
+def verdict(
+    name: str, of: pd.DataFrame, checkpoints: pd.DataFrame = NO_AUDITS, events: pd.DataFrame = NO_EVENTS
+) -> Verdict:
+    return next(verdict for verdict in judge(of, checkpoints, events) if verdict.name == name)
 
 
 def test_claims_are_about_models_that_there_are() -> None:
@@ -152,9 +156,23 @@ def test_one_seed_says_nothing_of_a_method(seeds: int, there: str) -> None:
 def test_only_seeds_of_both_models_are_compared() -> None:
     table = values(better=1.0)
     alone = table[(table["experiment"] != "gaussian") | (table["seed"] > 1)]
-    assert {row.seeds for row in verdict("C1", alone).rows} == {3}
+    found = verdict("C1", alone)
+    assert {row.seeds for row in found.rows} == {3}
+    assert found.sentence.endswith("; left out, without a counterpart: e2e seed 0, e2e seed 1.")
     disjoint = alone[(alone["experiment"] != "e2e") | (alone["seed"] < 2)]
-    assert verdict("C1", disjoint).sentence.endswith("takes 2 seeds, and there are none.")
+    assert "takes 2 seeds, and there are none; left out, without a counterpart: e2e" in verdict("C1", disjoint).sentence
+
+
+def test_a_verdict_ends_with_what_went_wrong_in_its_trials_and_in_no_others() -> None:
+    rows = [("e2e", 4, "samples-empty"), ("recipe", 1, "failed"), ("recipe", 0, "samples-invalid")]
+    events = pd.DataFrame(rows, columns=list(NO_EVENTS))
+    sentences = {name: verdict(name, values(), audits(), events).sentence for name in ("C1", "C3")}
+    assert sentences["C1"].endswith("; went wrong: e2e seed 4 (samples-empty).")
+    assert sentences["C3"].endswith("; went wrong: recipe seed 1 (failed).")  # of its last samples nothing is judged
+    assert "went wrong" not in verdict("C2", values(models=("gaussian", "pretrained")), events=events.iloc[1:]).sentence
+    assert verdict("C3", values(), events=events).sentence == (
+        "Not tested: no checkpoints were audited; went wrong: recipe seed 1 (failed)."
+    )
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf])
@@ -176,7 +194,7 @@ def test_a_value_that_is_not_finite_leaves_its_measure_untested(odd: float) -> N
 def test_values_come_once() -> None:
     table = values()
     with pytest.raises(ValueError, match="wasserstein has two values of one experiment and seed"):
-        judge(pd.concat([table, table]), NO_AUDITS)
+        judge(pd.concat([table, table]), NO_AUDITS, NO_EVENTS)
 
 
 @pytest.mark.parametrize(("slope", "ruling"), [(1.0, Ruling.REPRODUCED), (-1.0, Ruling.NOT_REPRODUCED)])
@@ -255,6 +273,6 @@ def test_claims_that_are_not_so_are_rarely_reproduced() -> None:
     table = values(seeds=3)
     rulings = []
     for _ in range(40):
-        verdicts = judge(table.assign(value=rng.normal(size=len(table))), NO_AUDITS)
+        verdicts = judge(table.assign(value=rng.normal(size=len(table))), NO_AUDITS, NO_EVENTS)
         rulings += [found.verdict for found in verdicts if found.name != "C3"]
     assert np.mean([ruling is not Ruling.INCONCLUSIVE for ruling in rulings]) <= 0.1  # 160 at level 0.05
