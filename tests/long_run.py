@@ -45,7 +45,7 @@ class Held:
     """What is held after some trials.
 
     Attributes:
-        memory: megabytes, resident, of this process.
+        memory: megabytes of this process's own; what is mapped from files, the system takes away and gives as it likes.
         helpers: megabytes of the processes that it has started.
         files: open ones, of this process and of the helpers.
         threads: the same.
@@ -102,14 +102,19 @@ def _held(trials: int) -> Held:
     helpers = ours.children(recursive=True)
     return Held(
         trials=trials,
-        memory=ours.memory_info().rss / 1e6,
-        helpers=sum(each.memory_info().rss for each in helpers) / 1e6,
+        memory=_own(ours),
+        helpers=sum(map(_own, helpers)),
         processes=1 + len(helpers),
         files=sum(each.num_fds() for each in (ours, *helpers)),
         threads=sum(each.num_threads() for each in (ours, *helpers)),
         shared=sum(1 for _ in Path("/dev/shm").glob("*")),  # noqa: S108 - looked at only
         temporary=sum(1 for _ in Path(tempfile.gettempdir()).iterdir()),
     )
+
+
+def _own(process: psutil.Process) -> float:
+    memory = process.memory_info()
+    return float(memory.rss - memory.shared) / 1e6
 
 
 def slopes(held: Sequence[Held]) -> dict[str, float]:
