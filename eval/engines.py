@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from eval.worker import Task, work
 from replication.errors import UserError
 from replication.guard import read_guarded
+from replication.shortage import WANTS_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -139,7 +140,7 @@ def _work_here(task: Task, mistake: Connection) -> None:
     try:
         work(task)
     except UserError as error:
-        mistake.send(str(error))
+        mistake.send_bytes(str(error).encode())
 
 
 def _end_with_parent() -> None:
@@ -152,10 +153,11 @@ def _end_with_parent() -> None:
 def _watch(process: ForkServerProcess, mistake: Connection) -> None:
     process.join()
     with mistake, suppress(EOFError, OSError):  # nothing, or a part
-        raise UserError(mistake.recv())
+        raise UserError(mistake.recv_bytes().decode())
+    if process.exitcode == -signal.SIGKILL:
+        raise LostError(f"its process was killed, as happens where memory runs out: {WANTS_MEMORY}")
     if process.exitcode:
-        why = "; memory may have run out" if process.exitcode == -signal.SIGKILL else ""
-        raise LostError(f"its process ended with code {process.exitcode}{why}")
+        raise LostError(f"its process ended with code {process.exitcode}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from eval.memory import available, peak_memory
 from eval.nll import LIKELIHOOD_WINDOWS
 from replication.errors import UserError
 from replication.files import read_json
+from replication.shortage import lacks_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,21 +100,13 @@ def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int) -> list[Cost]
                 try:
                     measured[kind] = asked.result()
                 except (MemoryError, RuntimeError) as error:
-                    if not _lacks_memory(error):
+                    if not (isinstance(error, BrokenProcessPool) or lacks_memory(error)):
                         raise
                     raise UserError(
                         f"{trial.name} ended when it was tried, as where memory runs out: choose a smaller --scale"
                     ) from None
             costs.append(_cost(trial, scale, model, measured[kind]))
     return costs
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Return whether a process has ended for want of memory, as systems and allocators say it."""
-    import torch
-
-    kinds = (BrokenProcessPool, MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
 
 
 @cache

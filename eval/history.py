@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from eval.memory import peak_memory
 from replication.errors import UserError
+from replication.shortage import naming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ class History:
             return
         self.last, self.seconds = step, values["train/seconds"]
         memory = {"system/peak_memory_mb": round(peak_memory() / 1e6, 1)}  # of the process so far
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "time": time.time(), **values, **memory}) + "\n")
             file.flush()
             os.fsync(file.fileno())  # a checkpoint that follows is not to know more than the log

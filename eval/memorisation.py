@@ -90,6 +90,8 @@ class Known:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 windows = Windows.cut(arrays["notes"].astype(NOTE, casting="no"), arrays["sizes"], grid)
                 share = float(arrays["share"])
+        except MemoryError:  # says nothing of the file
+            raise
         except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip and npy
             raise UserError(f"{path} is damaged ({error}); delete it to index the training split again") from None
         return cls(windows=windows, share=share)

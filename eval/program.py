@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from replication.errors import UserError
+from replication.shortage import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
 MISTAKE, INTERRUPTED = 2, 130  # exit codes; the latter as shells have it for Ctrl-C
-# What a disk says that is full, or a folder that may not be written to.
-REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
-    """Run the command line of a program and exit; a mistake of the user or of the disk is a sentence on stderr."""
+    """Run the command line of a program and exit.
+
+    A mistake of the user, and what the machine refuses, its disk or its memory, is a sentence on stderr.
+    """
     try:
         code = command()
+        sys.stdout.flush()
     except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        code = MISTAKE
-    except OSError as error:
-        if error.errno not in REFUSALS:  # a defect
-            raise
-        place = error.filename or "the disk that is written to"
-        print(f"{name}: {place}: {error.strerror}; make room or give permission there", file=sys.stderr)
-        code = MISTAKE
+        code = _end(MISTAKE, f"{name}: {error}")
     except KeyboardInterrupt:
-        print(f"\n{name}: interrupted", file=sys.stderr)
-        code = INTERRUPTED
+        code = _end(INTERRUPTED, f"\n{name}: interrupted")
+    except Exception as error:
+        if (said := trouble(error)) is None:  # a defect
+            raise
+        code = _end(MISTAKE, f"{name}: {said}")
     sys.exit(code)
+
+
+def _end(code: int, said: str) -> int:
+    with suppress(OSError):  # stderr may lie on a full disk
+        print(said, file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # as stdout does, which Python would try again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

@@ -139,6 +139,8 @@ def read_samples(folder: Path) -> NDArray[np.uint16]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tokens: NDArray[np.uint16] = arrays["tokens"]
+    except MemoryError:  # says nothing of the file
+        raise
     except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip, zlib and npy
         raise UserError(f"{path} is damaged ({error}); delete it to draw the samples again") from None
     return tokens

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from replication.errors import UserError
+from replication.shortage import disk_trouble, memory_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +47,17 @@ def work(task: Task) -> None:
     """Run the stages of a trial that are not done. Why it failed is in its trial.json.
 
     Raises:
-        UserError: if it meets a file that it cannot use.
+        UserError: if it meets a file that it cannot use, or a disk that it cannot write to.
     """
+    try:
+        _work(task)
+    except Exception as error:
+        if (said := disk_trouble(error)) is None:
+            raise
+        raise UserError(said) from None
+
+
+def _work(task: Task) -> None:
     import torch
 
     from eval import stages
@@ -68,9 +78,15 @@ def work(task: Task) -> None:
         except UserError as error:
             trial.close(error=str(error))
             raise
-        except Exception as error:  # a defect: its traceback goes to the terminal
-            trial.close(error=f"{type(error).__name__}: {error}")
-            raise
+        except Exception as error:
+            if said := disk_trouble(error):
+                with suppress(OSError):  # there may be no room for saying so
+                    trial.close(error=said)
+                raise
+            said = memory_trouble(error)  # there may be enough for others
+            trial.close(error=said or f"{type(error).__name__}: {error}")
+            if not said:  # a defect: its traceback goes to the terminal
+                raise
         else:
             if not task.bare:
                 trial.close()
@@ -134,7 +150,8 @@ def _show_life(path: Path, lock: TextIO, beat: float, released: threading.Event)
     while not released.wait(beat):
         if not _is_at(lock, path):
             os._exit(1)
-        os.utime(lock.fileno())
+        with suppress(OSError):  # a disk that may no longer be written to
+            os.utime(lock.fileno())
 
 
 def _is_at(lock: TextIO, path: Path) -> bool:

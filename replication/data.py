@@ -97,6 +97,8 @@ def prepare(
         if (folder / "about.json").exists():
             try:
                 return _checked(folder)
+            except MemoryError:  # says nothing of the file
+                raise
             except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between JSON and npy
                 print(f"warning: {folder} is damaged ({error}); cutting the windows again", file=sys.stderr)
                 shutil.rmtree(folder)

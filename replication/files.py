@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from replication.errors import UserError
+from replication.shortage import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,16 +27,17 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a fresh path beside `path` to write a file to; on success it takes the place of `path`.
 
     Whoever looks at `path` sees the old file or the new, never a part: written beside, fsynced, renamed. If the block
-    raises, what was written is removed and `path` stays as it was.
+    raises, what was written is removed and `path` stays as it was; what the disk refuses is an `OSError` that names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as numpy.savez append one of their own otherwise.
     draft = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
     try:
-        yield draft
-        _fsync(draft)
-        draft.replace(path)
-        _fsync(path.parent)
+        with naming(path):
+            yield draft
+            _fsync(draft)
+            draft.replace(path)
+            _fsync(path.parent)
     finally:
         draft.unlink(missing_ok=True)
 

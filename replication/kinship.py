@@ -47,6 +47,8 @@ def kinship(loaded: Loaded) -> Kinship:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return Kinship(kept=arrays["kept"], families=arrays["families"])
+        except MemoryError:  # says nothing of the file
+            raise
         except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip, zlib and npy
             print(f"warning: {path} is damaged ({error}); comparing the pieces again", file=sys.stderr)
     count = len(loaded.ids)

@@ -138,6 +138,8 @@ def load(corpus: Corpus, cache: Path, *, batches: Batches = read_guarded) -> Loa
         if (folder / "about.json").exists():
             try:
                 return _restore(folder, reading.grid)
+            except MemoryError:  # says nothing of the file
+                raise
             except Exception as error:  # noqa: BLE001 - damage surfaces anywhere between JSON and the notes
                 print(f"warning: {folder} is damaged ({error}); reading {corpus.name} again", file=sys.stderr)
                 shutil.rmtree(folder)

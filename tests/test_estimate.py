@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from program import ROOT, assert_a_mistake, etude
 from shrunk import shrunk
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 ALONE = """
 import json, sys
 from pathlib import Path
-import torch
 sys.path[:0] = [{tests!r}]
 from shrunk import job, shrunk
 from eval.memory import peak_memory
@@ -104,17 +101,3 @@ def test_a_network_is_measured_by_its_shapes_alone() -> None:
     for name, row in suite.EXPERIMENTS.items():
         network = estimate._network(row, SCALES["paper"], PAPER_GRID)
         assert network is None or all(weight.is_meta for weight in network[1].parameters()), name
-
-
-@pytest.mark.parametrize(
-    ("error", "lacks"),
-    [
-        (MemoryError(), True),
-        (BrokenProcessPool(), True),
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("a defect"), False),
-    ],
-)
-def test_what_says_that_memory_ran_out(error: Exception, *, lacks: bool) -> None:
-    assert estimate._lacks_memory(error) is lacks

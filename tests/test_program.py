@@ -25,7 +25,9 @@ def raising(error: BaseException) -> Callable[[], int]:
     ("error", "code", "said"),
     [
         (UserError("take another"), 2, "etude: take another\n"),
-        (OSError(errno.ENOSPC, "No space left", "runs"), 2, "etude: runs: No space left; make room or give"),
+        (OSError(errno.ENOSPC, "-", "runs"), 2, "etude: runs: No space left on device; make room there, and give the"),
+        (OSError(errno.EROFS, "-", "runs"), 2, "etude: runs: Read-only file system; give permission to write there,"),
+        (MemoryError(), 2, "etude: memory ran out: choose fewer --workers or a smaller --scale"),
         (KeyboardInterrupt(), 130, "\netude: interrupted\n"),
     ],
 )
