@@ -136,14 +136,19 @@ class Process:
 def _work_here(task: Task, mistake: Connection) -> None:
     for request in (signal.SIGINT, signal.SIGTERM):  # the parent hears it too, and ends its workers by SIGKILL
         signal.signal(request, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         work(task)
     except UserError as error:
         mistake.send_bytes(str(error).encode())
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Have this process end with the one that started it, however that ends: no pool of the standard library does."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

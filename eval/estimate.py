@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval import audit
+from eval.engines import end_with_parent
 from eval.memory import available, peak_memory
 from eval.nll import LIKELIHOOD_WINDOWS
 from replication.errors import UserError
@@ -86,7 +87,7 @@ def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int) -> list[Cost]
     context.set_forkserver_preload(["eval.stages", "replication.diffusion", "baselines.autoregressive"])
     measured: dict[tuple[object, ...], Network] = {}
     costs = []
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
+    with ProcessPoolExecutor(1, context, end_with_parent, max_tasks_per_child=1) as fresh:
         for trial in trials:
             if (network := _network(trial.experiment, trial.scale, grid)) is None:
                 costs.append(Cost(seconds=SCORING, disk=_results(trial.scale) + _windows(trial)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eval import suite
-from eval.engines import PRELOADED, threads_of
+from eval.engines import PRELOADED, end_with_parent, threads_of
 from eval.panel import scoring
 from eval.preliminaries import at_chosen
 from eval.tuning import TUNED
@@ -164,7 +164,7 @@ def study(plan: Plan, *, workers: int) -> None:
     tasks.sort(key=lambda task: (task.evaluations <= max(EVALUATIONS), task.evaluations))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
     try:
         for number, done in enumerate(as_completed([pool.submit(measure, task) for task in tasks]), 1):
             print(f"[{number}/{len(tasks)}] {done.result()}", flush=True)

@@ -24,6 +24,7 @@ from eval.relocation import EXPERIMENT, artifact_root, relocate
 from eval.rolls import COLUMNS, HEIGHT
 from eval.saved_view import ROLL, VIEWS, packed
 from replication.errors import UserError
+from replication.files import atomic, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,6 +111,8 @@ class Store:
     def _connect(self) -> Any:  # noqa: ANN401 - an MlflowClient, whose import is lazy
         if self._client is not None:
             return self._client
+        if not self.remote:
+            _make_database(self.root / "mlflow.db")
         client = _mlflow_client(self.uri)
         here = None if self.uri.startswith("http") else artifact_root(self.root)  # a server has its own place
         found = client.get_experiment_by_name(EXPERIMENT)
@@ -195,6 +198,15 @@ def frames(root: Path) -> DataFrame:
     import pandas as pd
 
     return pd.DataFrame([_row(run) for run in Store(root).runs()])
+
+
+def _make_database(path: Path) -> None:
+    """Make the tables of MLflow, all or none: with those that a killed process has left it could not go on."""
+    if not path.exists():
+        with locked(path):
+            if not path.exists():  # by now
+                with atomic(path) as draft:
+                    _mlflow_client(f"sqlite:///{draft}").search_experiments(max_results=1)
 
 
 def _describe_run(client: Any, run_id: str, trial: Folder) -> None:  # noqa: ANN401

@@ -8,9 +8,10 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import uuid
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 from replication.errors import UserError
 from replication.shortage import naming
@@ -20,26 +21,60 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKSUM = "checksum"  # the key of an object's own
+LOCK = ".lock"  # of a draft, in its folder
+HEX = 32  # digits of the number of a draft
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a fresh path beside `path` to write a file to; on success it takes the place of `path`.
+    """Yield a fresh path to write a file to; on success it takes the place of `path`.
 
     Whoever looks at `path` sees the old file or the new, never a part: written beside, fsynced, renamed. If the block
     raises, what was written is removed and `path` stays as it was; what the disk refuses is an `OSError` that names it.
+    What a killed process leaves of its draft is removed by the next one that writes to `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: writers such as numpy.savez append one of their own otherwise.
-    draft = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    _sweep(path)
+    folder, lock = _draft(path)
     try:
-        with naming(path):
+        with lock, naming(path):
+            draft = folder / path.name
             yield draft
             _fsync(draft)
             draft.replace(path)
             _fsync(path.parent)
     finally:
-        draft.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _draft(path: Path) -> tuple[Path, TextIO]:
+    """Return a folder for a draft of `path`, and for what writers put beside it, with its lock, which is held."""
+    while True:
+        folder = path.with_name(f"{_prefix(path)}{uuid.uuid4().hex}")
+        folder.mkdir()
+        with suppress(FileNotFoundError), ExitStack() as stack:  # if another process sweeps it, then the next
+            lock = stack.enter_context((folder / LOCK).open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (folder / LOCK).stat()
+            stack.pop_all()
+            return folder, lock
+
+
+def _sweep(path: Path) -> None:
+    """Remove drafts of `path` whose processes have ended, so that their locks are free."""
+    prefix = _prefix(path)
+    for name in os.listdir(path.parent):  # noqa: PTH208 - of thousands of files, before each of them is written
+        if name.startswith(prefix) and len(name) == len(prefix) + HEX:
+            folder = path.with_name(name)
+            with suppress(OSError):
+                with (folder / LOCK).open("a") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    (folder / LOCK).unlink()  # seen by the process that has made it and was only about to lock it
+                shutil.rmtree(folder)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}-"
 
 
 def _fsync(path: Path) -> None:

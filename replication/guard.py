@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -90,8 +91,11 @@ def _start(pool: ProcessPool, files: list[File], read: Reader) -> Future[Batch]:
     return scheduled
 
 
-def _end(pool: ProcessPool, files: list[File], future: Future[Batch], read: Reader) -> Batch:
-    """Return the result; where the reader died or was too slow, find out at which file."""
+def _end(pool: ProcessPool, files: list[File], future: Future[Batch], read: Reader, *, again: bool = True) -> Batch:
+    """Return the result; where the reader died or was too slow, find out at which file.
+
+    A reader that was killed from outside, as where memory runs out, says nothing of its file, which is read `again`.
+    """
     from pebble import ProcessExpired
 
     try:
@@ -103,6 +107,8 @@ def _end(pool: ProcessPool, files: list[File], future: Future[Batch], read: Read
         ) from None
     except (OutOfTimeError, ProcessExpired, MemoryError) as error:
         if len(files) == 1:
+            if again and isinstance(error, ProcessExpired) and error.exitcode == -signal.SIGKILL:
+                return _end(pool, files, _start(pool, files, read), read, again=False)
             reasons = {OutOfTimeError: Reason.TOO_SLOW, ProcessExpired: Reason.CRASHED, MemoryError: Reason.TOO_LARGE}
             return Batch(notes=np.empty(0, NOTE), found=[reasons[type(error)]])
     single = [_end(pool, [file], _start(pool, [file], read), read) for file in files]

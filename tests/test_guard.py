@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,12 @@ def read(name: str, content: bytes) -> Piece:
             time.sleep(60)
         case b"crash":
             os.abort()
+        case _ if content.startswith(b"/"):  # a file that counts how often its reader was killed
+            with Path(content.decode()).open("a", encoding="utf-8") as count:
+                if count.tell() < len(name):
+                    count.write(".")
+                    count.flush()
+                    os.kill(os.getpid(), signal.SIGKILL)
         case b"memory":
             bytearray(guard.MEMORY)
         case b"empty":
@@ -45,6 +52,13 @@ def test_what_hangs_or_crashes_its_reader_costs_no_other(monkeypatch: pytest.Mon
     assert first.found == [(1, 1.5), Reason.TOO_SLOW, (1, 1.5), Reason.CRASHED, Reason.TOO_LARGE, (1, 1.5)]
     assert first.notes["pitch"].tolist() == [1, 2, 3]
     assert second.notes["pitch"].tolist() == [4]
+
+
+def test_a_file_whose_reader_is_killed_is_read_again(tmp_path: Path) -> None:
+    files = [("." * kills, str(tmp_path / str(kills)).encode()) for kills in (1, 2)]
+    alone, always = read_guarded([[file] for file in files], read, processes=1)
+    assert isinstance(alone.found[0], tuple)
+    assert always.found == [Reason.CRASHED]
 
 
 @pytest.mark.parametrize("last", [b"1", b"crash"])
