@@ -7,8 +7,8 @@ import re
 SAFE = "the results are safe in the run folders, and `etude sync` will bring MLflow level"
 _ANEW = "move that file away, and it is made anew from the run folders"
 _REMEDIES = {
-    "out-of-date database schema": "an older MLflow has made it: take a copy, then run `mlflow db upgrade {uri}`",
-    "Can't locate revision": "a newer MLflow has made it: install that version, or its successors",
+    "out-of-date database schema": "another version of MLflow has made it: install that one, or take a copy of it and"
+    " run `mlflow db upgrade {uri}`",
     "not a database": _ANEW,
     "malformed": _ANEW,
     "readonly database": "give permission to write there",
@@ -17,12 +17,13 @@ _REMEDIES = {
 }
 
 
-def sentence(uri: str, error: Exception, advice: str) -> str:
+def sentence(uri: str, error: BaseException, advice: str) -> str:
     """Return what a user is told of a store that does not answer: why, and what to do; without passwords."""
-    said = " ".join(str(error).split())
-    remedies = [f"{text.format(uri=uri)}; " for sign, text in _REMEDIES.items() if sign in said][:1]
-    reason = said[:200] or type(error).__name__
-    return without_password(f"MLflow at {uri} does not answer ({reason}); {''.join(remedies)}{advice}")
+    while error.__cause__ is not None:  # which says the same in fewer words
+        error = error.__cause__
+    said = " ".join(str(error).split()) or type(error).__name__
+    remedies = [f"{text.format(uri=uri)}; " for sign, text in _REMEDIES.items() if sign in said]
+    return without_password(f"MLflow at {uri} does not answer ({said[:200]}); {''.join(remedies)}{advice}")
 
 
 def without_password(text: str) -> str:

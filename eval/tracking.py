@@ -304,4 +304,4 @@ def _troubles() -> tuple[type[Exception], ...]:
         from sqlalchemy.exc import SQLAlchemyError
     except ImportError:  # a node without mlflow
         return (ImportError,)
-    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)  # the last for a database's driver
