@@ -30,8 +30,6 @@ from replication.scales import SCALES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eval.tracking import Store
-
 
 def list_() -> None:
     """Show the experiments, scales and corpora."""
@@ -67,7 +65,7 @@ def run(
     plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
     from eval import engines, estimate, preliminaries
     from eval.deadline import UNFINISHED, TimeUpError, at_most
-    from eval.tracking import open_store
+    from eval.live import Tracker
 
     place = engines.chosen(engine, workers=workers, address=address)
     if dry_run:
@@ -79,9 +77,9 @@ def run(
         with at_most(minutes):
             # First, so that a corpus that will not do is known before anything is made.
             datasets = suite.prepare(plan, batches=place.read)
-            store = open_store(plan.root)
-            failed = preliminaries.compare(plan, datasets, store, engine=place)
-            _level(plan, store)
+            with Tracker(plan.root) as tracker:
+                failed = preliminaries.compare(plan, datasets, tracker, engine=place)
+                tracker.level([plan.comparison, preliminaries.tuning_folder(plan.comparison)])
     except TimeUpError:
         print(f"\nThe {minutes:g} minutes are over; the same command goes on.", file=sys.stderr)
         return UNFINISHED
@@ -106,13 +104,15 @@ def samplers(
 ) -> int:
     """Draw from the trials of the embedding arms by every sampler, at several costs, then write the report."""
     from eval import engines, sampling
-    from eval.tracking import open_store
+    from eval.live import Tracker
+    from eval.preliminaries import tuning_folder
 
     place = engines.chosen("process", workers=workers, address=None)
     plan = suite.plan(scale=scale, corpus=corpus, only=TUNED, seeds=seeds, root=root, accepted=accept_licence)
     try:
         sampling.study(plan, workers=place.workers)
-        _level(plan, open_store(plan.root))
+        with Tracker(plan.root) as tracker:
+            tracker.level([plan.comparison, tuning_folder(plan.comparison)])
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with what is missing.", file=sys.stderr)
         return INTERRUPTED
@@ -174,18 +174,6 @@ def ui(port: int = 5000, root: Root = Path()) -> int:
     from eval.ui import serve
 
     return serve(root.resolve(), port)
-
-
-def _level(plan: suite.Plan, store: Store) -> None:
-    """Bring MLflow level with a comparison if it answers; `etude sync` does it later."""
-    from eval.preliminaries import tuning_folder
-    from eval.references import level
-    from eval.tracking import StoreError
-
-    try:
-        level(store, [plan.comparison, tuning_folder(plan.comparison)])
-    except StoreError as error:
-        store.warn(error)
 
 
 def _report(comparison: Path, output: Path | None, root: Path) -> int:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.engines import Engine
+    from eval.live import Tracker
     from eval.suite import Plan
-    from eval.tracking import Store
     from eval.trial import Trial
     from replication.data import Dataset
 
@@ -60,7 +60,7 @@ ENDS = ("likelihood.sha256", "sample.sha256", "fit.sha256")  # of stages, the la
 PROGRESS = ("environment", "moves", "status", "error", "started", "ended")  # of trial.json, from where a trial was run
 
 
-def export(plan: Plan, datasets: Mapping[str, Dataset], store: Store, path: Path, *, engine: Engine) -> list[Trial]:
+def export(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, path: Path, *, engine: Engine) -> list[Trial]:
     """Write a bundle of the trials of a plan that can be run now; return them.
 
     As long as the grid on which the arms are tuned has not been run, these are its trials, and those of the comparison
@@ -76,7 +76,7 @@ def export(plan: Plan, datasets: Mapping[str, Dataset], store: Store, path: Path
     grid = [trial for trial in first if trial.kind == "tuning"]
     if all(is_ready(trial) or _has_failed(trial) for trial in grid):
         ready = [trial for trial in grid if is_ready(trial)]
-        if failed := run(ready, datasets, plan.corpus.reading.grid, store, engine=engine):
+        if failed := run(ready, datasets, plan.corpus.reading.grid, tracker, engine=engine):
             names = ", ".join(trial.name for trial in failed)
             raise UserError(
                 f"{names} cannot be scored here, which settles the arms: mend what was said of it, try again"

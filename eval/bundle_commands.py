@@ -29,11 +29,13 @@ def export(
     and has the rest of the comparison.
     """
     from eval import bundle, engines
-    from eval.tracking import open_store
+    from eval.live import Tracker
 
     plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
     engine = engines.Process(workers=engines.default_workers())
-    trials = bundle.export(plan, suite.prepare(plan), open_store(plan.root), file, engine=engine)
+    datasets = suite.prepare(plan)
+    with Tracker(plan.root) as tracker:
+        trials = bundle.export(plan, datasets, tracker, file, engine=engine)
     print(f"{file}: {len(trials)} trials, {file.stat().st_size / 1e6:.1f} MB; there, `python -m eval.bare {file.name}`")
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from eval.corpus import printable
 from eval.engines import threads_of
-from eval.live import Tracker
 from eval.worker import Task
 from replication.errors import UserError
 
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from eval.engines import Engine
+    from eval.live import Tracker
     from eval.suite import Plan
-    from eval.tracking import Store
     from eval.trial import Trial
     from replication.data import Dataset
     from replication.piece import Grid
@@ -30,18 +29,18 @@ LISTED = 5  # dropped files that are named on the terminal
 
 
 def run(
-    trials: Sequence[Trial], datasets: Mapping[str, Dataset], grid: Grid, store: Store, *, engine: Engine
+    trials: Sequence[Trial], datasets: Mapping[str, Dataset], grid: Grid, tracker: Tracker, *, engine: Engine
 ) -> list[Trial]:
     """Run the trials that are not done, on windows by encoding; return those that failed.
 
     A trial that fails is marked and the others go on, but for those that need it. Workers never touch the tracking
-    store: what they write to their folders is brought there from here.
+    store: the tracker brings there what they write to their folders, and nobody waits for it.
 
     Raises:
         UserError: if a folder was made with another configuration, before anything is run; or if a trial meets a file
             that it cannot use. The trials that were running go on with the next call.
     """
-    waiting = [trial for trial in trials if not _was_done(trial, datasets[trial.experiment.encoding], store)]
+    waiting = [trial for trial in trials if not _was_done(trial, datasets[trial.experiment.encoding], tracker)]
     failed: list[Trial] = []
     running: list[_Running] = []
     if not waiting:
@@ -54,7 +53,7 @@ def run(
                 folder = datasets[trial.experiment.encoding].folder
                 future = pool.start(Task(trial=trial, windows=folder, grid=grid, threads=threads_of(engine.workers)))
                 label = f"[{trials.index(trial) + 1}/{len(trials)}] {trial.name}"
-                running.append(_Running(trial, future, Tracker(store, trial.folder), label))
+                running.append(_Running(trial, future, tracker, label))
             if not ready and not running:  # what is left needs what has failed
                 for trial in waiting:
                     print(f"{trial.name}: skipped, for it needs {', '.join(trial.missing)}", file=sys.stderr)
@@ -86,11 +85,11 @@ def announce(plan: Plan, datasets: Mapping[str, Dataset]) -> None:
         print(f"  in encoding {encoding}: {counts}; windows: {sizes}, {copied}", flush=True)
 
 
-def _was_done(trial: Trial, dataset: Dataset, store: Store) -> bool:
-    """Return whether nothing is left to do, after bringing the tracking store level with what there is."""
+def _was_done(trial: Trial, dataset: Dataset, tracker: Tracker) -> bool:
+    """Return whether nothing is left to do; then the tracking store is to be level with what there is."""
     done = trial.exists() and trial.check(dataset)
     if done:
-        Tracker(store, trial.folder).update(final=True)
+        tracker.update(trial.folder, final=True)
     return done
 
 
@@ -115,7 +114,7 @@ class _Running:
             if lost and self.trial.about()["status"] == "RUNNING":  # it could not say so itself
                 self.trial.close(error=str(error))
             self._show_progress()
-            self.tracker.update(final=self.ended)
+            self.tracker.update(self.trial.folder, final=self.ended)
         if self.ended:
             self._bar.close()
             seconds = time.perf_counter() - self.started

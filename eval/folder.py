@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eval.events import events
@@ -36,6 +36,9 @@ ARTIFACTS = (
     "midi/*.mid",
     "samplers/*.json",
 )
+
+
+SYNCED, SENDING = "synced_", "sending_"  # what tags begin with that say what is in, and what may be there in part
 
 
 class Point(NamedTuple):
@@ -83,17 +86,31 @@ class Folder:
         wrong = [f"{name} {text}".encode() for name, text in self.events().items()]
         return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores, *files, *wrong)
 
+    def abandoned(self) -> Folder:
+        """Return the folder as it is to be shown when nobody is at it: a trial that is RUNNING was KILLED.
+
+        It ended with its last line: nothing else of it may say when.
+        """
+        if self.about["status"] != "RUNNING":
+            return self
+        times = [point.time / 1000 for point in self.history(max(len(self.lines) - 1, 0))[0]]
+        ended = max(times, default=self.about["started"])
+        return replace(self, about=self.about | {"status": "KILLED", "ended": ended})
+
     def marks(self) -> dict[str, str]:
         """Return the tags by which a later sync knows which lines are in."""
-        return {"synced_lines": str(len(self.lines)), "synced_digest": sha256(*self.lines)}
+        return {f"{SYNCED}lines": str(len(self.lines)), f"{SYNCED}digest": sha256(*self.lines)}
 
     def continues(self, tags: dict[str, str]) -> bool:
         """Whether the folder still begins with what was synced; a trial made anew or scored anew does not."""
-        known = int(tags.get("synced_lines", 0))
+        return all(self._begins(tags, sign) for sign in (SYNCED, SENDING))
+
+    def _begins(self, tags: dict[str, str], sign: str) -> bool:
+        known = int(tags.get(f"{sign}lines", 0))
         return (
             known <= len(self.lines)
-            and tags.get("synced_digest", sha256()) == sha256(*self.lines[:known])
-            and tags.get("synced_scores", sha256(self.scores)) == sha256(self.scores)
+            and tags.get(f"{sign}digest", sha256()) == sha256(*self.lines[:known])
+            and tags.get(f"{sign}scores", sha256(self.scores)) == sha256(self.scores)
         )
 
     def history(self, start: int = 0) -> tuple[list[Point], int]:

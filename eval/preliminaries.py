@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eval.engines import Engine
+    from eval.live import Tracker
     from eval.suite import Plan
-    from eval.tracking import Store
     from eval.trial import Trial
     from replication.data import Dataset
 
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 CHOSEN = "tuning.json"
 
 
-def compare(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, engine: Engine) -> list[Trial]:
+def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, engine: Engine) -> list[Trial]:
     """Run what the comparison needs, settle its arms and run it; return the trials that failed."""
     grid = plan.corpus.reading.grid
     announce(plan, datasets)
     first, failed = trials(plan, datasets), []
     if first:
         print(f"first, {len(first)} trials of the teacher and of the grid on which every arm is tuned", flush=True)
-        failed = run(first, datasets, grid, store, engine=engine)
+        failed = run(first, datasets, grid, tracker, engine=engine)
         plan = settled(plan, first)
         print(f"the comparison, {len(plan.trials)} trials", flush=True)
-    return failed + run(plan.trials, datasets, grid, store, engine=engine)
+    return failed + run(plan.trials, datasets, grid, tracker, engine=engine)
 
 
 def tuning(plan: Plan) -> Plan:

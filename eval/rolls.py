@@ -46,3 +46,22 @@ def save_rolls(pieces: Sequence[Piece], path: Path, *, colour: str) -> None:
     rows = [np.concatenate(framed[start : start + COLUMNS], axis=1) for start in range(0, len(framed), COLUMNS)]
     with atomic(path) as draft:
         imsave(draft, np.concatenate(rows).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1), metadata={"Software": "Etude"})
+
+
+def save_first(rolls: Path, folder: Path, name: str) -> list[Path]:
+    """Write the first roll alone, as MLflow has images: full, and within 256 pixels, on which of all nothing is seen.
+
+    Args:
+        rolls: what `save_rolls` wrote.
+        folder: where to.
+        name: of the files, without what they end with.
+    """
+    from PIL import Image
+
+    full, small = folder / f"{name}.png", folder / f"{name}+compressed.webp"
+    with Image.open(rolls) as image:
+        first = image.crop((0, 0, image.width // COLUMNS, HEIGHT))
+        first.save(full)
+        first.thumbnail((256, 256))
+        first.save(small)
+    return [full, small]

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROLL = "samples/roll"  # the image of every trial
 _COMMON: dict[str, Any] = {"deleted": False, "isGenerated": False}
@@ -118,6 +122,16 @@ def address(experiment: str, view: View) -> str:
     """Return where a view is on MLflow's page, after the address of the server."""
     query = f"workflowType=machine_learning&viewStateShareKey={view.key}&compareRunsMode=CHART"
     return f"#/experiments/{experiment}/runs?{query}"
+
+
+def view_tags(known: Mapping[str, str], *, several: bool) -> dict[str, str]:
+    """Return the experiment's tags of the views that its tags do not have as they are here; see `packed`."""
+    now, tags = int(time.time() * 1000), {}
+    for row in VIEWS:
+        state, key = packed(row, several=several), f"mlflow.sharedViewState.{row.key}"
+        if f'"{state}"' not in known.get(key, ""):
+            tags[key] = json.dumps({"name": row.name, "createdAt": now, "updatedAt": now, "state": state})
+    return tags
 
 
 def packed(view: View, *, several: bool) -> str:

@@ -1,8 +1,9 @@
 """MLflow as a view of the run folders: the folder is the truth, and `Store.sync` makes MLflow say the same.
 
 There is one mechanism. `sync` brings what a folder has and MLflow lacks; live logging is calling it often, and replay
-after an outage is calling it later. MLflow keeps a point once per key, value, time and step, so that even a sync that
-was cut off half-way and repeated leaves every point there exactly once. This is the one module that imports mlflow.
+after an outage is calling it later. MLflow keeps a point once per key, value, time and step, and a file once per name;
+so even a sync that was cut off half-way and repeated leaves everything there exactly once. This is the one module that
+imports mlflow.
 """
 
 from __future__ import annotations
@@ -11,31 +12,33 @@ import json
 import logging
 import math
 import os
-import re
 import sqlite3
-import sys
+import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
 
-from eval.folder import Folder, Point, sha256
+from eval.folder import SENDING, SYNCED, Folder, Point, sha256
 from eval.notes import experiment_note
 from eval.relocation import EXPERIMENT, artifact_root, relocate
-from eval.rolls import COLUMNS, HEIGHT
-from eval.saved_view import ROLL, VIEWS, packed
+from eval.remedies import SAFE, sentence, without_password
+from eval.rolls import save_first
+from eval.saved_view import ROLL, view_tags
+from eval.turns import turn
+from eval.worker import alone
 from replication.errors import UserError
-from replication.files import atomic, locked
+from replication.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pandas import DataFrame
 
 BATCH = 990  # MLflow takes 1000 entities at once, and the last batch carries tags too
 PARAMS = 100  # MLflow's limit per call
 LEVEL = "synced_final"  # the tag that names all that a run shows: without it, or with another, it is not level
-SAFE = "the results are safe in the run folders, and `etude sync` will bring MLflow level"
 
 
 class StoreError(UserError):
@@ -47,43 +50,39 @@ class Store:
 
     Attributes:
         place: its address for people, without a password.
-        down: whether it was found not to answer.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.remote = bool(os.environ.get("MLFLOW_TRACKING_URI"))
         self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
-        self.place = _without_password(self.uri)
-        self.down = False
+        self.place = without_password(self.uri)
         self._client: Any = None
         self._experiment = ""
 
     def sync(self, folder: Path, *, final: bool) -> None:
         """Bring what `folder` has and MLflow lacks; raises StoreError when MLflow cannot be reached.
 
-        `final` brings the scores and artifacts too and ends the run, unless trial.json still says RUNNING. A folder
-        whose status is FAILED always ends its run. A run that is level already costs one look-up.
+        `final` brings the scores and artifacts too and ends the run, unless a worker is still at it; if none is and
+        trial.json says RUNNING, it died, and the run is KILLED until the trial is taken up again. A folder whose status
+        is FAILED always ends its run. A run that is level already costs one look-up.
         """
         trial = Folder.read(folder)
-        with self._speaking():
+        if final and trial.about["status"] == "RUNNING":
+            with suppress(OSError), alone(folder / ".lock", wait=False):  # else there is one, or nobody can tell
+                trial = Folder.read(folder).abandoned()
+        with self._speaking(), turn(self.root):
             status = trial.about["status"]
             self._sync(trial, final=status == "FAILED" or (final and status != "RUNNING"))
 
     def show(self, record: Folder) -> None:
         """Bring what is no trial and has MLflow lacks, as `sync` does."""
-        with self._speaking():
+        with self._speaking(), turn(self.root):
             self._sync(record, final=True)
-
-    def warn(self, error: StoreError) -> None:
-        """Print one line for the first failure, and nothing for those after it."""
-        if not self.down:
-            print(f"warning: {error}", file=sys.stderr)
-        self.down = True
 
     def connect(self) -> None:
         """Make the database and the experiment unless they are there, and bring its description up to date."""
-        with self._speaking():
+        with self._speaking(), turn(self.root):
             self._describe(self._connect())
 
     def runs(self) -> list[Any]:
@@ -117,7 +116,7 @@ class Store:
         here = None if self.uri.startswith("http") else artifact_root(self.root)  # a server has its own place
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            self._experiment = client.create_experiment(EXPERIMENT, artifact_location=here)
+            self._experiment = _create_experiment(client, here)
             if not self.remote:
                 with closing(sqlite3.connect(self.root / "mlflow.db")) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")  # persists; parallel trials wait a third less
@@ -141,18 +140,14 @@ class Store:
                 client.set_experiment_tag(self._experiment, name, value)
         # A server may have the comparisons of other projects too.
         several = self.remote or len(list(self.root.glob("runs/*/*/data.json"))) > 1
-        now = int(time.time() * 1000)
-        for row in VIEWS:
-            state, key = packed(row, several=several), f"mlflow.sharedViewState.{row.key}"
-            if f'"{state}"' not in known.get(key, ""):
-                view = {"name": row.name, "createdAt": now, "updatedAt": now, "state": state}
-                with suppress(MlflowException):  # an undocumented format: nice where it is understood, never needed
-                    client.set_experiment_tag(self._experiment, key, json.dumps(view))
+        for name, value in view_tags(known, several=several).items():
+            with suppress(MlflowException):  # an undocumented format: nice where it is understood, never needed
+                client.set_experiment_tag(self._experiment, name, value)
 
     def _sync(self, trial: Folder, *, final: bool) -> None:
         client = self._connect()
-        found = client.search_runs([self._experiment], f"tags.trial_id = '{trial.about['id']}'", max_results=1)
-        run, tags = (found[0], found[0].data.tags) if found else (None, {})
+        run = self._run_of(trial)
+        tags = run.data.tags if run else {}
         if final and tags.get(LEVEL) == trial.seal:
             return
         if run is not None and not trial.continues(tags):
@@ -170,26 +165,31 @@ class Store:
         if final:
             _log_results(client, run_id, trial, tags)
 
+    def _run_of(self, trial: Folder) -> Any | None:  # noqa: ANN401 - a Run
+        """Return the run of a trial, which is one: a call whose answer was lost may have been repeated."""
+        client = self._connect()
+        found = client.search_runs([self._experiment], f"tags.trial_id = '{trial.about['id']}'")
+        found.sort(key=lambda run: (-int(run.data.tags.get("synced_lines", -1)), run.info.run_id))
+        for double in found[1:]:
+            client.delete_run(double.info.run_id)
+        return found[0] if found else None
+
     @contextmanager
     def _speaking(self, advice: str = SAFE) -> Iterator[None]:
         try:
             yield
         except _troubles() as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            text = f"MLflow at {self.uri} does not answer ({reason}); {advice}"
-            raise StoreError(_without_password(text)) from error
+            raise StoreError(sentence(self.uri, error, advice)) from error
 
 
 def open_store(root: Path) -> Store:
-    """Return the store of the project at `root`, made if need be: call it once before trials start in parallel.
+    """Return the store of the project at `root`, made if need be.
 
-    A store that cannot be reached is reported in one line; the trials run all the same.
+    Raises:
+        StoreError: if it cannot be reached.
     """
     store = Store(root)
-    try:
-        store.connect()
-    except StoreError as error:
-        store.warn(error)
+    store.connect()
     return store
 
 
@@ -203,10 +203,19 @@ def frames(root: Path) -> DataFrame:
 def _make_database(path: Path) -> None:
     """Make the tables of MLflow, all or none: with those that a killed process has left it could not go on."""
     if not path.exists():
-        with locked(path):
-            if not path.exists():  # by now
-                with atomic(path) as draft:
-                    _mlflow_client(f"sqlite:///{draft}").search_experiments(max_results=1)
+        with atomic(path) as draft:
+            _mlflow_client(f"sqlite:///{draft}").search_experiments(max_results=1)
+
+
+def _create_experiment(client: Any, place: str | None) -> str:  # noqa: ANN401
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+    except MlflowException:
+        if found := client.get_experiment_by_name(EXPERIMENT):  # another machine was first, or the answer was lost
+            return str(found.experiment_id)
+        raise
 
 
 def _describe_run(client: Any, run_id: str, trial: Folder) -> None:  # noqa: ANN401
@@ -232,31 +241,41 @@ def _log_lines(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) ->
 
 
 def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) -> None:  # noqa: ANN401
-    from PIL import Image
-
     seal, ended = trial.seal, int((trial.about["ended"] or time.time()) * 1000)
-    if trial.scores and "synced_scores" not in tags:
+    if trial.scores and "synced_scores" not in tags and trial.about["status"] != "KILLED":
         _log_points(client, run_id, trial.final(), {"synced_scores": sha256(trial.scores)})
     for file in trial.artifacts():
         parent = file.parent.relative_to(trial.path).as_posix()
         client.log_artifact(run_id, str(file), None if parent == "." else parent)
     if (rolls := trial.path / "roll.png").exists() and "mlflow.loggedImages" not in tags:  # a second one would be added
-        with Image.open(rolls) as image:
-            # The first sample only: of all of them nothing could be seen on the page's 256 pixels.
-            first = image.crop((0, 0, image.width // COLUMNS, HEIGHT))
-            client.log_image(run_id, first, key=ROLL, step=0, timestamp=ended)
+        _log_roll(client, run_id, trial, rolls)
     for name, text in trial.events().items():
         client.set_tag(run_id, name, text)
     client.set_terminated(run_id, trial.about["status"], ended)
     client.set_tag(run_id, LEVEL, seal)  # last: only now is the run level
 
 
+def _log_roll(client: Any, run_id: str, trial: Folder, rolls: Path) -> None:  # noqa: ANN401
+    """Log the roll of the first sample as `MlflowClient.log_image` would, but under the same name when repeated."""
+    name = f"{ROLL.replace('/', '~')}+step+0+timestamp+{int(trial.about['started'] * 1000)}"
+    name += f"+{uuid5(NAMESPACE_OID, trial.about['id'])}"
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in save_first(rolls, Path(scratch), name):
+            client.log_artifact(run_id, str(file), "images")
+    client.set_tag(run_id, "mlflow.loggedImages", "True")
+
+
 def _log_points(client: Any, run_id: str, points: list[Point], tags: dict[str, str]) -> None:  # noqa: ANN401
-    """Log points in batches, and the tags with the last of them: points that no tag vouches for are sent again."""
+    """Log points in batches, and the tags with the last of them: points that no tag vouches for are sent again.
+
+    What is about to be sent is marked before: if it is another history when the sync is repeated, the run is made anew.
+    """
     from mlflow.entities import Metric, RunTag
 
     infinite = sorted({point.key for point in points if math.isinf(point.value)})
     tags = tags | {f"infinite.{key}": "shown as NaN" for key in infinite}  # MLflow would show the largest float
+    marks = {key.removeprefix(SYNCED): value for key, value in tags.items() if key.startswith(SYNCED)}
+    client.log_batch(run_id, tags=[RunTag(SENDING + key, value) for key, value in marks.items()])
     metrics = [
         Metric(point.key, math.nan if math.isinf(point.value) else point.value, point.time, point.step)
         for point in points
@@ -268,15 +287,10 @@ def _log_points(client: Any, run_id: str, points: list[Point], tags: dict[str, s
 
 
 def _row(run: Any) -> dict[str, Any]:  # noqa: ANN401
-    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", "synced_"))}
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", SYNCED, SENDING))}
     groups = {"tags": tags, "params": run.data.params, "metrics": run.data.metrics}
     cells = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
     return {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, **cells}
-
-
-def _without_password(text: str) -> str:
-    """Return a text with the names and passwords taken out of its addresses."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _mlflow_client(uri: str) -> Any:  # noqa: ANN401
@@ -284,12 +298,14 @@ def _mlflow_client(uri: str) -> Any:  # noqa: ANN401
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # two lines for every run of a server
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")  # the migrations of a new database too
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 by default: four minutes, while training waits
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # migrations; tracebacks of what is raised anyway
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 by default: four minutes, while somebody waits
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    utils.MAX_RETRY_COUNT = 3  # 10 by default: to find out that a database is damaged or down takes 100 seconds
     return MlflowClient(tracking_uri=uri)
 
 
@@ -300,4 +316,4 @@ def _troubles() -> tuple[type[Exception], ...]:
         from sqlalchemy.exc import SQLAlchemyError
     except ImportError:  # a node without mlflow
         return (ImportError,)
-    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)  # the last for a database's driver

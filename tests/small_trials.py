@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from program import ROOT
 
 from eval import engine, suite
-from eval.tracking import open_store
+from eval.live import Tracker
 from eval.worker import Task, alone, work
 from replication.data import prepare
 from replication.encodings import encoding_on
@@ -39,7 +39,8 @@ def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:
 
 def run(plan: Plan, place: Engine) -> list[Trial]:
     """Run the trials of a plan on an engine; return those that failed."""
-    return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, open_store(plan.root), engine=place)
+    with Tracker(plan.root) as tracker:
+        return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, engine=place)
 
 
 def task(trial: Trial, root: Path) -> Task:

@@ -18,7 +18,7 @@ from eval import engines, suite
 from eval import trial as trials
 from eval.deadline import UNFINISHED, TimeUpError, at_most
 from eval.engine import run
-from eval.tracking import open_store
+from eval.live import Tracker
 from replication.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_killed_moved_and_killed_again_a_trial_is_the_one_that_never_left_home(t
         plan = planned(folder, "e2e", "ngram")
         datasets = suite.prepare(plan)
         both = engines.Process(workers=engines.default_workers())
-        assert run(plan.trials, datasets, plan.corpus.reading.grid, open_store(folder), engine=both) == []
+        assert run(plan.trials, datasets, plan.corpus.reading.grid, Tracker(folder), engine=both) == []
     for ours, theirs in zip(planned(at_home, "e2e", "ngram").trials, plan.trials, strict=True):
         for file in ("checkpoint/model.safetensors", "samples.npz", "samples.txt", "likelihood.json"):
             assert (ours.folder / file).read_bytes() == (theirs.folder / file).read_bytes(), file

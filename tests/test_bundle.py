@@ -16,8 +16,8 @@ from shrunk import SMOKE
 
 from eval import bare, bundle, bundle_file, engines, suite
 from eval import trial as trials
+from eval.live import Tracker
 from eval.preliminaries import tuning
-from eval.tracking import Store
 from replication.ablations import Diffusion
 from replication.errors import UserError
 from replication.files import write_json
@@ -38,7 +38,7 @@ def planned(root: Path, *names: str) -> Plan:
 
 
 def export(plan: Plan, path: Path) -> list[str]:
-    exported = bundle.export(plan, suite.prepare(plan), Store(plan.root), path, engine=ENGINE)
+    exported = bundle.export(plan, suite.prepare(plan), Tracker(plan.root), path, engine=ENGINE)
     return [trial.experiment.name for trial in exported]
 
 

@@ -14,7 +14,7 @@ from shrunk import shrunk
 
 from eval import engines, estimate, suite
 from eval.engine import run
-from eval.tracking import open_store
+from eval.live import Tracker
 from replication.errors import UserError
 from replication.piece import PAPER_GRID
 from replication.scales import SCALES
@@ -67,9 +67,7 @@ def test_memory_is_what_the_trial_has_at_most(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_disk_is_what_the_folders_take(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e", "untrained", "ngram")
-    assert (
-        run(plan.trials, suite.prepare(plan), PAPER_GRID, open_store(tmp_path), engine=engines.Process(workers=2)) == []
-    )
+    assert run(plan.trials, suite.prepare(plan), PAPER_GRID, Tracker(tmp_path), engine=engines.Process(workers=2)) == []
     for trial, cost in zip(plan.trials, costs(plan), strict=True):
         real = sum(path.stat().st_size for path in trial.folder.rglob("*") if path.is_file())
         assert cost.disk == pytest.approx(real, rel=0.2), trial.name

@@ -11,8 +11,8 @@ from shrunk import SMOKE
 
 from eval import preliminaries, suite
 from eval.engines import Process
+from eval.live import Tracker
 from eval.results import gather
-from eval.tracking import open_store
 from replication.ablations import Diffusion
 from replication.files import read_json, write_json
 from replication.scales import Point
@@ -37,7 +37,7 @@ def planned(root: Path, *names: str, count: int = 260) -> Plan:
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     plan = planned(tmp_path_factory.mktemp("tuned"), "gaussian", "e2e-small", "teacher")
-    assert preliminaries.compare(plan, suite.prepare(plan), open_store(plan.root), engine=Process(workers=2)) == []
+    assert preliminaries.compare(plan, suite.prepare(plan), Tracker(plan.root), engine=Process(workers=2)) == []
     return plan
 
 

@@ -23,10 +23,11 @@ from eval.claims import CLAIMS
 from eval.controls import FromTest
 from eval.engines import Process
 from eval.judge import SHOWN, reference_file
+from eval.live import Tracker
 from eval.panel import MEASURES
 from eval.results import gather
 from eval.scores import MIDI_FILES
-from eval.tracking import frames, open_store
+from eval.tracking import frames
 from replication.ablations import ABLATIONS, Diffusion
 from replication.encodings import ENCODINGS
 from replication.errors import UserError
@@ -50,7 +51,8 @@ MODELS = {name: row for name, row in suite.EXPERIMENTS.items() if not isinstance
 
 def run(plan: Plan, *, workers: int = 2) -> list[Trial]:
     place = Process(workers=workers)
-    return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, open_store(plan.root), engine=place)
+    with Tracker(plan.root) as tracker:
+        return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, engine=place)
 
 
 def shortened(row: Experiment) -> Experiment:
@@ -169,7 +171,7 @@ def test_workers_do_not_read_the_corpus_again_and_keep_its_time(tmp_path: Path) 
     datasets = suite.prepare(played)
     shutil.rmtree(tmp_path / "music")
     place = Process(workers=1)
-    assert engine.run(played.trials, datasets, played.corpus.reading.grid, open_store(tmp_path), engine=place) == []
+    assert engine.run(played.trials, datasets, played.corpus.reading.grid, Tracker(tmp_path), engine=place) == []
     results = gather(played.comparison)
     assert results.about["unit"] == "second"
     (trial,) = results.trials.to_dict("records")

@@ -16,6 +16,7 @@ from eval.relocation import EXPERIMENT, artifact_root, relocate
 from eval.rolls import save_rolls
 from eval.saved_view import VIEWS
 from eval.tracking import Store, StoreError, frames, open_store
+from eval.worker import alone
 from replication.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def test_a_failed_trial_ends_failed_and_can_be_taken_up_again(store: Store, tria
     assert failed.info.status == "FAILED"
     append(trial, range(3, 5))
     end(trial, "RUNNING")
-    store.sync(trial, final=True)  # nothing ends a run whose folder says RUNNING
+    with alone(trial / ".lock"):
+        store.sync(trial, final=True)  # nothing ends a run that a worker is at
     assert runs_of(store, trial)[0].info.status == "RUNNING"
     end(trial, scores=SCORES)
     store.sync(trial, final=True)
@@ -200,19 +202,57 @@ def test_a_failed_trial_ends_failed_and_can_be_taken_up_again(store: Store, tria
     assert len(history(store, trial)) == 5
 
 
+def test_a_worker_that_died_is_marked_once_and_goes_on_in_the_same_run(store: Store, trial: Path) -> None:
+    with alone(trial / ".lock"):
+        store.sync(trial, final=True)
+    assert runs_of(store, trial)[0].info.status == "RUNNING"
+    store.sync(trial, final=True)
+    (dead,) = runs_of(store, trial)
+    assert (dead.info.status, dead.info.end_time) == ("KILLED", (START + 2) * 1000)
+    store.sync(trial, final=True)
+    (again,) = runs_of(store, trial)
+    assert (again.info.status, again.info.end_time, again.data.tags) == (
+        dead.info.status,
+        dead.info.end_time,
+        dead.data.tags,
+    )
+    append(trial, range(3, 5))
+    store.sync(trial, final=False)
+    assert runs_of(store, trial)[0].info.status == "RUNNING"
+    end(trial, scores=SCORES)
+    store.sync(trial, final=True)
+    (run,) = runs_of(store, trial)
+    assert (run.info.run_id, run.info.status, len(history(store, trial))) == (dead.info.run_id, "FINISHED", 5)
+
+
 def test_the_tracker_syncs_now_and_then(store: Store, trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("eval.live.time.monotonic", lambda: now[0])
-    tracker = Tracker(store, trial, every=10)
+    tracker = Tracker(store.root, every=10)  # its block is not entered: it notes what is asked for
     counts = []
     for second in (0, 9, 11, 12):
         now[0] = second
-        append(trial, range(100 + second, 101 + second))
-        tracker.update()
-        counts.append(len(history(store, trial)))
-    assert counts == [4, 4, 6, 6]
-    tracker.update(final=True)
-    assert len(history(store, trial)) == 7
+        tracker._jobs.clear()
+        tracker.update(trial)
+        counts.append(len(tracker._jobs))
+    assert counts == [1, 0, 1, 0]
+    tracker.update(trial, final=True)
+    with tracker:
+        pass
+    assert len(history(store, trial)) == 3
+
+
+def test_a_folder_without_a_trial_stops_nobody_and_is_told_at_the_end(store: Store, tmp_path: Path) -> None:
+    trial = make_trial(tmp_path / "after it")
+
+    def bring_both() -> None:
+        with Tracker(store.root) as tracker:
+            for folder in (tmp_path / "nothing", trial):
+                tracker.update(folder)
+
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        bring_both()
+    assert len(history(store, trial)) == 3
 
 
 @pytest.mark.parametrize(
@@ -225,21 +265,15 @@ def test_a_store_that_is_down_costs_one_warning(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(folder=folder))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    store = open_store(tmp_path)
-    tracker = Tracker(store, folder, every=0)
-    tracker.update()
-    tracker.update(final=True)
+    with Tracker(tmp_path) as tracker:
+        tracker.update(folder)
+        tracker.update(folder, final=True)
     (line,) = capsys.readouterr().err.splitlines()
     assert "results are safe in the run folders" in line
     assert "etude sync" in line
     assert "secret" not in line
     with pytest.raises(StoreError, match="does not answer"):
-        store.sync(folder, final=True)
-
-
-def test_a_mistake_in_the_folder_is_not_blamed_on_mlflow(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Tracker(store, tmp_path / "nothing").update()
+        open_store(tmp_path)
 
 
 def test_the_experiment_says_what_it_is_and_a_second_opening_changes_nothing(store: Store) -> None:
