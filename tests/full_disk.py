@@ -31,7 +31,6 @@ ROOM = 512 * 2**20  # bytes that are more than enough
 BLOCK = 2**12  # bytes that a file takes at least
 SLACK = 12  # blocks that are left at most
 MOMENTS = (  # files in the order in which they come
-    "cache",
     "runs/cache/pieces-*/about.json",
     "runs/cache/windows-*/train.npy",
     "runs/smoke/*/data.json",
@@ -153,9 +152,7 @@ def fill(scratch: Path, expected: dict[str, str], shown: list[tuple[str, str]], 
             while program.poll() is None and not any(small.path.glob(moment)):
                 time.sleep(0.002)
             small.fill(blocks * BLOCK)
-            if program.wait() == 0:  # it was room enough
-                break
-            place = check_said(program.returncode, error.read_text(), small.path)
+            place = check_said(program.wait(), error.read_text(), small.path)
             left = check_whole(small.path, expected)
             small.resize(ROOM)
             ended += 1
