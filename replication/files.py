@@ -33,9 +33,10 @@ def atomic(path: Path) -> Iterator[Path]:
     raises, what was written is removed and `path` stays as it was; what the disk refuses is an `OSError` that names it.
     What a killed process leaves of its draft is removed by the next one that writes to `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    folder, lock = _draft(path)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        folder, lock = _draft(path)
     try:
         with lock, naming(path):
             draft = folder / path.name

@@ -53,7 +53,8 @@ MOMENTS = (  # files in the order in which they come
 SENTENCE = re.compile(
     r"^etude: (.+): No space left on device; make room there, and give the same command again", re.MULTILINE
 )
-VARYING = re.compile(r'"(time|train/seconds|system/peak_memory_mb|cost/\w+_seconds)": [^,}\n]*,?')  # from run to run
+TIMED = {"trial.json", "timing.json", "last.safetensors"}  # say when it was or how long it took
+VARYING = re.compile(r'"(time|checksum|train/seconds|system/peak_memory_mb|cost/\w+_seconds)": [^,}\n]*,?')
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,13 @@ def results(root: Path, pattern: str = "runs/smoke/*/*/*/**/*") -> dict[str, str
     """Return the hashes of all that trials below a folder have left and that is to be the same in every run."""
     found = {}
     for path in sorted(root.glob(pattern)):
-        if path.is_file() and not path.name.startswith(".") and path.name not in {"trial.json", "timing.json"}:
+        name = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and path.suffix != ".sha256" and path.name not in TIMED:
             content = path.read_bytes()
             if path.suffix in {".json", ".jsonl"}:
                 content = VARYING.sub("", content.decode()).encode()
-            if path.name != "last.safetensors":  # which says how long it took
-                found[str(path.relative_to(root))] = hashlib.sha256(content).hexdigest()
+            found[str(name)] = hashlib.sha256(content).hexdigest()
     return found
 
 
@@ -119,8 +121,8 @@ def check_whole(root: Path, expected: dict[str, str]) -> int:
         assert value == expected[name] or name.endswith("metrics.jsonl"), f"{name} is another"
     for path in root.rglob("*.json"):
         json.loads(path.read_text(encoding="utf-8"))
-    drafts = [path for path in root.glob("runs/**/.*") if path.suffix and path.name != ".lock"]
-    assert not [path for path in drafts if not path.name.endswith(".lock")], f"drafts are left: {drafts}"
+    drafts = [path for path in root.glob("runs/**/.*") if path.is_dir()]
+    assert not drafts, f"drafts are left: {drafts}"
     return len(there)
 
 

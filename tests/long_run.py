@@ -24,14 +24,13 @@ import psutil
 
 from eval import engine, suite
 from eval.engines import Process
-from eval.tracking import open_store
+from eval.live import Tracker
 from eval.worker import Task, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from eval.suite import Plan
-    from eval.tracking import Store
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("e2e", "gaussian", "autoregressive", "ngram", "pitches-permuted")
@@ -65,10 +64,11 @@ class Held:
 
 def rounds(root: Path, *, here: bool) -> Iterator[Held]:
     """Run round after round of fresh trials below `root`, whose folders are removed; yield what is held after each."""
-    store, done = open_store(root), 0
+    done = 0
     for number in range(sys.maxsize):
         plan = _plan(root, seed=number)
-        (_run_here if here else _run)(plan, store)
+        with Tracker(root) as tracker:
+            (_run_here if here else _run)(plan, tracker)
         done += len(plan.trials)
         assert all(trial.is_done() for trial in plan.trials)
         shutil.rmtree(plan.comparison)
@@ -83,17 +83,17 @@ def _plan(root: Path, *, seed: int) -> Plan:
     return replace(plan, scale=replace(plan.scale, budget=budget, samples=16), experiments=experiments)
 
 
-def _run(plan: Plan, store: Store) -> None:
+def _run(plan: Plan, tracker: Tracker) -> None:
     place = Process(workers=2)
     grid = plan.corpus.reading.grid
-    assert engine.run(plan.trials, suite.prepare(plan), grid, store, engine=place) == []
+    assert engine.run(plan.trials, suite.prepare(plan), grid, tracker, engine=place) == []
 
 
-def _run_here(plan: Plan, store: Store) -> None:
+def _run_here(plan: Plan, tracker: Tracker) -> None:
     datasets, grid = suite.prepare(plan), plan.corpus.reading.grid
     for trial in plan.trials:
         work(Task(trial=trial, windows=datasets[trial.experiment.encoding].folder, grid=grid, threads=1))
-        store.sync(trial.folder, final=True)
+        tracker.update(trial.folder, final=True)
 
 
 def _held(trials: int) -> Held:
