@@ -104,6 +104,26 @@ def bench(session: nox.Session) -> None:
             _run(session, "eval.bench", *words)
 
 
+# What `faults` runs: scripts that make things go wrong for real, and how the long versions are asked for.
+FAULTS = {
+    "kills": ("tests/kills.py", "60"),
+    "disk": ("tests/full_disk.py",),
+    "fuzz": ("tests/fuzz.py",),
+    "long": ("tests/long_run.py",),
+}
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Make things go wrong for an hour: `nox -s faults`, or some of them, `nox -s faults -- kills disk fuzz long`."""
+    python = _python(session, "test")
+    session.chdir(ROOT)
+    for part in session.posargs or ("kills", "disk", "fuzz"):
+        if part not in FAULTS:
+            session.error(f"{part}: choose from {', '.join(FAULTS)}")
+        session.run(python, *FAULTS[part], env={**QUIET, "PYTHONPATH": str(ROOT)}, external=True)
+
+
 @nox.session
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew from what the environment holds, public versions only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,8 @@ from program import assert_a_mistake, etude, music
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from killing import Place
 
 
 def test_list_names_what_there_is(tmp_path: Path) -> None:
@@ -26,27 +29,12 @@ def test_help_explains_every_option(tmp_path: Path) -> None:
     assert "Show, get, check or describe the corpora." in etude("--help", folder=tmp_path).stdout
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a user's own music in it."""
-    folder = tmp_path_factory.mktemp("place")
-    (music(folder, 40) / "broken.mid").write_bytes(b"MThd")
-    return folder
-
-
-def words_of(place: Path) -> tuple[str, ...]:
-    corpus = str(place / "music")
-    return ("run", "--scale", "smoke", "--corpus", corpus, "--seeds", "1", "--only", "e2e", "ngram")
-
-
-def test_a_users_own_music_goes_all_the_way(place: Path) -> None:
-    folder, words = place / "music", words_of(place)
-    planned = etude(*words, "--dry-run", folder=place)
+def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path) -> None:
+    words, corpus, folder = own_music.words, str(own_music.corpus), own_music.folder
+    planned = etude(*words, "--dry-run", folder=tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert planned.stdout.count("pending") == 2
-    done = etude(*words, folder=place)
-    assert done.returncode == 0, done.stderr
-    output = place / "reports" / "output"
+    output = folder / "reports" / "output"
     assert "Diffusion-LM, end-to-end" in (output / "index.html").read_text(encoding="utf-8")
     for name in (
         "tables/main.md",
@@ -56,19 +44,17 @@ def test_a_users_own_music_goes_all_the_way(place: Path) -> None:
         "figures/piano_rolls.png",
     ):
         assert (output / name).stat().st_size > 100, name
-    assert etude(*words, "--dry-run", folder=place).stdout.count("done") == 2
-    synced = etude("sync", folder=place)
+    assert etude(*words, "--dry-run", folder=folder).stdout.count("done") == 2
+    synced = etude("sync", folder=folder)
     assert "MLflow is level with 2 trials" in synced.stdout, synced.stderr
-    scored = etude("score", str(folder), "--scale", "smoke", "--corpus", str(folder), folder=place)
+    scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
 
 
-def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(place: Path) -> None:
-    words = words_of(place)
+def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Place, tmp_path: Path) -> None:
+    words, place = own_music.words, shutil.copytree(own_music.folder, tmp_path / "place")
     folder = place / "runs" / "smoke" / "music" / "e2e" / "0"
-    if not folder.exists():  # where this test is run alone
-        assert etude(*words, folder=place).returncode == 0
     weights = folder / "checkpoint" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     for name in ("samples.npz", "scores.json"):

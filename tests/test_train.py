@@ -1,13 +1,6 @@
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +22,8 @@ from replication.train import DivergedError, _learning_rate, batch_indices, sgd
 from replication.trainable import Trainable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from replication.model import ModelConfig
 
 LONG = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
@@ -107,31 +102,6 @@ def test_an_interrupted_run_ends_with_the_same_bits(build: type, tmp_path: Path)
     assert steps == [25, 30]  # from the checkpoint of step 20
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
-
-
-def test_a_killed_process_ends_with_the_same_bits(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "eval", "run", "--scale", "smoke", "--seeds", "1", "--only", "e2e", "--root"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-
-    def weights(folder: str) -> Path:
-        return tmp_path / folder / "runs/smoke/synthetic/e2e/0/checkpoint/model.safetensors"
-
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, cwd=tmp_path, env=environment, capture_output=True)
-    checkpoint = weights("cut").parent / CHECKPOINT
-    with subprocess.Popen(
-        [*command, str(tmp_path / "cut")], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
-    ) as process:
-        while not checkpoint.exists() and process.poll() is None:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-    assert checkpoint.exists()
-    time.sleep(1)  # its worker has noticed by then
-    assert not weights("cut").exists()
-    subprocess.run([*command, str(tmp_path / "cut")], check=True, cwd=tmp_path, env=environment, capture_output=True)
-    assert weights("cut").read_bytes() == weights("whole").read_bytes()
-    lines = (weights("cut").parent.parent / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["step"] for line in lines] == list(range(5, 65, 5))  # each once
 
 
 @pytest.mark.parametrize(
