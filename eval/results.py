@@ -12,6 +12,7 @@ from eval import collected
 from eval.claims import judge
 from eval.collected import parquet, stack
 from eval.corpus import printable
+from eval.fingerprints import fingerprint
 from eval.judge import reference_file
 from eval.metrics import refused
 from eval.panel import scoring
@@ -80,6 +81,8 @@ class Results:
         audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
         samplers: experiment, seed, sampler (of `eval.sampling.SAMPLERS`), evaluations (of the network per sample),
             distance (floors), c2st, validity, entropy (nats per token), seconds; without rows if nobody asked.
+        fingerprints: experiment, seed, weights and samples (SHA-256, None where there are none), places (the
+            environments that the trial was run in, as JSON); the teacher and what is audited have rows too.
     """
 
     card: dict[str, Any]
@@ -101,6 +104,7 @@ class Results:
     grid: pd.DataFrame
     audits: pd.DataFrame
     samplers: pd.DataFrame
+    fingerprints: pd.DataFrame
 
     @functools.cached_property
     def claims(self) -> list[Verdict]:
@@ -148,6 +152,7 @@ def gather(comparison: Path) -> Results:
         grid=grid_rows(comparison),
         audits=stack(_folders(comparison, everything), collected.audit_rows, collected.AUDITED),
         samplers=stack(folders, sampler_rows, FOUND),
+        fingerprints=stack(_folders(comparison, everything), fingerprint),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -93,7 +93,7 @@ class Model(Protocol):
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:
         """Return the likelihood of (B, L) int64 windows."""
 
-    def sample(self, indices: range, *, seed: int) -> Tensor:
+    def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
         """Draw the samples with these indices: (len(indices), L) int64. Sample i depends on seed and i alone."""
 
 

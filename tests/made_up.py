@@ -154,6 +154,7 @@ def made_up(
         grid=made_up_training.grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}]),
         audits=audits,
         samplers=made_up_training.samplers(rng, [name for name in names if name in {"e2e", "gaussian"}], seeds),
+        fingerprints=made_up_training.fingerprints(trials),
     )
 
 

@@ -18,6 +18,7 @@ from eval import engines, suite
 from eval import trial as trials
 from eval.deadline import UNFINISHED, TimeUpError, at_most
 from eval.engine import run
+from eval.environment import environment
 from eval.tracking import open_store
 from replication.errors import UserError
 
@@ -98,7 +99,7 @@ def timeless(path: Path) -> list[dict[str, object]]:
 def test_a_trial_says_where_it_went_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(tmp_path, "ngram")
     (trial,), dataset = plan.trials, suite.prepare(plan)["paper"]
-    here = trials.environment()
+    here = environment()
     trial.open(dataset)
     trial.open(dataset)
     assert (trial.about()["environment"], trial.about()["moves"]) == (here, [])
