@@ -200,10 +200,11 @@ def _means(
     measures = dict.fromkeys(measure for rows in there.values() for measure in rows)
     pooled = {measure: _pooled([rows[measure] for rows in there.values() if measure in rows]) for measure in measures}
     pairs = [(name, measure) for name in there for measure in there[name] if np.isfinite(there[name][measure]).all()]
+    quantiles = {freedom: stats.t.isf(LEVEL / len(pairs) / 2, freedom) for _, freedom in pooled.values() if freedom}
     found = []
     for name, measure in pairs:
         one, other, (deviation, freedom) = here[name].get(measure, [math.nan]), there[name][measure], pooled[measure]
-        quantile = stats.t.isf(LEVEL / len(pairs) / 2, freedom)
+        quantile = quantiles[freedom]
         tolerance = max(quantile * deviation * math.sqrt(1 / len(one) + 1 / len(other)), 1e-6)
         difference = _distance(float(np.mean(one)), float(np.mean(other)))
         found.append(Compared(measure, f"{name}, mean of {len(one)} seeds", "trained", difference, tolerance))

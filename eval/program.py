@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from replication.errors import UserError
@@ -19,6 +20,9 @@ REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
     """Run the command line of a program and exit; a mistake of the user or of the disk is a sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what the terminal's encoding does not have must not end a run
+            stream.reconfigure(errors="replace")
     try:
         code = command()
     except UserError as error:

@@ -43,11 +43,12 @@ def verify(
             f"{report} has no results to compare with: give --reference, a report of the same scale and corpus"
         )
     here, there = gather(plan.comparison), read_results(report / "results")
-    differences = other_data(here, there)
-    print(f"{plan.comparison} against {report}")
+    said, differences = [f"{plan.comparison} against {report}"], other_data(here, there)
     if not differences:
-        differences = [*other_points(here, there), *_show(here, there)]
-    print("\n".join(f"differs: {line}" for line in differences) or "The results are those of the reference.")
+        agreed, differences = agreement(here, there)
+        said += agreed
+    print("\n".join([*said, *(f"differs: {line}" for line in differences)]))
+    print(f"{len(differences)} things differ." if differences else "The results are those of the reference.")
     return 1 if differences else 0
 
 
@@ -72,25 +73,27 @@ def other_points(here: Results, there: Results) -> list[str]:
     ]
 
 
-def _show(here: Results, there: Results) -> list[str]:
-    """Print how far two runs agree; return what is out of tolerance."""
-    rows = compare(here, there)
-    if not rows:
+def agreement(here: Results, there: Results) -> tuple[list[str], list[str]]:
+    """Return lines that say how far two runs agree, and a line for each thing that differs by more than it may.
+
+    Raises:
+        UserError: if they have no trial in common.
+    """
+    if not places(here).keys() & places(there).keys():
         raise UserError("no trial of the reference has been run here: run some of them, or give another --reference")
-    print("\n".join([*_machines(here, there), *_bits(here, there), *_measures(rows), *_verdicts(here, there)]))
-    differing = [key for what in HASHED for key in unequal(here, there, what)[0] if is_alike(here, there, key)]
-    return [
-        *(f"the bits of {name} seed {seed}, on a machine of the same class" for name, seed in dict.fromkeys(differing)),
+    rows, rulings = compare(here, there), _rulings(here, there)
+    equal = sum(one == other for _, one, other in rulings)
+    verdicts = f"verdicts: {equal} of {len(rulings)} that both runs have are equal"
+    keys = [key for what in HASHED for key in unequal(here, there, what)[0] if is_alike(here, there, key)]
+    return [*_machines(here, there), *_bits(here, there), *_measures(rows), verdicts], [
+        *other_points(here, there),
+        *(f"the bits of {name} seed {seed}, on the same machine" for name, seed in dict.fromkeys(keys)),
         *(
-            f"{row.measure} of {row.of} by {row.difference:.3g}, allowed {row.tolerance:.3g}"
+            f"{row.measure}, {row.of}: by {row.difference:.3g}, allowed {row.tolerance:.3g}"
             for row in rows
             if row.differs
         ),
-        *(
-            f"the verdict on {name}: {one} here, {other} there"
-            for name, one, other in _rulings(here, there)
-            if one != other
-        ),
+        *(f"the verdict on {name}: {one} here, {other} there" for name, one, other in rulings if one != other),
     ]
 
 
@@ -123,21 +126,23 @@ def _bits(here: Results, there: Results) -> list[str]:
 
 
 def _measures(rows: list[Compared]) -> list[str]:
-    """Return the largest difference of each measure against its tolerance, and the rules."""
-    table = [f"{'measure':<18} {'difference':>10} {'allowed':>8}  of"]
-    names = dict.fromkeys("real music" if row.rule == "real" else row.measure for row in rows)
-    for name in names:
-        some = [row for row in rows if name in {row.measure, "real music" if row.rule == "real" else ""}]
-        worst = max(some, key=lambda row: (row.differs, row.difference / (row.tolerance or 1)))
-        what = f"{worst.measure}, {worst.of}" if worst.rule == "real" else worst.of
-        table.append(f"{name:<18} {worst.difference:>10.3g} {worst.tolerance:>8.2g}  {what} ({worst.rule})")
-    return [*table, *(f"{name}: {TOLERANCES[name].reason}" for name in dict.fromkeys(row.rule for row in rows))]
-
-
-def _verdicts(here: Results, there: Results) -> list[str]:
-    rulings = _rulings(here, there)
-    equal = sum(one == other for _, one, other in rulings)
-    return [f"verdicts: {equal} of {len(rulings)} that both runs have are equal"]
+    """Return the largest difference of each measure against its tolerance, which measures have none, and the rules."""
+    worst: dict[str, Compared] = {}
+    for row in rows:
+        name = "of real music" if row.rule == "real" else row.measure
+        worst[name] = max(worst.get(name, row), row, key=lambda each: each.difference / (each.tolerance or 1e-300))
+    table = [f"  {'measure':<18} {'difference':>10} {'allowed':>8}  largest in, rule"]
+    for name, row in worst.items():
+        of = f"{row.measure}, {row.of}" if row.rule == "real" else row.of
+        table.append(f"  {name:<18} {row.difference:>10.3g} {row.tolerance:>8.2g}  {of}, {row.rule}")
+    different = [line for line, row in zip(table[1:], worst.values(), strict=True) if row.difference]
+    same = [name for name, row in worst.items() if not row.difference]
+    return [
+        *([table[0], *different] if different else []),
+        *([f"no difference at all in {len(same)} measures: {', '.join(same)}"] if same else []),
+        "tolerances:",
+        *(f"  {rule}: {TOLERANCES[rule].reason}" for rule in dict.fromkeys(row.rule for row in rows)),
+    ]
 
 
 def _rulings(here: Results, there: Results) -> list[tuple[str, Ruling, Ruling]]:

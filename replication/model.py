@@ -91,7 +91,7 @@ class Model(Protocol):
         """Return how many numbers the model has learnt."""
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:
-        """Return the likelihood of (B, L) int64 windows."""
+        """Return the likelihood of (B, L) int64 windows; what a bound draws for one goes by its place."""
 
     def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
         """Draw the samples with these indices: (len(indices), L) int64. Sample i depends on seed and i alone."""

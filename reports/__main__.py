@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from eval.program import end_with
 from replication.errors import UserError
 
 
@@ -43,11 +43,7 @@ def report(
 
 def main() -> None:
     """Run; a user's mistake is one sentence and exit code 2."""
-    try:
-        sys.exit(tyro.cli(report, prog="python -m reports", description=__doc__))
-    except UserError as error:
-        print(f"etude: {error}", file=sys.stderr)
-        sys.exit(2)
+    end_with(lambda: tyro.cli(report, prog="python -m reports", description=__doc__), name="etude")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from program import assert_a_mistake, etude, music
+from program import assert_a_mistake, etude, music, python
+from small_trials import ONE_THREAD, timeless
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +40,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words_of(place: Path) -> tuple[str, ...]:
     corpus = str(place / "music")
-    return ("run", "--scale", "smoke", "--corpus", corpus, "--seeds", "1", "--only", "e2e", "ngram")
+    workers = str(ONE_THREAD)  # so that the tests' own machine has no say in the bits
+    return (
+        "run",
+        "--scale",
+        "smoke",
+        "--corpus",
+        corpus,
+        "--seeds",
+        "1",
+        "--only",
+        "e2e",
+        "ngram",
+        "--workers",
+        workers,
+    )
 
 
 def test_a_users_own_music_goes_all_the_way(place: Path) -> None:
@@ -62,6 +80,44 @@ def test_a_users_own_music_goes_all_the_way(place: Path) -> None:
     scored = etude("score", str(folder), "--scale", "smoke", "--corpus", str(folder), folder=place)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
+
+
+def bits(folder: Path) -> dict[str, object]:
+    """Return all that trials have left but what says when they ran, and for how long."""
+    timed = {"trial.json", "timing.json"}
+    files = [path for path in sorted(folder.glob("*/0/**/*")) if path.is_file() and path.name not in timed]
+    return {
+        str(path.relative_to(folder)): timeless(path) if path.suffix in {".json", ".jsonl"} else path.read_bytes()
+        for path in files
+        if not path.name.startswith(".") and path.suffix != ".sha256"
+    }
+
+
+def test_neither_settings_nor_places_nor_workers_move_a_bit(place: Path, tmp_path: Path) -> None:
+    report = place / "reports" / "output"
+    if not report.exists():  # where this test is run alone
+        assert etude(*words_of(place), folder=place).returncode == 0
+    # A locale without UTF-8, in which the small letter of I is another, where the system can make one.
+    locale = tmp_path / "locales" / "tr_TR.ISO-8859-9"
+    locale.parent.mkdir()
+    made = shutil.which("localedef") and subprocess.run(
+        ["localedef", "-i", "tr_TR", "-f", "ISO-8859-9", str(locale)], capture_output=True, check=False
+    )
+    settings = {"LC_ALL": locale.name if made and locale.exists() else "C", "LOCPATH": str(locale.parent)}
+    settings |= {"PYTHONHASHSEED": "2", "TZ": "Asia/Kolkata"}
+    elsewhere = tmp_path / "some where else"
+    elsewhere.mkdir()
+    umask = os.umask(0o077)
+    try:
+        done = etude(*words_of(place)[:-1], str(ONE_THREAD + 1), folder=elsewhere, **settings)
+        checked = python("reports", "--check", str(report), folder=elsewhere, **settings)
+    finally:
+        os.umask(umask)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (bits(folder / "runs" / "smoke" / "music") for folder in (place, elsewhere))
+    assert [name for name in ours | theirs if ours.get(name) != theirs.get(name)] == []
+    assert {"e2e/0/checkpoint/model.safetensors", "e2e/0/samples.npz", "ngram/0/scores.json"} <= ours.keys()
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
 def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(place: Path) -> None:
@@ -94,6 +150,8 @@ def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(place: Path) -
         (("run", "--scale", "smoke", "--corpus", "adl"), "add --accept-licence none-stated"),
         (("score", "music", "--scale", "smoke", "--corpus", "maestro"), "add --accept-licence CC-BY-NC-SA-4.0"),
         (("report", "--scale", "smoke"), "holds no finished trial"),
+        (("verify", "--scale", "smoke"), "holds no finished trial"),
+        (("verify", "--scale", "paper"), "give --reference, a report of the same scale and corpus"),
         (("ui",), "nox -s replicate"),
     ],
 )
