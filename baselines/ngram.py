@@ -17,6 +17,7 @@ from replication.randomness import generator
 from replication.tokens import CLS, PAD, SEP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -103,7 +104,7 @@ class NGram:
             nats.append(-torch.stack(chances).log().sum() if window[0] == CLS else torch.tensor(torch.inf).double())
         return Likelihood(terms={"nll": torch.stack(nats)}, exact=True)
 
-    def sample(self, indices: range, *, seed: int) -> Tensor:
+    def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
         """Draw windows token by token: (len(indices), L)."""
         windows = torch.full((len(indices), self.length), PAD)
         for row, index in enumerate(indices):

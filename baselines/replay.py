@@ -16,6 +16,7 @@ from replication.model import Likelihood
 from replication.randomness import generator
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -60,7 +61,7 @@ class Replay:
         nats = [-math.log(share) if share else math.inf for share in shares]
         return Likelihood(terms={"nll": torch.tensor(nats, dtype=torch.float64)}, exact=True)
 
-    def sample(self, indices: range, *, seed: int) -> Tensor:
+    def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
         """Return training windows in a random order, over and over: (len(indices), L)."""
         size = len(self.windows)
         orders = {

@@ -1,4 +1,4 @@
-"""The command line: `etude list | run | samplers | score | report | export | import | wav | corpus | sync | ui`."""
+"""The command line: `etude list | run | verify | samplers | score | report | export | import | corpus | ...`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from eval.options import (  # noqa: TC001 - tyro reads the annotations
 )
 from eval.program import INTERRUPTED, end_with
 from eval.tuning import TUNED
+from eval.verify import verify
 from replication.corpora import CORPORA
 from replication.scales import SCALES
 
@@ -191,6 +192,7 @@ def main() -> None:
         "list": list_,
         "run": run,
         "fit": together.fit,
+        "verify": verify,
         "samplers": samplers,
         "score": score,
         "report": report,

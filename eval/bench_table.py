@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from eval.environment import environment, version_of
 from eval.program import end_with
-from eval.trial import environment, version_of
 from replication.errors import UserError
 from replication.files import read_json, write_json
 
@@ -52,24 +52,14 @@ def records(rows: Sequence[Row], measured: Mapping[str, Measured]) -> dict[str, 
 def machine() -> dict[str, Any]:
     """Return what the numbers depend on besides the code: see `eval.trial.environment`, in more detail."""
     import psutil
-    import torch
 
     found = environment()
     return {
         **found,
-        "processor": _processor() or found["processor"],
         "memory_GB": round(psutil.virtual_memory().total / 1e9, 1),
         "threads": os.cpu_count(),
         "packages": {**found["packages"], **{name: version_of(name) for name in RIVALS}},
-        "cuda": torch.version.cuda,
     }
-
-
-def _processor() -> str | None:
-    """Return the model of the processor, where the system says it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), None)
 
 
 def present(rows: Mapping[str, Record], output: Path | None, **about: object) -> None:

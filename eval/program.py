@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from replication.errors import UserError
@@ -22,6 +23,9 @@ def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
 
     A mistake of the user, and what the machine refuses, its disk or its memory, is a sentence on stderr.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what the terminal's encoding does not have must not end a run
+            stream.reconfigure(errors="replace")
     try:
         code = command()
         sys.stdout.flush()

@@ -13,6 +13,7 @@ from eval.claims import judge, measured
 from eval.collected import parquet, stack
 from eval.corpus import printable
 from eval.events import event_rows
+from eval.fingerprints import fingerprint
 from eval.judge import reference_file
 from eval.metrics import refused
 from eval.preliminaries import grid_rows
@@ -83,6 +84,8 @@ class Results:
         audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
         samplers: experiment, seed, sampler (of `eval.sampling.SAMPLERS`), evaluations (of the network per sample),
             distance (floors), c2st, validity, entropy (nats per token), seconds; without rows if nobody asked.
+        fingerprints: experiment, seed, weights and samples (SHA-256, None where there are none), places (the
+            environments that the trial was run in, as JSON); the teacher and what is audited have rows too.
     """
 
     card: dict[str, Any]
@@ -105,6 +108,7 @@ class Results:
     grid: pd.DataFrame
     audits: pd.DataFrame
     samplers: pd.DataFrame
+    fingerprints: pd.DataFrame
 
     @functools.cached_property
     def claims(self) -> list[Verdict]:
@@ -155,6 +159,7 @@ def gather(comparison: Path) -> Results:
         grid=grid_rows(comparison),
         audits=stack(_folders(comparison, everything), collected.audit_rows, collected.AUDITED),
         samplers=stack(folders, sampler_rows, FOUND),
+        fingerprints=stack(_folders(comparison, everything), fingerprint),
     )
 
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import platform
-import subprocess
 import time
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from baselines import TEACHER
 from eval.code import code_name, code_of
 from eval.controls import FromTest
+from eval.environment import environment
 from eval.panel import scoring
 from replication.ablations import Diffusion
 from replication.checksums import is_whole
@@ -23,6 +19,8 @@ from replication.errors import UserError
 from replication.files import describe, digest, read_json, sha256, write_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from replication.ablations import Experiment
     from replication.data import Dataset
     from replication.scales import Budget, Recipe, Scale
@@ -237,54 +235,6 @@ def _fingerprint(path: Path) -> str:
 @functools.lru_cache
 def _hashed(path: Path, _changed: int, _size: int) -> str:
     return sha256(path)
-
-
-def environment() -> dict[str, Any]:
-    """Return what the result may depend on besides its configuration."""
-    import torch
-
-    from replication.compute import has_bfloat16
-    from replication.parallel import group
-
-    return {
-        "commit": commit(),
-        "python": platform.python_version(),
-        "packages": {name: version_of(name) for name in ("etude", "torch", "numpy", "safetensors", "muspy", "mlflow")},
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "processes": group().size,  # that train one model together
-        "bfloat16": has_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def commit() -> str:
-    """Return the commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(  # noqa: S603 - fixed words
-            ["git", *words],  # noqa: S607 - git is where the user has it
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def version_of(package: str) -> str | None:
-    """Return the version of a package, None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _difference(there: object, here: object, name: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,9 +91,9 @@ class Model(Protocol):
         """Return how many numbers the model has learnt."""
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:
-        """Return the likelihood of (B, L) int64 windows."""
+        """Return the likelihood of (B, L) int64 windows; what a bound draws for one goes by its place."""
 
-    def sample(self, indices: range, *, seed: int) -> Tensor:
+    def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
         """Draw the samples with these indices: (len(indices), L) int64. Sample i depends on seed and i alone."""
 
 

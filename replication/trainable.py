@@ -12,6 +12,7 @@ from replication.checkpoint import load_weights, read_tensors, save_weights
 from replication.train import sgd
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from replication.model import Job
@@ -55,17 +56,17 @@ class Trainable(nn.Module, ABC):
         self.eval()
 
     @torch.no_grad()
-    def sample(self, indices: range, *, seed: int) -> Tensor:
+    def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
         """Draw (len(indices), L) windows, on the CPU.
 
         Always CHUNK at a time, on the same borders: the bits of a matrix product depend on its size, and so a sample
         would otherwise depend on how many others were asked for.
         """
-        first = indices.start - indices.start % CHUNK
-        chunks = [
-            self.draw(range(start, start + CHUNK), seed=seed).cpu() for start in range(first, indices.stop, CHUNK)
-        ]
-        return torch.cat(chunks)[indices.start - first :][: len(indices)]
+        chunks = {
+            number: self.draw(range(number * CHUNK, (number + 1) * CHUNK), seed=seed).cpu()
+            for number in dict.fromkeys(index // CHUNK for index in indices)
+        }
+        return torch.stack([chunks[index // CHUNK][index % CHUNK] for index in indices])
 
     def save(self, path: Path) -> None:
         """Write the weights."""

@@ -115,6 +115,7 @@ def made_up(
     }
     paper = {
         "name": "paper",
+        "digest": "aa",
         "train": 2400,
         "validation": 150,
         "test": windows,
@@ -124,7 +125,15 @@ def made_up(
         "unigram_entropy": 3.28,
         "floor_p95": 1.17,
     }
-    other = {"name": "triples", "train": 3600, "validation": 220, "test": windows + 40, "songs": 37, "vocabulary": 205}
+    other = {
+        "name": "triples",
+        "digest": "bb",
+        "train": 3600,
+        "validation": 220,
+        "test": windows + 40,
+        "songs": 37,
+        "vocabulary": 205,
+    }
     other |= {"ln_vocabulary": math.log(205), "unigram_entropy": 3.71, "floor_p95": 1.21}
     experiments = pd.DataFrame(
         {"name": name, "label": label, "colour": colour, "note": "Made up.", "encoding": encoding_of(name)}
@@ -155,6 +164,7 @@ def made_up(
         grid=made_up_training.grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}]),
         audits=audits,
         samplers=made_up_training.samplers(rng, [name for name in names if name in {"e2e", "gaussian"}], seeds),
+        fingerprints=made_up_training.fingerprints(trials),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from replication.data import Dataset
 
 ONE_THREAD = os.cpu_count() or 1  # so many workers have one thread each
+TIMES = ("time", "train/seconds", "system/peak_memory_mb")
 
 
 def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:
@@ -96,3 +98,13 @@ def bits(plan: Plan) -> dict[str, list[str]]:
         trial.name: [sha256(trial.weights), sha256(trial.folder / "samples.npz"), sha256(trial.folder / "samples.txt")]
         for trial in plan.trials
     }
+
+
+def timeless(path: Path) -> list[dict[str, object]]:
+    """Return the objects of a file without what says how long something took."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    objects = map(json.loads, text.splitlines() if path.suffix == ".jsonl" else [text] * bool(text))
+    return [
+        {name: value for name, value in one.items() if name not in TIMES and not name.startswith("cost/")}
+        for one in objects
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from program import ROOT, etude, python
+from small_trials import timeless
 
 from eval import engines, suite
 from eval import trial as trials
 from eval.deadline import UNFINISHED, TimeUpError, at_most
 from eval.engine import run
+from eval.environment import environment
 from eval.live import Tracker
 from replication.errors import UserError
 
@@ -30,7 +31,6 @@ LIBRARIES = (
     *("mlflow", "muspy", "symusic", "miditok", "pandas", "scipy", "sklearn", "matplotlib"),
     *("psutil", "rich", "tqdm", "tyro", "pebble", "pooch", "requests", "ray"),
 )
-TIMES = ("time", "train/seconds", "system/peak_memory_mb")
 WORDS = ("--scale", "smoke", "--seeds", "1", "--only", "e2e", "ngram")
 
 
@@ -85,20 +85,10 @@ def test_killed_moved_and_killed_again_a_trial_is_the_one_that_never_left_home(t
         assert timeless(ours.folder / "metrics.jsonl") == timeless(theirs.folder / "metrics.jsonl")
 
 
-def timeless(path: Path) -> list[dict[str, object]]:
-    """Return the objects of a file without what says how long something took."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    objects = map(json.loads, text.splitlines() if path.suffix == ".jsonl" else [text] * bool(text))
-    return [
-        {name: value for name, value in one.items() if name not in TIMES and not name.startswith("cost/")}
-        for one in objects
-    ]
-
-
 def test_a_trial_says_where_it_went_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(tmp_path, "ngram")
     (trial,), dataset = plan.trials, suite.prepare(plan)["paper"]
-    here = trials.environment()
+    here = environment()
     trial.open(dataset)
     trial.open(dataset)
     assert (trial.about()["environment"], trial.about()["moves"]) == (here, [])

@@ -12,7 +12,7 @@ from replication.errors import UserError
 from reports.check import differences
 
 PUBLISHED = Path(__file__).parent.parent / "reports" / "published"
-REPORTS = sorted(path.parent for path in PUBLISHED.glob("*/results"))
+REPORTS = sorted(path.parent for path in PUBLISHED.glob("*/report.md"))
 
 
 @pytest.fixture(params=REPORTS, ids=lambda path: path.name)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from program import assert_a_mistake, etude, music
+from program import assert_a_mistake, etude, music, python
+from small_trials import ONE_THREAD, timeless
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +55,42 @@ def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path) ->
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
 
 
+def bits(folder: Path) -> dict[str, object]:
+    """Return all that trials have left but what says when they ran, and for how long."""
+    timed = {"trial.json", "timing.json"}
+    files = [path for path in sorted(folder.glob("*/0/**/*")) if path.is_file() and path.name not in timed]
+    return {
+        str(path.relative_to(folder)): timeless(path) if path.suffix in {".json", ".jsonl"} else path.read_bytes()
+        for path in files
+        if not path.name.startswith(".") and path.suffix != ".sha256"
+    }
+
+
+def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Place, tmp_path: Path) -> None:
+    report = own_music.folder / "reports" / "output"
+    # A locale without UTF-8, in which the small letter of I is another, where the system can make one.
+    locale = tmp_path / "locales" / "tr_TR.ISO-8859-9"
+    locale.parent.mkdir()
+    made = shutil.which("localedef") and subprocess.run(
+        ["localedef", "-i", "tr_TR", "-f", "ISO-8859-9", str(locale)], capture_output=True, check=False
+    )
+    settings = {"LC_ALL": locale.name if made and locale.exists() else "C", "LOCPATH": str(locale.parent)}
+    settings |= {"PYTHONHASHSEED": "2", "TZ": "Asia/Kolkata"}
+    elsewhere = tmp_path / "some where else"
+    elsewhere.mkdir()
+    umask = os.umask(0o077)
+    try:
+        done = etude(*own_music.words, "--workers", str(ONE_THREAD + 1), folder=elsewhere, **settings)
+        checked = python("reports", "--check", str(report), folder=elsewhere, **settings)
+    finally:
+        os.umask(umask)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (bits(folder / "runs" / "smoke" / "music") for folder in (own_music.folder, elsewhere))
+    assert [name for name in ours | theirs if ours.get(name) != theirs.get(name)] == []
+    assert {"e2e/0/checkpoint/model.safetensors", "e2e/0/samples.npz", "ngram/0/scores.json"} <= ours.keys()
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+
+
 def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Place, tmp_path: Path) -> None:
     words, place = own_music.words, shutil.copytree(own_music.folder, tmp_path / "place")
     folder = place / "runs" / "smoke" / "music" / "e2e" / "0"
@@ -61,7 +100,7 @@ def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Pla
         (folder / name).unlink()
     done = etude(*words, folder=place)
     assert done.returncode == 2
-    assert "model.safetensors is damaged" in done.stderr
+    assert "model.safetensors does not match its checksum in fit.sha256" in done.stderr
     assert "delete it" in done.stderr
     assert "Traceback" not in done.stderr
     weights.unlink()  # as the sentence says
@@ -80,6 +119,8 @@ def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Pla
         (("run", "--scale", "smoke", "--corpus", "adl"), "add --accept-licence none-stated"),
         (("score", "music", "--scale", "smoke", "--corpus", "maestro"), "add --accept-licence CC-BY-NC-SA-4.0"),
         (("report", "--scale", "smoke"), "holds no finished trial"),
+        (("verify", "--scale", "smoke"), "holds no finished trial"),
+        (("verify", "--scale", "paper"), "give --reference, a report of the same scale and corpus"),
         (("ui",), "nox -s replicate"),
     ],
 )

@@ -28,6 +28,7 @@ from eval.panel import MEASURES
 from eval.results import gather
 from eval.scores import MIDI_FILES
 from eval.tracking import frames
+from eval.verify import verify
 from replication.ablations import ABLATIONS, Diffusion
 from replication.encodings import ENCODINGS
 from replication.errors import UserError
@@ -205,6 +206,13 @@ def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
     ):
         scores = json.loads((finished.comparison / name / seed / "scores.json").read_text(encoding="utf-8"))
         assert value == pytest.approx(scores["eval/floor_ratio"], nan_ok=True)
+
+
+def test_the_smoke_scale_comes_to_the_published_results(finished: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(scale="smoke", root=finished.root) == 0
+    said = capsys.readouterr().out
+    assert "in encoding remi" not in said  # the reference has one encoding, and what it has no number of is let alone
+    assert said.endswith("The results are those of the reference.\n")
 
 
 def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
