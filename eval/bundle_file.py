@@ -9,10 +9,11 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from replication.archives import MOST_BYTES, MOST_MEMBERS
+from replication.archives import LARGEST, MOST_BYTES, MOST_MEMBERS
 from replication.errors import UserError
 from replication.files import atomic, write_json
 from replication.piece import Beats, Seconds
+from replication.places import is_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -62,7 +63,7 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
             about = json.loads(archive.read(PLAN))
             _check(about)
             yield archive, about
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{path} is no bundle of trials ({error!r}): give a file of `etude export`") from None
     except _DAMAGE as error:
         raise UserError(f"{path} cannot be read as a bundle ({error}): copy it again") from None
@@ -70,6 +71,8 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
 
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
+        if path.exists() and not path.is_dir() and not is_regular(path):  # of those one would wait for the end
+            raise UserError(f"{path} is no file: give a file of `etude export`")
         return zipfile.ZipFile(path)
     except OSError as error:
         raise UserError(f"{path} cannot be opened ({error.strerror}): give a file of `etude export`") from None
@@ -81,6 +84,10 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
         raise UserError(f"{path} unpacks to more than {most}: give a file of `etude export`")
     if any(member.compress_type not in METHODS for member in members):
         raise UserError(f"{path} is compressed as no bundle is: give a file of `etude export`")
+    if any(member.file_size > LARGEST for member in members if member.filename.endswith((".json", ".jsonl"))):
+        raise UserError(
+            f"{path} has more to say than bundles have: give a file of `etude export`"
+        )  # it is read at once
 
 
 def _check(about: dict[str, Any]) -> None:

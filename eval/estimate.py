@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval import audit
 from eval.memory import available, peak_memory
+from eval.shape import as_written
 from eval.stages import LIKELIHOOD_WINDOWS
 from replication.errors import UserError
 from replication.files import read_json
@@ -171,9 +172,10 @@ def _results(scale: Scale) -> int:
 def _windows(trial: Trial) -> int:
     """Return the bytes of the training windows, which copies and counts keep; 0 until they have been prepared."""
     path = trial.comparison / "data.json"
-    encodings = read_json(path)["encodings"] if path.exists() else {}
-    rows = encodings[trial.experiment.encoding]["windows"]["train"] if trial.experiment.encoding in encodings else 0
-    return int(rows * trial.scale.length * 2)
+    with as_written(path):
+        encodings = read_json(path)["encodings"] if path.exists() else {}
+        rows = encodings[trial.experiment.encoding]["windows"]["train"] if trial.experiment.encoding in encodings else 0
+        return int(rows * trial.scale.length * 2)
 
 
 def _short(budget: Budget) -> Budget:

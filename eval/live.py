@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from eval.shape import as_written
 from eval.tracking import StoreError
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Tracker:
         if not final and (self.store.down or time.monotonic() < self._due):
             return
         try:
-            self.store.sync(self.folder, final=final)
+            with as_written(self.folder):
+                self.store.sync(self.folder, final=final)
         except StoreError as error:
             self.store.warn(error)
         self._due = time.monotonic() + self.every

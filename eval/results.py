@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from eval import collected
@@ -17,6 +17,7 @@ from eval.metrics import refused
 from eval.panel import scoring
 from eval.preliminaries import grid_rows
 from eval.sampling import FOUND, sampler_rows
+from eval.shape import as_written, check_frame, read_trial
 from eval.suite import EXPERIMENTS, default
 from eval.trajectory import CURVES, NOTES
 from eval.trial import EDITION, FILES
@@ -102,6 +103,13 @@ class Results:
     audits: pd.DataFrame
     samplers: pd.DataFrame
 
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Return the frames by name."""
+        import pandas as pd
+
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, pd.DataFrame)}
+
     @functools.cached_property
     def claims(self) -> list[Verdict]:
         """What becomes of each claim, by these numbers."""
@@ -112,8 +120,16 @@ def gather(comparison: Path) -> Results:
     """Read the finished trials of a comparison's folder.
 
     Raises:
-        UserError: if there are none.
+        UserError: if there are none, or if something there is not as Etude writes it.
     """
+    with as_written(comparison):
+        results = _gather(comparison)
+        for frame in results.frames().values():
+            check_frame(frame)
+        return results
+
+
+def _gather(comparison: Path) -> Results:
     import pandas as pd
 
     everything, data = _finished(comparison)
@@ -158,7 +174,7 @@ def _folders(comparison: Path, abouts: list[dict[str, Any]]) -> dict[tuple[str, 
 
 def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return trial.json of each finished trial, in the order of the tables, and data.json, which all of them fit."""
-    trials = [read_json(path.parent / "trial.json") for path in sorted(comparison.glob("*/*/scores.json"))]
+    trials = [read_trial(path.parent) for path in sorted(comparison.glob("*/*/scores.json"))]
     trials = [about for about in trials if about["status"] == "FINISHED"]
     for about in trials:
         scores = read_json(comparison / about["experiment"] / str(about["seed"]) / "scores.json")

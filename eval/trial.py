@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from baselines import TEACHER
 from eval.controls import FromTest
 from eval.panel import scoring
+from eval.shape import as_written, read_about
 from replication.ablations import Diffusion
 from replication.errors import UserError
 from replication.files import describe, digest, read_json, sha256, write_json
@@ -189,8 +190,7 @@ class Trial:
 
     def about(self) -> dict[str, Any]:
         """Return trial.json."""
-        about: dict[str, Any] = read_json(self.folder / "trial.json")
-        return about
+        return read_about(self.folder / "trial.json")
 
     def close(self, *, error: str | None = None) -> None:
         """Say that the trial has ended, and why if it failed."""
@@ -205,7 +205,8 @@ class Trial:
         scores = self.folder / "scores.json"
         if not (self.exists() and scores.exists() and self.about()["status"] == "FINISHED"):
             return False
-        return bool(read_json(scores)["scoring"] == self.scoring)
+        with as_written(scores):
+            return bool(read_json(scores)["scoring"] == self.scoring)
 
     def _moves(self) -> list[dict[str, Any]]:
         """Return when the trial went on elsewhere, and where: what it did up to a move it did in the place before."""
