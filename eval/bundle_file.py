@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import zipfile
@@ -35,6 +36,8 @@ KINDS: dict[str, type] = {
 STORED = {".safetensors", ".npz"}  # which do not shrink
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _WINDOWS = re.compile(r"windows-[0-9a-f]{32}")
+# What a system says of names that no bundle has: of a folder, below a file, too long.
+_NAMES = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # the last: a password
 
 
@@ -63,6 +66,10 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
             about = json.loads(archive.read(PLAN))
             _check(about)
             yield archive, about
+    except OSError as error:
+        if error.errno not in _NAMES:
+            raise
+        raise UserError(f"{path} is no bundle of trials ({error.strerror}): give a file of `etude export`") from None
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{path} is no bundle of trials ({error!r}): give a file of `etude export`") from None
     except _DAMAGE as error:
@@ -84,10 +91,9 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
         raise UserError(f"{path} unpacks to more than {most}: give a file of `etude export`")
     if any(member.compress_type not in METHODS for member in members):
         raise UserError(f"{path} is compressed as no bundle is: give a file of `etude export`")
+    # What is read at once.
     if any(member.file_size > LARGEST for member in members if member.filename.endswith((".json", ".jsonl"))):
-        raise UserError(
-            f"{path} has more to say than bundles have: give a file of `etude export`"
-        )  # it is read at once
+        raise UserError(f"{path} has more to say than bundles have: give a file of `etude export`")
 
 
 def _check(about: dict[str, Any]) -> None:

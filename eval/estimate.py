@@ -173,9 +173,8 @@ def _windows(trial: Trial) -> int:
     """Return the bytes of the training windows, which copies and counts keep; 0 until they have been prepared."""
     path = trial.comparison / "data.json"
     with as_written(path):
-        encodings = read_json(path)["encodings"] if path.exists() else {}
-        rows = encodings[trial.experiment.encoding]["windows"]["train"] if trial.experiment.encoding in encodings else 0
-        return int(rows * trial.scale.length * 2)
+        facts = read_json(path)["encodings"].get(trial.experiment.encoding) if path.exists() else None
+        return int(facts["windows"]["train"] * trial.scale.length * 2) if facts else 0
 
 
 def _short(budget: Budget) -> Budget:

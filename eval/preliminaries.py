@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 CHOSEN = "tuning.json"
+MOST = 1_000  # that dimensions and scales may be multiplied by
 
 
 def compare(plan: Plan, datasets: Mapping[str, Dataset], store: Store, *, engine: Engine) -> list[Trial]:
@@ -57,7 +58,13 @@ def _chosen(comparison: Path) -> dict[str, Point]:
     """Return the points that were chosen before."""
     path = comparison / CHOSEN
     with as_written(path):
-        return {arm: Point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
+        return {arm: _point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
+
+
+def _point(*, dimension: int, scale: float) -> Point:
+    if not (0 < int(dimension) <= MOST and 0 < float(scale) <= MOST):
+        raise ValueError(f"a point of dimension {dimension} and scale {scale}")
+    return Point(dimension=int(dimension), scale=float(scale))
 
 
 def at_chosen(plan: Plan) -> Plan:

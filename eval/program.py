@@ -17,18 +17,23 @@ MISTAKE, INTERRUPTED = 2, 130  # exit codes; the latter as shells have it for Ct
 REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
+def tame(text: str) -> str:
+    """Return a text without what would command a terminal: files may be called anything."""
+    return "".join(mark if mark.isprintable() or mark == "\n" else "\N{REPLACEMENT CHARACTER}" for mark in text)
+
+
 def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
     """Run the command line of a program and exit; a mistake of the user or of the disk is a sentence on stderr."""
     try:
         code = command()
     except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {tame(str(error))}", file=sys.stderr)
         code = MISTAKE
     except OSError as error:
         if error.errno not in REFUSALS:  # a defect
             raise
         place = error.filename or "the disk that is written to"
-        print(f"{name}: {place}: {error.strerror}; make room or give permission there", file=sys.stderr)
+        print(f"{name}: {tame(str(place))}: {error.strerror}; make room or give permission there", file=sys.stderr)
         code = MISTAKE
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eval import collected
@@ -17,7 +17,7 @@ from eval.metrics import refused
 from eval.panel import scoring
 from eval.preliminaries import grid_rows
 from eval.sampling import FOUND, sampler_rows
-from eval.shape import as_written, check_frame, read_trial
+from eval.shape import as_written, checked, read_trial
 from eval.suite import EXPERIMENTS, default
 from eval.trajectory import CURVES, NOTES
 from eval.trial import EDITION, FILES
@@ -103,13 +103,6 @@ class Results:
     audits: pd.DataFrame
     samplers: pd.DataFrame
 
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """Return the frames by name."""
-        import pandas as pd
-
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in named.items() if isinstance(value, pd.DataFrame)}
-
     @functools.cached_property
     def claims(self) -> list[Verdict]:
         """What becomes of each claim, by these numbers."""
@@ -123,10 +116,7 @@ def gather(comparison: Path) -> Results:
         UserError: if there are none, or if something there is not as Etude writes it.
     """
     with as_written(comparison):
-        results = _gather(comparison)
-        for frame in results.frames().values():
-            check_frame(frame)
-        return results
+        return checked(_gather(comparison))
 
 
 def _gather(comparison: Path) -> Results:

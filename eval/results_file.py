@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.music import write_parquet
 from eval.results import Results
-from eval.shape import check_frame
+from eval.shape import MISFITS, checked
 from replication.errors import UserError
 from replication.files import atomic, read_json
 
@@ -48,16 +48,6 @@ def read_results(folder: Path) -> Results:
         values: dict[str, Any] = read_json(folder / FACTS)
         for name in {field.name for field in fields(Results)} - values.keys():
             values[name] = pd.read_parquet(folder / f"{name}.parquet")
-        results = Results(**values)
-        for frame in results.frames().values():
-            check_frame(frame)
-        return results
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        NotImplementedError,
-        OverflowError,
-    ) as error:  # pyarrow's errors are of these
+        return checked(Results(**values))
+    except (OSError, *MISFITS) as error:
         raise UserError(f"{folder} does not hold the results of a report ({error}): give another folder") from None

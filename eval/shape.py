@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from contextlib import contextmanager
+from dataclasses import fields
 from errno import EISDIR, ENOENT, ENOTDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from replication.files import read_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pandas import DataFrame
+    from eval.results import Results
 
 # What must be in trial.json.
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -40,7 +41,7 @@ COLOUR = re.compile("#[0-9A-Fa-f]{6}")  # it becomes part of pages
 WORDS = {"experiment", "label", "colour", "note", "encoding", "name", "digest", "metric", "measure", "key", "side"}
 WORDS |= {"word", "arm", "sampler"}
 # What reading raises for content of another shape; pyarrow's errors are of these too.
-_MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
+MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
 _ABSENT = {None, ENOENT, EISDIR, ENOTDIR}  # numbers of the system for a file that is not there, or is no file
 
 
@@ -53,7 +54,7 @@ def as_written(place: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (*_MISFITS, MemoryError, OSError) as error:
+    except (*MISFITS, MemoryError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _ABSENT:  # of the disk, not of what is on it
             raise
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -97,10 +98,17 @@ def check_about(about: Mapping[str, Any]) -> None:
         raise ValueError(f"colour is {about['colour'][:50]!r}")
 
 
-def check_frame(frame: DataFrame) -> None:
-    """Raise a TypeError, ValueError or OverflowError unless there are words in the columns of words, else numbers."""
-    for name, values in frame.items():
-        if name not in WORDS:
-            values.astype(float)
-        elif not all(isinstance(value, str) for value in values):
-            raise TypeError(f"column {name} holds something else than words")
+def checked(results: Results) -> Results:
+    """Return a dataclass of frames; raise a TypeError, ValueError or OverflowError if one has another kind of content.
+
+    Columns of words hold words, and all others numbers.
+    """
+    import pandas as pd
+
+    for frame in (getattr(results, field.name) for field in fields(results)):
+        for name, values in frame.items() if isinstance(frame, pd.DataFrame) else ():
+            if name not in WORDS:
+                values.astype(float)
+            elif not all(isinstance(value, str) for value in values):
+                raise TypeError(f"column {name} holds something else than words")
+    return results

@@ -52,6 +52,9 @@ _DAMAGE = (
     EOFError,
     OSError,
     RuntimeError,  # a password, or a compression that Python lacks
+    ArithmeticError,  # these of headers that hold no numbers, or others than there can be
+    LookupError,
+    ValueError,
 )
 
 
