@@ -26,6 +26,7 @@ from eval.program import INTERRUPTED, end_with
 from eval.tuning import TUNED
 from eval.verify import verify
 from replication.corpora import CORPORA
+from replication.places import folder_at
 from replication.scales import SCALES
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def sync(root: Root = Path()) -> None:
     from eval.references import level
     from eval.tracking import open_store
 
-    store = open_store(root.resolve())
+    store = open_store(folder_at(root))
     count = level(store, sorted({path.parents[2] for path in store.root.glob("runs/*/*/*/*/trial.json")}))
     print(f"MLflow is level with {count} trials")
 
@@ -174,14 +175,14 @@ def ui(port: int = 5000, root: Root = Path()) -> int:
     """Open MLflow on the trials."""
     from eval.ui import serve
 
-    return serve(root.resolve(), port)
+    return serve(folder_at(root), port)
 
 
 def _report(comparison: Path, output: Path | None, root: Path) -> int:
     """Run the next package of the chain as the program it is: nothing here imports from reports."""
     import subprocess
 
-    output = output or root / "reports" / "output"
+    output = folder_at(output or root / "reports" / "output")
     words = ["--comparison", str(comparison), "--output", str(output)]
     return subprocess.run([sys.executable, "-m", "reports", *words], check=False).returncode  # noqa: S603 - ourselves
 

@@ -20,6 +20,7 @@ from eval import stages, suite
 from eval.bundle_file import opened, pack
 from eval.preliminaries import at_chosen, settled, tuning
 from eval.preliminaries import trials as trials_before
+from eval.shape import check_about
 from eval.tuning import is_tuned
 from eval.worker import alone
 from replication.checkpoint import CHECKPOINT
@@ -191,6 +192,7 @@ def take(path: Path, root: Path) -> Counter[str]:
                 there, dataset = json.loads(archive.read(f"{prefix}{ABOUT}")), datasets[trial.experiment.encoding]
                 check(trial, there["config"], dataset, path)
                 merged = trial.identity(dataset) | {key: there[key] for key in PROGRESS}
+                check_about(merged)
                 found.append((trial, prefix, _in_order(names), merged))
         for trial, prefix, names, merged in found:
             try:

@@ -9,6 +9,7 @@ import tyro
 
 from eval import suite
 from eval.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
+from replication.places import folder_at
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 
@@ -31,6 +32,7 @@ def export(
     from eval import bundle, engines
     from eval.live import Tracker
 
+    folder_at(file.parent)
     plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
     engine = engines.Process(workers=engines.default_workers())
     datasets = suite.prepare(plan)
@@ -43,5 +45,5 @@ def import_(file: File, root: Root = Path()) -> None:
     """Put the trials of a file that came back where they belong, if they are further there than here."""
     from eval import bundle
 
-    counts = bundle.take(file, root.resolve())
+    counts = bundle.take(file, folder_at(root))
     print(f"{counts['taken']} trials taken, {counts['kept']} kept as they are here; `etude run` scores them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import zipfile
@@ -9,10 +10,11 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from replication.archives import MOST_BYTES, MOST_MEMBERS
+from replication.archives import LARGEST, MOST_BYTES, MOST_MEMBERS
 from replication.errors import UserError
 from replication.files import atomic, write_json
 from replication.piece import Beats, Seconds
+from replication.places import is_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +36,8 @@ KINDS: dict[str, type] = {
 STORED = {".safetensors", ".npz"}  # which do not shrink
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _WINDOWS = re.compile(r"windows-[0-9a-f]{32}")
+# What a system says of names that no bundle has: of a folder, below a file, too long.
+_NAMES = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # the last: a password
 
 
@@ -62,7 +66,11 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
             about = json.loads(archive.read(PLAN))
             _check(about)
             yield archive, about
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except OSError as error:
+        if error.errno not in _NAMES:
+            raise
+        raise UserError(f"{path} is no bundle of trials ({error.strerror}): give a file of `etude export`") from None
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{path} is no bundle of trials ({error!r}): give a file of `etude export`") from None
     except _DAMAGE as error:
         raise UserError(f"{path} cannot be read as a bundle ({error}): copy it again") from None
@@ -70,6 +78,8 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
 
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
+        if path.exists() and not path.is_dir() and not is_regular(path):  # of those one would wait for the end
+            raise UserError(f"{path} is no file: give a file of `etude export`")
         return zipfile.ZipFile(path)
     except OSError as error:
         raise UserError(f"{path} cannot be opened ({error.strerror}): give a file of `etude export`") from None
@@ -81,6 +91,9 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
         raise UserError(f"{path} unpacks to more than {most}: give a file of `etude export`")
     if any(member.compress_type not in METHODS for member in members):
         raise UserError(f"{path} is compressed as no bundle is: give a file of `etude export`")
+    # What is read at once.
+    if any(member.file_size > LARGEST for member in members if member.filename.endswith((".json", ".jsonl"))):
+        raise UserError(f"{path} has more to say than bundles have: give a file of `etude export`")
 
 
 def _check(about: dict[str, Any]) -> None:

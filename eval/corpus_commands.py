@@ -20,6 +20,7 @@ from replication.download import Archive, ByHand, Published, find
 from replication.encodings import ENCODINGS, encoding_on
 from replication.errors import UserError
 from replication.files import write_json
+from replication.places import folder_at
 from replication.reading import load
 from replication.sources import Folder, Synthetic
 from replication.verification import MANIFEST, Verification, verify
@@ -136,10 +137,10 @@ def describe(
         raise UserError(f"unknown encoding {encoding!r}; choose one of {', '.join(ENCODINGS)}")
     cutting = find_scale(scale).cutting
     corpus = located(find_corpus(name), accepted=accept_licence)
-    cache = root.resolve() / "runs" / "cache"
+    cache = folder_at(root) / "runs" / "cache"
     loaded = load(corpus, cache)
     dataset = prepare(corpus, encoding_on(encoding, corpus.reading.grid), cutting, cache=cache)
-    output = output or root.resolve() / "reports" / "output" / "corpora" / corpus.name
+    output = folder_at(output or root / "reports" / "output" / "corpora" / corpus.name)
     card = output / "card.json"
     write_json(card, facts(corpus, loaded, dataset, encoding=encoding, cutting=cutting))
     # As the report: the next package of the chain as the program it is.

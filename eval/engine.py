@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from eval.corpus import printable
 from eval.engines import threads_of
+from eval.shape import as_written
 from eval.worker import Task
 from replication.errors import UserError
 
@@ -130,6 +131,7 @@ class _Running:
             return
         lines = path.read_bytes().rpartition(b"\n")[0].rpartition(b"\n")
         if lines[2]:
-            last = json.loads(lines[2])
-            self._bar.set_postfix(loss=f"{last['train/loss']:.3f}", refresh=False)
-            self._bar.update(last["step"] - self._bar.n)
+            with as_written(path):
+                last = json.loads(lines[2])
+                self._bar.set_postfix(loss=f"{last['train/loss']:.3f}", refresh=False)
+                self._bar.update(last["step"] - self._bar.n)

@@ -16,6 +16,7 @@ from eval import audit
 from eval.engines import end_with_parent
 from eval.memory import available, peak_memory
 from eval.nll import LIKELIHOOD_WINDOWS
+from eval.shape import as_written
 from replication.errors import UserError
 from replication.files import read_json
 from replication.shortage import lacks_memory
@@ -165,9 +166,9 @@ def _results(scale: Scale) -> int:
 def _windows(trial: Trial) -> int:
     """Return the bytes of the training windows, which copies and counts keep; 0 until they have been prepared."""
     path = trial.comparison / "data.json"
-    encodings = read_json(path)["encodings"] if path.exists() else {}
-    rows = encodings[trial.experiment.encoding]["windows"]["train"] if trial.experiment.encoding in encodings else 0
-    return int(rows * trial.scale.length * 2)
+    with as_written(path):
+        facts = read_json(path)["encodings"].get(trial.experiment.encoding) if path.exists() else None
+        return int(facts["windows"]["train"] * trial.scale.length * 2) if facts else 0
 
 
 def _short(budget: Budget) -> Budget:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from eval.tracking import Store
 
 
+LONGEST = 255  # bytes of the name of a file
+
+
 def fetch(store: Store, *, scale: str, corpus: str, root: Path) -> Path:
     """Write what the runs of a comparison, and of the grid before it, carry below `root`.
 
@@ -25,7 +28,8 @@ def fetch(store: Store, *, scale: str, corpus: str, root: Path) -> Path:
         StoreError: if MLflow cannot be reached.
     """
     runs = [run for run in store.runs() if LEVEL in run.data.tags]
-    there = sorted({(run.data.tags["scale"], run.data.tags["corpus"]) for run in runs if _is_real_music(run.data.tags)})
+    real = [run.data.tags for run in runs if _is_real_music(run.data.tags)]
+    there = sorted({(tags.get("scale", ""), tags["corpus"]) for tags in real})
     if (scale, corpus) not in there:
         found = ", ".join(" on ".join(names) for names in there) or "none"
         raise UserError(
@@ -35,13 +39,19 @@ def fetch(store: Store, *, scale: str, corpus: str, root: Path) -> Path:
     for run in runs:
         tags = run.data.tags
         if tags.get("corpus") == corpus and tags.get("scale") in {scale, tuning_name(scale)}:
-            names = [tags["scale"], corpus, *([] if _is_real_music(tags) else [tags["variant"], tags["seed"]])]
-            if any(name in {"", ".", ".."} or "/" in name for name in names):
+            own = [] if _is_real_music(tags) else [tags.get("variant", ""), tags.get("seed", "")]
+            names = [tags["scale"], corpus, *own]
+            if not all(map(_is_name, names)):
                 raise UserError(
                     f"MLflow at {store.place} has a run of {names}, which are no names of folders: delete it"
                 )
             store.download(run.info.run_id, root.joinpath("runs", *names))
     return root / "runs" / scale / corpus
+
+
+def _is_name(name: str) -> bool:
+    """Whether a folder below another can have the name."""
+    return name not in {"", ".", ".."} and "/" not in name and name.isprintable() and len(name.encode()) <= LONGEST
 
 
 def _is_real_music(tags: dict[str, str]) -> bool:

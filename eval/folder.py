@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eval.events import events
 from eval.notes import run_note
+from eval.shape import read_about
 from replication.files import read_json
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Folder:
         metrics, scores = path / "metrics.jsonl", path / "scores.json"
         return cls(
             path=path,
-            about=read_json(path / "trial.json"),
+            about=read_about(path / "trial.json"),
             lines=metrics.read_bytes().split(b"\n")[:-1] if metrics.exists() else [],
             scores=scores.read_bytes() if scores.exists() else b"",
         )
@@ -120,7 +121,7 @@ class Folder:
             try:
                 record = json.loads(line)
                 time, step = int(record.pop("time") * 1000), int(record.pop("step"))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
                 torn += 1
                 continue
             points += [Point(key, value, time, step) for key, value in _numbers(record)]

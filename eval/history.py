@@ -36,7 +36,7 @@ class History:
                 try:
                     record = json.loads(whole.rpartition(b"\n")[2])
                     self.last, self.seconds = int(record["step"]), float(record["train/seconds"])
-                except (ValueError, KeyError, TypeError) as error:
+                except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
                     raise UserError(f"{path} is damaged ({error}); delete its trial's folder to train again") from None
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:

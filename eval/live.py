@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from eval.deadline import TimeUpError
 from eval.references import level
+from eval.shape import as_written
 from eval.tracking import Store, StoreError
 
 if TYPE_CHECKING:
@@ -64,13 +65,17 @@ class Tracker:
         now = time.monotonic()
         if final or not (self._down or now < self._due.get(folder, now)):
             self._due[folder] = now + self.every
-            self._ask(folder, partial(self.store.sync, folder, final=final))
+            self._ask(folder, partial(self._sync, folder, final=final))
 
     def level(self, comparisons: Iterable[Path]) -> None:
         """Have all that is in the folders of comparisons brought level; this takes in what was asked for before."""
         with self._changed:
             self._jobs.clear()
         self._ask(self.store.root, partial(level, self.store, list(comparisons)))
+
+    def _sync(self, folder: Path, *, final: bool) -> None:
+        with as_written(folder):
+            self.store.sync(folder, final=final)
 
     def _ask(self, place: Path, job: Callable[[], object]) -> None:
         with self._changed:

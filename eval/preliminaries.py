@@ -11,6 +11,7 @@ from eval import suite
 from eval.collected import number
 from eval.engine import announce, run
 from eval.floors import LEAST_WINDOWS, MIN_SONGS
+from eval.shape import as_written, read_trial
 from eval.tuning import FOLLOWS, TUNED, choose, grid_experiments, tuned, tuning_name, tuning_scale
 from replication.files import read_json, write_json
 from replication.scales import Point
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 CHOSEN = "tuning.json"
+MOST = 1_000  # that dimensions and scales may be multiplied by
 
 
 def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, engine: Engine) -> list[Trial]:
@@ -55,7 +57,14 @@ def tuning(plan: Plan) -> Plan:
 def _chosen(comparison: Path) -> dict[str, Point]:
     """Return the points that were chosen before."""
     path = comparison / CHOSEN
-    return {arm: Point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
+    with as_written(path):
+        return {arm: _point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
+
+
+def _point(*, dimension: int, scale: float) -> Point:
+    if not (0 < int(dimension) <= MOST and 0 < float(scale) <= MOST):
+        raise ValueError(f"a point of dimension {dimension} and scale {scale}")
+    return Point(dimension=int(dimension), scale=float(scale))
 
 
 def at_chosen(plan: Plan) -> Plan:
@@ -97,13 +106,14 @@ def grid_rows(comparison: Path) -> pd.DataFrame:
     import pandas as pd
 
     chosen, rows = _chosen(comparison), []
-    for about in map(read_json, sorted(tuning_folder(comparison).glob("*/*/trial.json"))):
+    for place in sorted(tuning_folder(comparison).glob("*/*/trial.json")):
+        about = read_trial(place.parent)
         arm, model = about["experiment"].partition("-d")[0], about["config"]["model"]
         if arm not in chosen or model["type"] != "Diffusion":
             continue
         base = about["config"]["scale"]["dimension"]
         point = Point(dimension=model["dimension"] // base, scale=model["embedding"]["scale"])
-        path = tuning_folder(comparison) / about["experiment"] / str(about["seed"]) / "scores.json"
+        path = place.with_name("scores.json")
         scores = read_json(path) if path.exists() and about["status"] == "FINISHED" else {}
         found = (number(scores.get(key)) for key in ("eval/floor_ratio", "nll/nats_per_token"))
         rows.append((arm, model["dimension"], point.scale, *found, point == chosen[arm]))
@@ -116,13 +126,14 @@ def settled(plan: Plan, first: Sequence[Trial]) -> Plan:
     What is chosen is kept in the comparison's tuning.json, and stays: the trials of an arm are all at one point. A
     point whose trial failed counts as the worst.
     """
-    scores = {
-        trial.experiment.name: number(read_json(trial.folder / "scores.json")["eval/floor_ratio"])
-        if trial.is_done()
-        else math.nan
-        for trial in first
-        if trial.kind == "tuning"
-    }
+    with as_written(tuning_folder(plan.comparison)):
+        scores = {
+            trial.experiment.name: float(number(read_json(trial.folder / "scores.json")["eval/floor_ratio"]))
+            if trial.is_done()
+            else math.nan
+            for trial in first
+            if trial.kind == "tuning"
+        }
     chosen = choose(scores, plan.scale) | _chosen(plan.comparison)
     for arm in TUNED:
         if arm not in chosen and any(name.startswith(f"{arm}-d") for name in scores):

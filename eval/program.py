@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 MISTAKE, INTERRUPTED = 2, 130  # exit codes; the latter as shells have it for Ctrl-C
 
 
+def tame(text: str) -> str:
+    """Return a text without what would command a terminal: files may be called anything."""
+    return "".join(mark if mark.isprintable() or mark == "\n" else "\N{REPLACEMENT CHARACTER}" for mark in text)
+
+
 def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
     """Run the command line of a program and exit.
 
@@ -42,7 +47,7 @@ def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
 
 def _end(code: int, said: str) -> int:
     with suppress(OSError):  # stderr may lie on a full disk
-        print(said, file=sys.stderr)
+        print(tame(said), file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:  # as stdout does, which Python would try again at exit

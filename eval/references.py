@@ -12,6 +12,7 @@ from eval.claims import PUBLISHED
 from eval.folder import Folder
 from eval.judge import INK, reference_file
 from eval.metrics import METRICS
+from eval.shape import as_written, read_trial
 from eval.trial import scored_by
 from replication.encodings import ENCODINGS
 from replication.files import digest, read_json
@@ -46,10 +47,12 @@ def level(store: Store, comparisons: Iterable[Path]) -> int:
     count = 0
     for comparison in comparisons:
         for path in sorted(comparison.glob("*/*/trial.json")):
-            store.sync(path.parent, final=True)
+            with as_written(path.parent):
+                store.sync(path.parent, final=True)
             count += 1
-        for record in real_music(comparison):
-            store.show(record)
+        with as_written(comparison):
+            for record in real_music(comparison):
+                store.show(record)
     for record in published():
         store.show(record)
     return count
@@ -76,7 +79,7 @@ def real_music(comparison: Path) -> list[Folder]:
         facts = data["encodings"].get(encoding)
         if not facts or not (table := reference_file(comparison, facts["digest"], "scores.parquet")).exists():
             continue
-        trials = [read_json(place) for place in sorted(comparison.glob("*/*/trial.json"))]
+        trials = [read_trial(place.parent) for place in sorted(comparison.glob("*/*/trial.json"))]
         scores = _means(pd.read_parquet(table)) | _between_halves(comparison, trials, encoding)
         raw = read_json(reference_file(comparison, facts["digest"], "raw.json"))
         scores |= {f"muspy_raw/{name}": value for name, value in raw.items()}

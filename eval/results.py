@@ -18,6 +18,7 @@ from eval.judge import reference_file
 from eval.metrics import refused
 from eval.preliminaries import grid_rows
 from eval.sampling import FOUND, sampler_rows
+from eval.shape import as_written, checked, read_trial
 from eval.suite import EXPERIMENTS, default
 from eval.trajectory import CURVES, NOTES
 from eval.trial import EDITION, scored_by
@@ -120,8 +121,13 @@ def gather(comparison: Path) -> Results:
     """Read the finished trials of a comparison's folder.
 
     Raises:
-        UserError: if there are none, or if a file has changed since it was made.
+        UserError: if there are none, or if something there has changed since it was made, or is not as Etude writes it.
     """
+    with as_written(comparison):
+        return checked(_gather(comparison))
+
+
+def _gather(comparison: Path) -> Results:
     import pandas as pd
 
     everything, data = _finished(comparison)
@@ -170,7 +176,7 @@ def _folders(comparison: Path, abouts: list[dict[str, Any]]) -> dict[tuple[str, 
 
 def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return trial.json of each finished trial, in the order of the tables, and data.json, which all of them fit."""
-    trials = [read_json(path.parent / "trial.json") for path in sorted(comparison.glob("*/*/scores.json"))]
+    trials = [read_trial(path.parent) for path in sorted(comparison.glob("*/*/scores.json"))]
     trials = [about for about in trials if about["status"] == "FINISHED"]
     for about in trials:
         scores = read_json(comparison / about["experiment"] / str(about["seed"]) / "scores.json")

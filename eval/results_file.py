@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.music import write_parquet
 from eval.results import Results
+from eval.shape import MISFITS, checked
 from replication.errors import UserError
 from replication.files import atomic, read_json
 
@@ -47,6 +48,6 @@ def read_results(folder: Path) -> Results:
         values: dict[str, Any] = read_json(folder / FACTS)
         for name in {field.name for field in fields(Results)} - values.keys():
             values[name] = pd.read_parquet(folder / f"{name}.parquet")
-        return Results(**values)
-    except (OSError, ValueError, TypeError) as error:  # pyarrow's errors are of these
+        return checked(Results(**values))
+    except (OSError, *MISFITS) as error:
         raise UserError(f"{folder} does not hold the results of a report ({error}): give another folder") from None

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from baselines import BASELINES, TEACHER
 from eval.controls import CONTROLS
+from eval.shape import as_written
 from eval.trial import Trial
 from replication.ablations import ABLATIONS, Experiment
 from replication.corpora import CORPORA, Corpus, folder_corpus, located
 from replication.errors import UserError
 from replication.files import describe, read_json, write_json
 from replication.guard import read_guarded
+from replication.places import folder_at
 from replication.scales import SCALES, Scale
 from replication.sources import Folder
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in (*ABLATIONS, *BASELINES, *CONTROLS, TEACHER)}
 PART = 100_000  # windows that are counted together
+MOST_SEEDS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +97,15 @@ def plan(
     """
     chosen = find_scale(scale)
     if seeds is not None:
-        if seeds < 1:
-            raise UserError(f"--seeds {seeds}: at least one seed is needed")
+        if not 1 <= seeds <= MOST_SEEDS:
+            raise UserError(f"--seeds {seeds}: give a number from 1 to {MOST_SEEDS:,}")
         chosen = replace(chosen, seeds=seeds)
     names = only or default(chosen)
     return Plan(
         scale=chosen,
-        corpus=find_corpus(corpus or chosen.corpus),
+        corpus=find_corpus(chosen.corpus if corpus is None else corpus),
         experiments=_in_order(names),
-        root=root.resolve(),
+        root=folder_at(root),
         accepted=tuple(accepted),
     )
 
@@ -187,12 +190,17 @@ def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset
     from replication.reading import load
 
     path = plan.comparison / "data.json"
-    known = read_json(path).get("encodings", {}) if path.exists() else {}
+    with as_written(path):
+        known = (
+            {name: facts["digest"] for name, facts in read_json(path).get("encodings", {}).items()}
+            if path.exists()
+            else {}
+        )
     # Those that are there already are looked at too, for all encodings must be of the same music.
     datasets = {name: windows(plan, name, batches=batches) for name in dict.fromkeys((*known, *plan.encodings))}
     for name, dataset in datasets.items():
         _check_size(plan, dataset)
-        if name in known and known[name]["digest"] != dataset.digest:
+        if name in known and known[name] != dataset.digest:
             raise UserError(
                 f"{plan.comparison} holds trials of other data named {plan.corpus.name}: move or delete it, or give the"
                 " corpus another name"

@@ -13,6 +13,7 @@ from eval.code import code_name, code_of
 from eval.controls import FromTest
 from eval.environment import environment
 from eval.panel import scoring
+from eval.shape import as_written, read_about
 from replication.ablations import Diffusion
 from replication.checksums import is_whole
 from replication.errors import UserError
@@ -190,8 +191,7 @@ class Trial:
 
     def about(self) -> dict[str, Any]:
         """Return trial.json."""
-        about: dict[str, Any] = read_json(self.folder / "trial.json")
-        return about
+        return read_about(self.folder / "trial.json")
 
     def close(self, *, error: str | None = None) -> None:
         """Say that the trial has ended, and why if it failed."""
@@ -206,7 +206,8 @@ class Trial:
         scores = self.folder / "scores.json"
         if not (self.exists() and scores.exists() and self.about()["status"] == "FINISHED"):
             return False
-        return bool(read_json(scores)["scoring"] == self.scoring)
+        with as_written(scores):
+            return bool(read_json(scores)["scoring"] == self.scoring)
 
     def _moves(self) -> list[dict[str, Any]]:
         """Return when the trial went on elsewhere, and where: what it did up to a move it did in the place before."""

@@ -46,6 +46,8 @@ def server(root: Path, port: int = 5000) -> Iterator[tuple[subprocess.Popen[byte
     """Start MLflow's server, yield it and the address of the saved view, and end it with all its children."""
     if os.environ.get("MLFLOW_TRACKING_URI"):
         raise UserError("MLFLOW_TRACKING_URI is set: open that server's own page, or unset it to see the local store.")
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port {port}: give a number from 0 to {2**16 - 1}")
     experiment = _experiment(root)
     relocate(root)
     port = _free(port)

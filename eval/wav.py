@@ -12,6 +12,7 @@ import tyro
 
 from replication.errors import UserError
 from replication.files import atomic
+from replication.places import folder_at, is_regular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,8 @@ def wav(
     """Write MIDI files as .wav files, in plain tones that sound the same on every machine."""
     if not files:
         raise UserError("no file is named: give one MIDI file or more, such as runs/cpu/bach/e2e/0/midi/000.mid")
-    targets = [(output or file.parent) / f"{file.stem}.wav" for file in files]
+    into = output and folder_at(output)
+    targets = [(into or file.parent) / f"{file.stem}.wav" for file in files]
     ((target, times),) = Counter(targets).most_common(1)
     if times > 1:
         raise UserError(f"{times} files would become {target}: leave --output away, or give each a folder of its own")
@@ -47,7 +49,7 @@ def sound(path: Path) -> NDArray[np.float64]:
     """
     from pretty_midi import PrettyMIDI
 
-    if not path.is_file():
+    if not is_regular(path):
         raise UserError(f"{path} is no file: give the path of a MIDI file")
     # The parser meets whatever is on people's disks, and reports damage as several types of exception.
     try:

@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 from replication.errors import UserError
 from replication.files import digest, read_json, sha256, write_json
 from replication.midi import Reason
+from replication.places import is_regular
 
 if TYPE_CHECKING:
     import re
@@ -50,14 +51,17 @@ _DAMAGE = (
     EOFError,
     OSError,
     RuntimeError,  # a password, or a compression that Python lacks
+    ArithmeticError,  # these of headers that hold no numbers, or others than there can be
+    LookupError,
+    ValueError,
 )
 
 
 def check_container(path: Path) -> None:
     """Raise a `UserError` unless `path` is a folder or has the name of an archive."""
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - a Path would raise for a name that is too long to be one
         raise UserError(f"{path} does not exist: give a folder or an archive of MIDI files.")
-    if not path.is_dir() and not _kind(path).endswith(ARCHIVES):
+    if not path.is_dir() and not (is_regular(path) and _kind(path).endswith(ARCHIVES)):
         raise UserError(f"{path} is neither a folder nor an archive ({', '.join(ARCHIVES)}): give one with MIDI files.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from eval.results_file import write_results
@@ -79,9 +80,15 @@ def _page(results: Results, tables: list[Table], pictures: dict[str, Picture]) -
         "Where every file of the corpus went and what the splits still share: [data card](corpus/card.md).",
         "## To reproduce",
         f"At commit {markdown(between(about['commits']))}:",
-        f"```sh\n{about['command']}\n```",
+        _code(about["command"]),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _code(text: str) -> str:
+    """Return a text as a block of code, whose fence is longer than any in it: a folder may be called like one."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}sh\n{text}\n{fence}"
 
 
 def _figure(name: str, picture: Picture) -> str:

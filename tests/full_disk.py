@@ -178,7 +178,7 @@ def main(rounds: int) -> None:
     """Fill disks, one after another."""
     with tempfile.TemporaryDirectory() as name:
         expected, shown = undisturbed(Path(name))
-        ended = sum(fill(Path(name), expected, shown, random.Random(number)) for number in range(rounds))  # noqa: S311
+        ended = sum(fill(Path(name), expected, shown, random.Random(number)) for number in range(rounds))
     print(f"{rounds} disks, full {ended} times: one sentence and whole files each time, and at last the same bits")
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from replication.data import Dataset
 
 ONE_THREAD = os.cpu_count() or 1  # so many workers have one thread each
-TIMES = ("time", "train/seconds", "system/peak_memory_mb")
+TIMES = ("time", "train/seconds", "system/peak_memory_mb", "checksum")
 
 
 def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:

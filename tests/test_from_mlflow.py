@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import chromium, opened
-from small_trials import planned, run
 
 from eval import ui
 from eval.claims import PUBLISHED
-from eval.engines import Process
 from eval.fetch import fetch
 from eval.preliminaries import tuning_folder
 from eval.references import REAL, level
@@ -21,7 +19,7 @@ from eval.results_file import write_results
 from eval.sampling import FOUND, _paths
 from eval.tracking import Store, frames, open_store
 from replication.errors import UserError
-from replication.files import read_json, sha256, write_json
+from replication.files import sha256, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,24 +30,6 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def local(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """A comparison with a trial of the grid before it, run and brought to a store."""
-    plan = planned(tmp_path_factory.mktemp("shown"), "e2e", "ngram", steps=20)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert run(plan, Process(workers=2)) == []
-        there, (_, grid) = plan.comparison / "e2e" / "0", places(plan)
-        shutil.copytree(there, grid / "e2e-d8-s1" / "0", ignore=shutil.ignore_patterns("checkpoint"))
-        about = read_json(there / "trial.json")
-        about["config"]["model"]["dimension"] = 8
-        about |= {"id": "0" * 64, "experiment": "e2e-d8-s1", "kind": "tuning", "scale": "smoke-tuning"}
-        write_json(grid / "e2e-d8-s1" / "0" / "trial.json", about)
-        write_json(plan.comparison / "tuning.json", {"e2e": {"dimension": 1, "scale": 1.0}})
-        assert level(open_store(plan.root), places(plan)) == 3
-    return plan
 
 
 def places(plan: Plan) -> list[Path]:

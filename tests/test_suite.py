@@ -363,7 +363,7 @@ def test_every_scale_names_what_exists(name: str, tmp_path: Path) -> None:
         ({"scale": "huge"}, "unknown scale 'huge'; choose auto or one of smoke, cpu, gpu, paper"),
         ({"scale": "smoke", "only": ["gan"]}, "unknown experiment 'gan'; choose from e2e, gaussian"),
         ({"scale": "smoke", "corpus": "lute"}, "unknown corpus 'lute': neither one of bach, .* nor a folder"),
-        ({"scale": "smoke", "seeds": 0}, "--seeds 0: at least one seed is needed"),
+        ({"scale": "smoke", "seeds": 0}, "--seeds 0: give a number from 1 to 1,000"),
     ],
 )
 def test_words_that_mean_nothing_are_named(words: dict[str, object], message: str, tmp_path: Path) -> None:

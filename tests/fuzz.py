@@ -1,0 +1,63 @@
+"""Hostile input, as much as there is time for: `python tests/fuzz.py TARGET SECONDS`; targets are those of `laws`.
+
+Atheris looks for inputs that lead to code which none has led to before. It ends at the first that breaks a law.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import atheris
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # pytest has this from its configuration
+
+with atheris.instrument_imports(include=["replication", "eval", "tarfile", "zipfile"]):
+    from laws import Sandbox, laws
+
+from conftest import compared
+from hypothesis import HealthCheck, given, settings
+
+QUIETLY = ("-len_control=0", "-rss_limit_mb=8192", "-verbosity=0")
+SEEDS, LENGTH = 64, 8192  # inputs to begin with, and the bytes of an input
+
+
+def main() -> None:
+    """Try inputs of one target and print how many there were."""
+    target, seconds = sys.argv[1], float(sys.argv[2])
+    logging.disable()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "box").mkdir()
+        law = laws(Sandbox.of(compared(Path(folder) / "shown"), Path(folder) / "box"))[target]
+        tried, began = 0, time.monotonic()
+
+        @given(law.inputs)
+        @settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        def holds(case: object) -> None:
+            nonlocal tried
+            tried += 1
+            law.holds(case)
+
+        def try_one(content: bytes) -> None:
+            holds.hypothesis.fuzz_one_input(content)
+            if time.monotonic() - began > seconds:
+                print(f"{target}: {tried} inputs in {seconds:.0f} s, no law was broken", flush=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                os._exit(0)  # the fuzzer ends in no other way without a complaint
+
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
+        for number in range(SEEDS):
+            (corpus / str(number)).write_bytes(np.random.default_rng(number).bytes(LENGTH))
+        atheris.Setup([sys.argv[0], f"-max_len={LENGTH}", *QUIETLY, str(corpus)], try_one)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
