@@ -33,10 +33,11 @@ def events(results: Results) -> Table:
         for row in found.itertuples()
     ]
     caption = (
-        f"{_lead(results)} {setting(results)} Watched are the losses and gradients, the size and the distances of the "
-        "embeddings at every validation, the likelihoods, and the samples: whether they are repeated, monotonous, empty "
-        "or invalid. No trial is left out of a mean for an event, but those that failed or are not done are in none. "
-        "Controls that are no music are to have some, and the audited recipe trains too briefly for samples to be valid."
+        f"{_lead(results)} {setting(results)} Watched are the losses and gradients, the size and the distances of "
+        "the embeddings at every validation, the likelihoods, and the samples: whether they are repeated, monotonous, "
+        "empty or invalid. No trial is left out of a mean for an event, but those that failed or are not done are in "
+        "none. Controls that are no music are to have some, and the audited recipe trains too briefly for samples to "
+        "be valid."
     )
     notes = [f"{event.name}: {event.meaning}" for event in EVENTS if event.name in set(found["event"])]
     return Table.of("events", rows=rows, caption=caption, notes=notes)
