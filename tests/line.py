@@ -27,6 +27,7 @@ class Line:
 
     def __init__(self, there: int) -> None:
         self.there = there
+        self._held = threading.Event()
         self.mend()
         self._lock = threading.Lock()
         self._ends: set[socket.socket] = set()
@@ -38,8 +39,7 @@ class Line:
         self.passed = self.answered = 0
         self.limit, self.delay = math.inf, 0.0
         self.blip = self.down = False
-        if hasattr(self, "_held"):
-            self._held.set()
+        self._held.set()
         self._held = threading.Event()
 
     def cut(self) -> None:

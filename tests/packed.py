@@ -9,13 +9,15 @@ import stat
 import tarfile
 import warnings
 import zipfile
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hypothesis import strategies as st
 from mangled import NAMES, damaged
 
-TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
-TYPES += (tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE, b"Z")
+TYPES = (
+    *(tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE),
+    *(tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE, b"Z"),
+)
 PAX = ("path", "linkpath", "size", "GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.major", "GNU.sparse.name", "mtime")
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tar.xz")
 
@@ -55,8 +57,10 @@ def packed(members: list[Member], suffix: str) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # names that come twice
         (_zip if suffix == ".zip" else _tar)(stream, members)
-    pack = {".tar.gz": gzip.compress, ".tar.xz": lzma.compress}.get(suffix, bytes)
-    return pack(stream.getvalue())
+    content = stream.getvalue()
+    if suffix == ".tar.gz":
+        return gzip.compress(content)
+    return lzma.compress(content) if suffix == ".tar.xz" else content
 
 
 def _zip(stream: io.BytesIO, members: list[Member]) -> None:
@@ -71,7 +75,7 @@ def _zip(stream: io.BytesIO, members: list[Member]) -> None:
 
 
 def _tar(stream: io.BytesIO, members: list[Member]) -> None:
-    formats = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+    formats: tuple[Literal[0, 1, 2], ...] = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
     for member in members:
         info = tarfile.TarInfo(member.name)
         info.type, info.linkname, info.size = member.type, "/etc/hostname", len(member.content)

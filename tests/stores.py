@@ -80,7 +80,9 @@ class Postgres:
 
     def _run(self, program: str, *words: str) -> None:
         # It refuses to run as root.
-        user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []} if not os.getuid() else {}
+        user: dict[str, Any] = {}
+        if not os.getuid():
+            user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
         with (self.folder / "said").open("wb") as log:
             subprocess.run(
                 [self.programs / program, *words], cwd=self.folder, check=True, stdout=log, stderr=log, **user

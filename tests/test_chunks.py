@@ -19,12 +19,12 @@ from replication.randomness import seeded
 from replication.trainable import CHUNK, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from replication.model import Model
 
 SCALE, WORDS = shrunk(length=12), 12
-MODELS = {
+MODELS: dict[str, Callable[[], Model]] = {
     "diffusion": lambda: DiffusionLM(Learned(), vocabulary=WORDS, scale=SCALE),
     "diffusion in bfloat16": lambda: DiffusionLM(Learned(), vocabulary=WORDS, scale=shrunk(length=12, bfloat16=True)),
     "autoregressive": lambda: Autoregressive(vocabulary=WORDS, scale=SCALE),
@@ -45,7 +45,7 @@ def _one_thread() -> Iterator[None]:
 def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, torch.Tensor]:
     """Return a model whose weights matter, and its first samples."""
     with seeded("test", 0):
-        model: Model = MODELS[request.param]()
+        model = MODELS[request.param]()
         if isinstance(model, Trainable):
             for parameter in model.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)

@@ -41,7 +41,7 @@ from reports.tables import TABLES
 from reports.terminal import show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -94,7 +94,7 @@ class Stuck:
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - as every model
         return Likelihood(terms={"tokens": torch.full((len(tokens),), math.nan, dtype=torch.float64)}, exact=True)
 
-    def sample(self, indices: range, *, seed: int) -> Tensor:  # noqa: ARG002 - as every model
+    def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:  # noqa: ARG002 - as every model
         return self.window.repeat(len(indices), 1)
 
 

@@ -79,9 +79,10 @@ def test_no_name_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None
         for name, text in files.items():
             assert "window.owned" in text or name == "nll_bars.svg"
             (tmp_path / name).write_text(text, encoding="utf-8")
-            address, asked = (tmp_path / name).as_uri(), []
+            address = (tmp_path / name).as_uri()
+            asked: list[object] = []
             with opened(browser, address) as found:
-                found.page.on("dialog", lambda dialog, asked=asked: asked.append(dialog.message))
+                found.page.on("dialog", asked.append)
                 found.page.wait_for_load_state("networkidle")
                 assert found.page.evaluate("window.owned") is None, name
                 assert (

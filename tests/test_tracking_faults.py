@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import threading
 from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,6 @@ from eval.tracking import Store, StoreError, open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from stores import Postgres
 
@@ -78,7 +78,7 @@ def file(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """The file of a store of its own."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "root").mkdir()
-    return shutil.copy(template, tmp_path / "root" / "mlflow.db")
+    return Path(shutil.copy(template, tmp_path / "root" / "mlflow.db"))
 
 
 def trial_in(root: Path, name: str) -> Path:
@@ -184,8 +184,13 @@ def held(line: Line, tracker: Tracker, folder: Path) -> None:
 def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PATIENCE", 0.1)
     told = threading.Event()
-    monkeypatch.setattr("builtins.print", lambda *words, **_: (said.append(words[0]), told.set()))
     said: list[str] = []
+
+    def say(*words: str, **_: object) -> None:
+        said.append(words[0])
+        told.set()
+
+    monkeypatch.setattr("builtins.print", say)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def press() -> None:
@@ -218,7 +223,12 @@ def test_a_database_that_crashes_in_the_middle_is_made_up_for(
     store.sync(folder, final=False)
     finish(folder)
     line.mend()
-    crash = threading.Thread(target=lambda: (wait_for(line, 60_000), database.kill()))
+
+    def crash_later() -> None:
+        wait_for(line, 60_000)
+        database.kill()
+
+    crash = threading.Thread(target=crash_later)
     crash.start()
     with pytest.raises(StoreError, match="`etude sync` will bring MLflow level"):
         store.sync(folder, final=True)
@@ -281,7 +291,7 @@ def damaged(file: Path) -> Iterator[None]:
     file.write_bytes(content)
 
 
-FAULTS = {
+FAULTS: dict[Callable[[Path], AbstractContextManager[None]], tuple[str, str]] = {
     unwritable: ("readonly", "give permission to write there"),
     locked: ("database is locked", "end the program that keeps it locked"),
     of_an_older_mlflow: ("out-of-date database schema", "run `mlflow db upgrade sqlite:///"),
