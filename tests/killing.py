@@ -10,7 +10,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -18,6 +17,7 @@ from program import ROOT
 from wholeness import damaged, drafts
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from random import Random
 
 # In the order of the program's work, of which trials go through the four in the middle.
