@@ -8,6 +8,7 @@ anything was lost, half-written, twice or left over.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -41,7 +42,6 @@ TIMED = ("timing.json", "last.safetensors", "cost.", "pareto.", "report.md", "in
 SECONDS = ("fit_seconds", "sample_seconds")
 CHAIN = 16  # kills after which a chain is finished and compared, and the next one begins from nothing
 SLOW = 20.0  # seconds of the smaller commands at most, in which they are killed
-BODY = Random(0).randbytes(4 * 2**20)  # what is downloaded
 
 
 def aims(count: int, random: Random, *, victims: tuple[str, ...] = VICTIMS) -> list[Aim]:
@@ -163,7 +163,7 @@ import os, sys
 from replication import corpora
 from replication.download import Archive, Licence, Published
 from eval.__main__ import main
-origin = Archive(url=os.environ["URL"], file="served.bin", checksum=os.environ["CHECKSUM"])
+origin = Archive(url=os.environ["URL"], file="served.zip", checksum=os.environ["CHECKSUM"])
 source = Published(pack="served", origin=origin, members="(.*)", files=1, content=None)
 licence = Licence(name="CC0-1.0", note="", consent=False)
 corpora.CORPORA["served"] = corpora.Corpus(name="served", title="", licence=licence, citation="", source=source)
@@ -173,30 +173,34 @@ main()
 
 def downloads(folder: Path, count: int, random: Random) -> tuple[list[Kill], list[str]]:
     """Kill `etude corpus fetch` again and again while it downloads; what has come is never asked for again."""
-    kills, wrong = [], []
-    part = folder / "downloads" / "served.bin.part"
-    with serve(Served(body=BODY)) as served:
-        checksum = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
+    kills, sizes, wrong = list[Kill](), list[int](), list[str]()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.mid", random.randbytes(4 * 2**20))
+    body, part = archive.getvalue(), folder / "downloads" / "served.zip.part"
+    with serve(Served(body=body)) as served:
+        checksum = f"sha256:{hashlib.sha256(body).hexdigest()}"
         settings = {"PYTHONPATH": str(ROOT), "ETUDE_DATA": "", "ETUDE_CACHE": str(folder), "NO_PROXY": "127.0.0.1"}
         settings |= {"URL": served.url, "CHECKSUM": checksum}
         command = [sys.executable, "-c", ROW, "corpus", "fetch", "served"]
-        for stop in sorted(random.randrange(CHUNK, len(BODY)) for _ in range(count)):
+        for stop in sorted(random.randrange(CHUNK, len(body)) for _ in range(count)):
             served.stop_after, served.go_on = stop, threading.Event()
             with subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL) as process:
-                while not part.exists() or part.stat().st_size < stop - 2 * CHUNK:
+                while len(served.requests) == len(kills) or not part.exists() or part.stat().st_size < stop - 2 * CHUNK:
                     assert process.poll() is None
                     time.sleep(0.001)
                 process.kill()
             served.go_on.set()
-            size = part.stat().st_size
-            if not BODY.startswith(part.read_bytes()):
+            sizes.append(part.stat().st_size)
+            if not body.startswith(part.read_bytes()):
                 wrong.append(f"{part} is not the beginning of what is served")
             kills.append(Kill(stage="download", victim="program", drafts=[], damaged=[], kept={}))
-        served.stop_after = None
+        served.stop_after = len(body)
         subprocess.run(command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
-        asked = served.requests[-1]["Range"]
-        wrong += [] if asked == f"bytes={size}-" else [f"{size} bytes were there, and {asked} asked for"]
-    if part.with_suffix("").read_bytes() != BODY or part.exists():
+        asked = [request.get("Range") for request in served.requests[1:]]
+        if asked != [f"bytes={size}-" for size in sizes]:
+            wrong.append(f"{sizes} bytes were there, and {asked} asked for")
+    if part.with_suffix("").read_bytes() != body or part.exists():
         wrong.append("the download is not what is served")
     return kills, wrong
 
