@@ -174,9 +174,21 @@ def runs(root: Path) -> list[tuple[str, str]]:
     return sorted(zip(table["name"], table["status"], strict=True))
 
 
+def compile_without_room(scratch: Path) -> None:
+    """See that a compiler with no room is not gone without: that would be another computation than with room."""
+    code = "import torch; from replication.compute import has_compiler; has_compiler(torch.device('cpu'))"
+    with disk(scratch / "disk", BLOCK) as small:
+        settings = {"TORCHINDUCTOR_CACHE_DIR": str(small.path), "PYTHONPATH": str(ROOT)}
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, env=os.environ | settings, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != 0, "it was gone without"
+    assert "No space left on device" in done.stderr, done.stderr
+
+
 def main(rounds: int) -> None:
     """Fill disks, one after another."""
     with tempfile.TemporaryDirectory() as name:
+        compile_without_room(Path(name))
         expected, shown = undisturbed(Path(name))
         ended = sum(fill(Path(name), expected, shown, random.Random(number)) for number in range(rounds))
     print(f"{rounds} disks, full {ended} times: one sentence and whole files each time, and at last the same bits")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from eval.suite import Plan
+    from replication.data import Dataset
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("e2e", "gaussian", "autoregressive", "ngram", "pitches-permuted")
@@ -62,35 +63,35 @@ class Held:
     temporary: int
 
 
-def rounds(root: Path, *, here: bool) -> Iterator[Held]:
+def rounds(root: Path, *, here: bool, names: Sequence[str] = NAMES) -> Iterator[Held]:
     """Run round after round of fresh trials below `root`, whose folders are removed; yield what is held after each."""
     done = 0
     for number in range(sys.maxsize):
-        plan = _plan(root, seed=number)
+        plan = _plan(root, names, seed=number)
+        datasets = suite.prepare(plan)
         with Tracker(root) as tracker:
-            (_run_here if here else _run)(plan, tracker)
+            (_run_here if here else _run)(plan, datasets, tracker)
         done += len(plan.trials)
         assert all(trial.is_done() for trial in plan.trials)
         shutil.rmtree(plan.comparison)
         yield _held(done)
 
 
-def _plan(root: Path, *, seed: int) -> Plan:
+def _plan(root: Path, names: Sequence[str], *, seed: int) -> Plan:
     """Return a plan of the smallest real trials, with a seed of their own, so that they are new to the store too."""
-    plan = suite.plan(scale="smoke", only=NAMES, root=root)
+    plan = suite.plan(scale="smoke", only=names, root=root)
     budget = replace(plan.scale.budget, steps=4, log_every=1, validate_every=2, checkpoint_every=2)
     experiments = tuple(replace(experiment, seeds=(seed,)) for experiment in plan.experiments)
     return replace(plan, scale=replace(plan.scale, budget=budget, samples=16), experiments=experiments)
 
 
-def _run(plan: Plan, tracker: Tracker) -> None:
+def _run(plan: Plan, datasets: dict[str, Dataset], tracker: Tracker) -> None:
     place = Process(workers=2)
+    assert engine.run(plan.trials, datasets, plan.corpus.reading.grid, tracker, engine=place) == []
+
+
+def _run_here(plan: Plan, datasets: dict[str, Dataset], tracker: Tracker) -> None:
     grid = plan.corpus.reading.grid
-    assert engine.run(plan.trials, suite.prepare(plan), grid, tracker, engine=place) == []
-
-
-def _run_here(plan: Plan, tracker: Tracker) -> None:
-    datasets, grid = suite.prepare(plan), plan.corpus.reading.grid
     for trial in plan.trials:
         work(Task(trial=trial, windows=datasets[trial.experiment.encoding].folder, grid=grid, threads=1))
         tracker.update(trial.folder, final=True)
