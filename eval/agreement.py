@@ -111,7 +111,7 @@ def unequal(here: Results, there: Results, what: str) -> tuple[list[Key], int]:
         dict(zip(zip(frame["experiment"], frame["seed"], strict=True), frame[what], strict=True))
         for frame in (here.fingerprints, there.fingerprints)
     )
-    keys = [key for key, value in theirs.items() if isinstance(value, str) and key in ours]
+    keys = [key for key, value in theirs.items() if value and key in ours]
     return [key for key in keys if ours[key] != theirs[key]], len(keys)
 
 

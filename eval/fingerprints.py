@@ -23,8 +23,8 @@ def fingerprint(folder: Path) -> pd.DataFrame:
     about, samples = read_json(folder / "trial.json"), folder / "samples.txt"
     places = [about["environment"], *(move["environment"] for move in about.get("moves", []))]
     row = {
-        "weights": read_json(folder / "scores.json").get("weights"),
-        "samples": sha256(samples) if samples.exists() else None,
+        "weights": read_json(folder / "scores.json").get("weights", ""),
+        "samples": sha256(samples) if samples.exists() else "",
         "places": json.dumps(places, sort_keys=True),
     }
     return pd.DataFrame([row], dtype=object)

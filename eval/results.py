@@ -85,7 +85,7 @@ class Results:
         audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
         samplers: experiment, seed, sampler (of `eval.sampling.SAMPLERS`), evaluations (of the network per sample),
             distance (floors), c2st, validity, entropy (nats per token), seconds; without rows if nobody asked.
-        fingerprints: experiment, seed, weights and samples (SHA-256, None where there are none), places (the
+        fingerprints: experiment, seed, weights and samples (SHA-256, empty where there are none), places (the
             environments that the trial was run in, as JSON); the teacher and what is audited have rows too.
     """
 

@@ -39,7 +39,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 COLOUR = re.compile("#[0-9A-Fa-f]{6}")  # it becomes part of pages
 # Columns of results that hold words; all others hold numbers.
 WORDS = {"experiment", "label", "colour", "note", "encoding", "name", "digest", "metric", "measure", "key", "side"}
-WORDS |= {"word", "arm", "sampler"}
+WORDS |= {"word", "arm", "sampler", "event", "weights", "samples", "places"}
 # What reading raises for content of another shape; pyarrow's errors are of these too.
 MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
 _ABSENT = {None, ENOENT, EISDIR, ENOTDIR}  # numbers of the system for a file that is not there, or is no file
