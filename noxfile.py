@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import sys
+import urllib.request
 from pathlib import Path
 
 import nox
@@ -17,6 +18,7 @@ nox.options.sessions = ["overview"]  # a bare `nox` starts no hours of work
 ROOT = Path(__file__).parent
 ENVIRONMENT = ROOT / ".venv"
 INPUTS = ("pyproject.toml", "constraints.txt")
+VULNERABILITIES = "https://api.osv.dev/v1/vulns/PYSEC-2018-28"  # any that is there
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
@@ -133,3 +135,21 @@ def lock(session: nox.Session) -> None:
     # "2.13.0+cpu" is one machine's build of 2.13.0, and a path is one machine's file.
     names = [line.replace(" @ ", "==").split("+")[0] for line in str(frozen).splitlines() if " @ " not in line]
     (ROOT / "constraints.txt").write_text(header + "\n".join(names) + footer, encoding="utf-8")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look for known vulnerabilities in constraints.txt, where their database answers: `nox -s audit`."""
+    try:
+        urllib.request.urlopen(VULNERABILITIES, timeout=10).close()
+    except OSError as error:
+        session.skip(f"{VULNERABILITIES} does not answer ({error}): nothing was looked for")
+    words = [
+        "--requirement",
+        str(ROOT / "constraints.txt"),
+        "--no-deps",
+        "--disable-pip",
+        "--vulnerability-service",
+        "osv",
+    ]
+    session.run(_python(session, "audit"), "-m", "pip_audit", *words, *session.posargs, env=QUIET, external=True)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 PRELOADED = ["eval.stages", "eval.judge", "pandas", "scipy.stats", "sklearn.linear_model", "muspy"]
 GROUP = 4  # batches of files of a task, whose guarded process takes as long to start as to read two
 OBJECT_STORE = 100 * 2**20  # bytes, of which trials need next to none; Ray would take a third of the memory
+TRUST = "Ray lets whoever reaches its ports run code: use it in trusted networks only"
 
 
 class LostError(RuntimeError):
@@ -232,7 +233,7 @@ class Ray:
 
 
 def _connect(engine: Ray) -> Any:  # noqa: ANN401 - the module, whose import is lazy
-    """Import ray so that it tells nobody and prints little, and connect to the cluster."""
+    """Import ray so that it tells nobody and prints little, say what it takes, and connect to the cluster."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what it warns of if it is not said
     os.environ.setdefault("RAY_task_oom_retries", str(engine.retries))  # what is too large for every machine ends
@@ -240,6 +241,7 @@ def _connect(engine: Ray) -> Any:  # noqa: ANN401 - the module, whose import is 
         import ray
     except ImportError:
         raise UserError("--engine ray needs Ray, which is not installed: pip install 'etude[ray]'") from None
+    print(TRUST, file=sys.stderr)
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
     there = engine.address or os.environ.get("RAY_ADDRESS") or "auto"
     try:

@@ -306,7 +306,25 @@ def _mlflow_client(uri: str) -> Any:  # noqa: ANN401
     from mlflow.store.db import utils
 
     utils.MAX_RETRY_COUNT = 3  # 10 by default: to find out that a database is damaged or down takes 100 seconds
+    _guard_files()
     return MlflowClient(tracking_uri=uri)
+
+
+def _guard_files() -> None:
+    """Have no server choose where on this machine files are read or written: MLflow goes where a server says."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry as registry
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def here(place: str, *words: Any, **settings: Any) -> LocalArtifactRepository:  # noqa: ANN401 - MLflow's own
+        if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+            raise MlflowException(
+                f"it keeps files in {place} of this machine, and should with --serve-artifacts itself"
+            )
+        return LocalArtifactRepository(place, *words, **settings)
+
+    for scheme in ("file", ""):
+        registry.register(scheme, here)
 
 
 def _troubles() -> tuple[type[Exception], ...]:

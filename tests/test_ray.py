@@ -117,9 +117,10 @@ def test_a_cluster_without_room_for_a_trial_is_a_mistake(cluster: Cluster, tmp_p
 
 
 @needs_ray
-def test_a_cluster_that_does_not_answer_is_a_mistake(tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"the Ray cluster at 127\.0\.0\.1:1 cannot be used \(.*refused"):
         run(planned(tmp_path, "ngram"), Ray(workers=1, address="127.0.0.1:1"))
+    assert "trusted networks only" in capsys.readouterr().err
 
 
 @needs_ray
