@@ -39,7 +39,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 COLOUR = re.compile("#[0-9A-Fa-f]{6}")  # it becomes part of pages
 # Columns of results that hold words; all others hold numbers.
 WORDS = {"experiment", "label", "colour", "note", "encoding", "name", "digest", "metric", "measure", "key", "side"}
-WORDS |= {"word", "arm", "sampler"}
+WORDS |= {"word", "arm", "sampler", "event", "places"}
+HASHES = {"weights", "samples"}  # words too, where there is something to hash
 # What reading raises for content of another shape; pyarrow's errors are of these too.
 MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
 _ABSENT = {None, ENOENT, EISDIR, ENOTDIR}  # numbers of the system for a file that is not there, or is no file
@@ -107,8 +108,9 @@ def checked(results: Results) -> Results:
 
     for frame in (getattr(results, field.name) for field in fields(results)):
         for name, values in frame.items() if isinstance(frame, pd.DataFrame) else ():
-            if name not in WORDS:
+            said = values.dropna() if name in HASHES else values
+            if name not in WORDS | HASHES:
                 values.astype(float)
-            elif not all(isinstance(value, str) for value in values):
+            elif not all(isinstance(value, str) for value in said):
                 raise TypeError(f"column {name} holds something else than words")
     return results
