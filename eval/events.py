@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from dataclasses import dataclass
+from statistics import fmean as mean
 from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
 
 from replication.errors import UserError
 from replication.files import read_json
-from replication.tokens import SEP
+from replication.tokens import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     import pandas as pd
-    from numpy.typing import NDArray
 
     from eval.folder import Folder, Point
 
@@ -210,14 +209,15 @@ def _likelihood(folder: Path) -> dict[str, float]:
 
 def _samples(folder: Path) -> dict[str, float]:
     """Return which shares of the samples are repeated and monotonous and, once scored, empty and valid."""
-    from eval.scores import read_samples
-
-    if not (folder / "samples.npz").exists():  # not yet, or made of real windows
+    path = folder / "samples.txt"  # which a tracking store carries too
+    if not path.exists():  # not yet, or made of real windows
         return {}
-    tokens = read_samples(folder)
-    copies = np.unique(tokens, axis=0, return_counts=True)[1]
-    shares = {"repeated": copies[copies > 1].sum() / len(tokens)}
-    shares["monotonous"] = np.mean([_entropy(row) < math.log(2) for row in tokens])
+    samples = path.read_text(encoding="utf-8").splitlines()
+    copies = Counter(samples)
+    shares = {
+        "repeated": mean(copies[sample] > 1 for sample in samples),
+        "monotonous": mean(_entropy(sample) < math.log(2) for sample in samples),
+    }
     if (path := folder / "scores.json").exists():
         scores = read_json(path)
         # A piece without notes, and no other, has no mean pitch; of no such piece nothing is said.
@@ -225,8 +225,7 @@ def _samples(folder: Path) -> dict[str, float]:
     return {f"samples/{name}": float(share) for name, share in shares.items()}
 
 
-def _entropy(tokens: NDArray[np.uint16]) -> float:
-    """Return the entropy in nats of the tokens (L,) that are no marks; 0 where there are none."""
-    counts = np.unique(tokens[tokens > SEP], return_counts=True)[1]
-    shares = counts / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+def _entropy(sample: str) -> float:
+    """Return the entropy in nats of the words that are no marks; 0 where there are none."""
+    counts = Counter(word for word in sample.split() if word not in MARKS)
+    return sum(-count / counts.total() * math.log(count / counts.total()) for count in counts.values())

@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from eval.events import Event
     from eval.results import Results
 
-_ROWS = {event.name: event for event in EVENTS}
-
 
 def events(results: Results) -> Table:
     """Return every event of every trial; one line where there is none."""
     names, found = labels(results), results.events
+    limits = {event.name: _limits(event) for event in EVENTS}
     rows = [
         {
             "Trial": Cell(
@@ -28,7 +27,7 @@ def events(results: Results) -> Table:
             "Event": plain("event", row.event),
             "Steps": Cell(_steps(row.first, row.last), {"first": row.first, "last": row.last}),
             "Value": cell("value", row.value, 3),
-            "Limits": plain("limits", _limits(_ROWS[row.event])),
+            "Limits": plain("limits", limits.get(row.event)),
         }
         for row in found.itertuples()
     ]
