@@ -118,7 +118,7 @@ FAULTS = {
 @nox.session
 def faults(session: nox.Session) -> None:
     """Make things go wrong for an hour: `nox -s faults`, or some of them, `nox -s faults -- kills disk fuzz long`."""
-    python = _python(session, "test")
+    python = _python(session, "test", "fuzz")
     session.chdir(ROOT)
     for part in session.posargs or ("kills", "disk", "fuzz"):
         if part not in FAULTS:

@@ -52,5 +52,7 @@ def own_music(tmp_path_factory: pytest.TempPathFactory) -> Place:
     base = tmp_path_factory.mktemp("own-music")
     place = Place(folder=base / "place", corpus=music(base, 40))
     (place.corpus / "broken.mid").write_bytes(b"MThd")
-    assert place.start().wait() == 0, place.log.read_text(encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OBSERVED", str(base / "observed"))
+        assert place.start().wait() == 0, place.log.read_text(encoding="utf-8")
     return place

@@ -1,4 +1,4 @@
-"""Hostile input, as much as there is time for: `python tests/fuzz.py TARGET SECONDS`; targets are those of `laws`.
+"""Hostile input, as much as there is time for: `python tests/fuzz.py [TARGET [SECONDS]]`, or all targets in turn.
 
 Atheris looks for inputs that lead to code which none has led to before. It ends at the first that breaks a law.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,14 +24,27 @@ with atheris.instrument_imports(include=["replication", "eval", "tarfile", "zipf
 
 from conftest import compared
 from hypothesis import HealthCheck, given, settings
+from packed import SUFFIXES
 
 QUIETLY = ("-len_control=0", "-rss_limit_mb=8192", "-verbosity=0")
 SEEDS, LENGTH = 64, 8192  # inputs to begin with, and the bytes of an input
 
 
+TARGETS = ("midi", "tokens", *(suffix[1:] for suffix in SUFFIXES), "bundle", "json", "log", "parquet", "store", "words")
+SECONDS = 75.0
+
+
 def main() -> None:
-    """Try inputs of one target and print how many there were."""
-    target, seconds = sys.argv[1], float(sys.argv[2])
+    """Try inputs of one target, or of each in a process of its own."""
+    target, seconds = (*sys.argv[1:3], SECONDS)[:2] if len(sys.argv) > 1 else ("", SECONDS)
+    if target:
+        fuzz(str(target), float(seconds))
+    codes = {name: subprocess.run([sys.executable, __file__, name], check=False).returncode for name in TARGETS}
+    sys.exit(any(codes.values()))
+
+
+def fuzz(target: str, seconds: float) -> None:
+    """Try inputs of one target, print how many there were, and end the process."""
     logging.disable()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "box").mkdir()

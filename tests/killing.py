@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import psutil
-from program import ROOT
+from program import PATHS
 from wholeness import damaged, drafts
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Place:
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start the program, in a process group of its own."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings = {"PYTHONPATH": str(ROOT), "ETUDE_DATA": "", "ETUDE_CACHE": str(self.folder / "cache")}
+        settings = {"PYTHONPATH": PATHS, "ETUDE_DATA": "", "ETUDE_CACHE": str(self.folder / "cache")}
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "eval", *(words or self.words)],

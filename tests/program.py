@@ -12,6 +12,7 @@ from replication.midi import write_midi
 from replication.reading import load
 
 ROOT = Path(__file__).parent.parent
+PATHS = os.pathsep.join([str(ROOT / "tests" / "observed"), str(ROOT)])  # the first notes what is connected to, if asked
 
 
 def etude(*words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -24,7 +25,7 @@ def python(module: str, *words: str, folder: Path, **settings: str) -> subproces
     return subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "ETUDE_DATA": "", "ETUDE_CACHE": str(folder / "cache")} | settings,
+        env=os.environ | {"PYTHONPATH": PATHS, "ETUDE_DATA": "", "ETUDE_CACHE": str(folder / "cache")} | settings,
         text=True,
         capture_output=True,
         check=False,
@@ -36,6 +37,12 @@ def music(folder: Path, count: int) -> Path:
     for piece in load(CORPORA["synthetic"], folder / "cache").pieces[:count]:
         write_midi(piece, folder / "music" / f"{piece.id}.mid")
     return folder / "music"
+
+
+def elsewhere(observed: Path) -> set[str]:
+    """Return the places off this machine that were looked up or connected to; see `observed/sitecustomize.py`."""
+    found = set(observed.read_text(encoding="utf-8").split()) if observed.exists() else set()
+    return {place for place in found if place not in {"localhost", "None", "::1"} and not place.startswith("127.")}
 
 
 def assert_a_mistake(done: subprocess.CompletedProcess[str], message: str) -> None:

@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from program import assert_a_mistake, etude, music, python
+from program import assert_a_mistake, elsewhere, etude, music, python
 from small_trials import ONE_THREAD, timeless
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def test_help_explains_every_option(tmp_path: Path) -> None:
     assert "Show, get, check or describe the corpora." in etude("--help", folder=tmp_path).stdout
 
 
-def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path) -> None:
+def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = own_music.folder.with_name("observed")
+    monkeypatch.setenv("OBSERVED", str(observed))
     words, corpus, folder = own_music.words, str(own_music.corpus), own_music.folder
     planned = etude(*words, "--dry-run", folder=tmp_path)
     assert planned.returncode == 0, planned.stderr
@@ -53,6 +55,7 @@ def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path) ->
     scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
+    assert elsewhere(observed) == set()  # nobody is told of any of this
 
 
 def bits(folder: Path) -> dict[str, object]:

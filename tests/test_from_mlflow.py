@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from browser import chromium, opened
@@ -93,6 +94,7 @@ def test_the_page_has_a_bar_for_every_variant_and_plays_its_samples(shown: Plan)
                 expect(page.get_by_title(name, exact=True)).to_have_text(f"Group: {name}")
             chart = page.locator(".js-plotly-plot").first
             expect(chart.locator(".bars .point")).to_have_count(3)
+            assert {urlsplit(one).hostname for one in watched.requests} <= {"127.0.0.1", None}  # None for data:
         with opened(
             browser, f"{address.partition('runs?')[0]}runs/{first.info.run_id}/artifacts/samples.html"
         ) as watched:

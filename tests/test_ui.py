@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from program import PATHS, elsewhere
 
 from eval import ui
 from eval.relocation import EXPERIMENT
@@ -32,9 +33,28 @@ def post(port: int, path: str, body: object) -> object:
         return json.loads(connection.getresponse().read())
 
 
+def status(port: int, headers: dict[str, str]) -> int:
+    """Return the status of the answer to a request with these headers."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        words = {"Content-Type": "application/json"} | headers
+        connection.request("POST", "/api/2.0/mlflow/experiments/search", '{"max_results": 1}', words)
+        return connection.getresponse().status
+
+
+def listening(family: list[int]) -> set[str]:
+    """Return the addresses at which processes can be reached."""
+    sockets = [one for pid in family for one in psutil.Process(pid).net_connections("inet")]
+    return {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN}
+
+
 @pytest.mark.slow
-def test_the_server_shows_the_store_on_a_free_port_and_leaves_nobody_behind(tmp_path: Path) -> None:
+def test_the_server_shows_the_store_on_a_free_port_of_this_machine_and_leaves_nobody_behind(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     open_store(tmp_path)
+    observed = tmp_path_factory.mktemp("observed") / "observed"
+    monkeypatch.setenv("OBSERVED", str(observed))
+    monkeypatch.setenv("PYTHONPATH", PATHS)
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -47,6 +67,12 @@ def test_the_server_shows_the_store_on_a_free_port_and_leaves_nobody_behind(tmp_
             (number,) = (row["experiment_id"] for row in found["experiments"] if row["name"] == EXPERIMENT)
             assert f"/#/experiments/{number}/runs?" in address
             family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+            assert listening(family) == {"127.0.0.1"}
+            # A page elsewhere can lead a browser here under its own name, or send it here without asking.
+            assert status(port, {"Host": f"evil.example:{port}"}) == http.client.FORBIDDEN
+            assert status(port, {"Origin": "http://evil.example"}) == http.client.FORBIDDEN
+            assert status(port, {}) == http.client.OK
+    assert elsewhere(observed) == set()
     assert not [pid for pid in family if psutil.pid_exists(pid)]
     assert {file.name for file in tmp_path.iterdir()} <= {"mlflow.db", "mlflow.db-shm", "mlflow.db-wal", "mlartifacts"}
 
