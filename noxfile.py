@@ -129,7 +129,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew from what the environment holds, public versions only."""
-    python = _python(session, "test", "lint", "bench")
+    python = _python(session, "test", "lint", "bench", "fuzz", "audit")
     frozen = session.run(python, "-m", "pip", "freeze", "--exclude-editable", external=True, silent=True)
     header, footer = "# Tested together. Written by `nox -s lock`.\n", "\n"
     # "2.13.0+cpu" is one machine's build of 2.13.0, and a path is one machine's file.
