@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 
 SAFE = "the results are safe in the run folders, and `etude sync` will bring MLflow level"
@@ -29,3 +31,14 @@ def sentence(uri: str, error: BaseException, advice: str) -> str:
 def without_password(text: str) -> str:
     """Return a text with the names and passwords taken out of its addresses."""
     return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def hush() -> None:
+    """Have MLflow, which is imported after this, tell nobody, print nothing and give up soon."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # two lines for every run of a server
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # migrations; tracebacks of what is raised anyway
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 by default: four minutes, while somebody waits
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)

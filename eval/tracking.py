@@ -9,7 +9,6 @@ imports mlflow.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import sqlite3
@@ -18,14 +17,13 @@ import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_OID, uuid5
 
 from eval.folder import SENDING, SYNCED, Folder, Point, sha256
 from eval.notes import experiment_note
 from eval.relocation import EXPERIMENT, artifact_root, relocate
-from eval.remedies import SAFE, sentence, without_password
+from eval.remedies import SAFE, hush, sentence, without_password
 from eval.rolls import save_first
-from eval.saved_view import ROLL, view_tags
+from eval.saved_view import image_name, view_tags
 from eval.turns import turn
 from eval.worker import alone
 from replication.errors import UserError
@@ -33,8 +31,6 @@ from replication.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from pandas import DataFrame
 
 BATCH = 990  # MLflow takes 1000 entities at once, and the last batch carries tags too
 PARAMS = 100  # MLflow's limit per call
@@ -193,13 +189,6 @@ def open_store(root: Path) -> Store:
     return store
 
 
-def frames(root: Path) -> DataFrame:
-    """Return MLflow's runs as a table, one row each: `tags.*`, `params.*`, `metrics.*` (the final values)."""
-    import pandas as pd
-
-    return pd.DataFrame([_row(run) for run in Store(root).runs()])
-
-
 def _make_database(path: Path) -> None:
     """Make the tables of MLflow, all or none: with those that a killed process has left it could not go on."""
     if not path.exists():
@@ -257,10 +246,8 @@ def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) 
 
 def _log_roll(client: Any, run_id: str, trial: Folder, rolls: Path) -> None:  # noqa: ANN401
     """Log the roll of the first sample as `MlflowClient.log_image` would, but under the same name when repeated."""
-    name = f"{ROLL.replace('/', '~')}+step+0+timestamp+{int(trial.about['started'] * 1000)}"
-    name += f"+{uuid5(NAMESPACE_OID, trial.about['id'])}"
     with tempfile.TemporaryDirectory() as scratch:
-        for file in save_first(rolls, Path(scratch), name):
+        for file in save_first(rolls, Path(scratch), image_name(trial.about)):
             client.log_artifact(run_id, str(file), "images")
     client.set_tag(run_id, "mlflow.loggedImages", "True")
 
@@ -286,22 +273,9 @@ def _log_points(client: Any, run_id: str, points: list[Point], tags: dict[str, s
         client.log_batch(run_id, metrics[start : start + BATCH], tags=labels)
 
 
-def _row(run: Any) -> dict[str, Any]:  # noqa: ANN401
-    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", SYNCED, SENDING))}
-    groups = {"tags": tags, "params": run.data.params, "metrics": run.data.metrics}
-    cells = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
-    return {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, **cells}
-
-
 def _mlflow_client(uri: str) -> Any:  # noqa: ANN401
     """Import mlflow so that it tells nobody and prints nothing."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # two lines for every run of a server
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # migrations; tracebacks of what is raised anyway
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 by default: four minutes, while somebody waits
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    hush()
     from mlflow import MlflowClient
     from mlflow.store.db import utils
 

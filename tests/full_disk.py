@@ -168,7 +168,7 @@ def fill(scratch: Path, expected: dict[str, str], shown: list[tuple[str, str]], 
 
 def runs(root: Path) -> list[tuple[str, str]]:
     """Return the name and the status of every run in MLflow."""
-    from eval.tracking import frames
+    from tracked import frames
 
     table = frames(root)
     return sorted(zip(table["name"], table["status"], strict=True))

@@ -36,9 +36,8 @@ SECONDS = 75.0
 
 def main() -> None:
     """Try inputs of one target, or of each in a process of its own."""
-    target, seconds = (*sys.argv[1:3], SECONDS)[:2] if len(sys.argv) > 1 else ("", SECONDS)
-    if target:
-        fuzz(str(target), float(seconds))
+    if target := sys.argv[1:2]:
+        fuzz(target[0], float(sys.argv[2]) if len(sys.argv) > 2 else SECONDS)
     codes = {name: subprocess.run([sys.executable, __file__, name], check=False).returncode for name in TARGETS}
     sys.exit(any(codes.values()))
 

@@ -30,9 +30,9 @@ import pandas as pd
 from killing import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Place
 from program import ROOT, music, python
 from served import Served, serve
+from tracked import frames
 from wholeness import damaged, drafts
 
-from eval.tracking import frames
 from replication.transfer import CHUNK
 
 # What says how long something took, or when it was.

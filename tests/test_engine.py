@@ -15,10 +15,10 @@ import pytest
 import torch
 from program import ROOT, assert_a_mistake, etude
 from small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task, windows
+from tracked import frames
 
 from eval.engines import Process, Ray, chosen, default_workers, threads_of
 from eval.history import History
-from eval.tracking import frames
 from eval.worker import Task, alone, work
 from replication.checkpoint import CHECKPOINT, read_tensors
 from replication.errors import UserError

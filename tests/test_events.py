@@ -15,6 +15,7 @@ from program import ROOT
 from safetensors.torch import load_file, save_file
 from shrunk import job, shrunk
 from small_trials import planned, task
+from tracked import frames
 
 from eval import suite
 from eval.claims import CLAIMS
@@ -22,7 +23,7 @@ from eval.events import EVENTS, LOST, events
 from eval.folder import Folder, Point
 from eval.results import gather
 from eval.results_file import read_results, write_results
-from eval.tracking import frames, open_store
+from eval.tracking import open_store
 from eval.verdicts import Ruling
 from eval.worker import work
 from replication.ablations import Diffusion

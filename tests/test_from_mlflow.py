@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from browser import chromium, opened
+from tracked import frames
 
 from eval import ui
 from eval.claims import PUBLISHED
@@ -18,7 +19,7 @@ from eval.references import REAL, level
 from eval.results import gather
 from eval.results_file import write_results
 from eval.sampling import FOUND, _paths
-from eval.tracking import Store, frames, open_store
+from eval.tracking import Store, open_store
 from replication.errors import UserError
 from replication.files import sha256, write_json
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 from program import ROOT, assert_a_mistake, music
 from small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task
+from tracked import frames
 
 from eval.engines import Ray, _work_there
-from eval.tracking import frames
 from replication.corpora import folder_corpus
 from replication.errors import UserError
 from replication.reading import load

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 from shrunk import SMOKE, shrunk
+from tracked import frames
 
 from baselines import TEACHER
 from eval import engine, metrics, stages, suite
@@ -27,7 +28,6 @@ from eval.live import Tracker
 from eval.panel import MEASURES
 from eval.results import gather
 from eval.scores import MIDI_FILES
-from eval.tracking import frames
 from eval.verify import verify
 from replication.ablations import ABLATIONS, Diffusion
 from replication.encodings import ENCODINGS

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pieces import SINGLE, piece
+from tracked import frames
 from trial_folders import START, append, end, make_trial
 
 from eval.folder import Folder
@@ -15,7 +16,7 @@ from eval.live import Tracker
 from eval.relocation import EXPERIMENT, artifact_root, relocate
 from eval.rolls import save_rolls
 from eval.saved_view import VIEWS
-from eval.tracking import Store, StoreError, frames, open_store
+from eval.tracking import Store, StoreError, open_store
 from eval.worker import alone
 from replication.files import read_json, write_json
 
