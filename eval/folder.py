@@ -187,6 +187,14 @@ def sha256(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(part + b"\n" for part in parts)).hexdigest()
 
 
+def run_row(run: Any) -> dict[str, Any]:  # noqa: ANN401 - MLflow's Run
+    """Return what MLflow says of a run as a row of a table, without the tags that only a sync or MLflow reads."""
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", SYNCED, SENDING))}
+    groups = {"tags": tags, "params": run.data.params, "metrics": run.data.metrics}
+    cells = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+    return {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, **cells}
+
+
 def _numbers(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield what MLflow can show as a metric: numbers, with null as NaN; texts and lists stay in the folder."""
     for key, value in record.items():

@@ -13,6 +13,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_OID, uuid5
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +123,12 @@ def address(experiment: str, view: View) -> str:
     """Return where a view is on MLflow's page, after the address of the server."""
     query = f"workflowType=machine_learning&viewStateShareKey={view.key}&compareRunsMode=CHART"
     return f"#/experiments/{experiment}/runs?{query}"
+
+
+def image_name(about: Mapping[str, Any]) -> str:
+    """Return what the page calls a trial's image at step 0: the same whenever it is logged."""
+    moment, number = int(about["started"] * 1000), uuid5(NAMESPACE_OID, about["id"])
+    return f"{ROLL.replace('/', '~')}+step+0+timestamp+{moment}+{number}"
 
 
 def view_tags(known: Mapping[str, str], *, several: bool) -> dict[str, str]:

@@ -13,19 +13,16 @@ import logging
 import math
 import os
 import sqlite3
-import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_OID, uuid5
 
-from eval.folder import SENDING, SYNCED, Folder, Point, sha256
+from eval.folder import SENDING, SYNCED, Folder, Point, run_row, sha256
 from eval.notes import experiment_note
 from eval.relocation import EXPERIMENT, artifact_root, relocate
 from eval.remedies import SAFE, sentence, without_password
-from eval.rolls import save_first
-from eval.saved_view import ROLL, view_tags
+from eval.rolls import first_images
+from eval.saved_view import image_name, view_tags
 from eval.turns import turn
 from eval.worker import alone
 from replication.errors import UserError
@@ -33,6 +30,7 @@ from replication.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pandas import DataFrame
 
@@ -197,7 +195,7 @@ def frames(root: Path) -> DataFrame:
     """Return MLflow's runs as a table, one row each: `tags.*`, `params.*`, `metrics.*` (the final values)."""
     import pandas as pd
 
-    return pd.DataFrame([_row(run) for run in Store(root).runs()])
+    return pd.DataFrame([run_row(run) for run in Store(root).runs()])
 
 
 def _make_database(path: Path) -> None:
@@ -257,10 +255,8 @@ def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) 
 
 def _log_roll(client: Any, run_id: str, trial: Folder, rolls: Path) -> None:  # noqa: ANN401
     """Log the roll of the first sample as `MlflowClient.log_image` would, but under the same name when repeated."""
-    name = f"{ROLL.replace('/', '~')}+step+0+timestamp+{int(trial.about['started'] * 1000)}"
-    name += f"+{uuid5(NAMESPACE_OID, trial.about['id'])}"
-    with tempfile.TemporaryDirectory() as scratch:
-        for file in save_first(rolls, Path(scratch), name):
+    with first_images(rolls, image_name(trial.about)) as files:
+        for file in files:
             client.log_artifact(run_id, str(file), "images")
     client.set_tag(run_id, "mlflow.loggedImages", "True")
 
@@ -284,13 +280,6 @@ def _log_points(client: Any, run_id: str, points: list[Point], tags: dict[str, s
         last = start + BATCH >= len(metrics)
         labels = [RunTag(key, value) for key, value in tags.items()] if last else []
         client.log_batch(run_id, metrics[start : start + BATCH], tags=labels)
-
-
-def _row(run: Any) -> dict[str, Any]:  # noqa: ANN401
-    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", SYNCED, SENDING))}
-    groups = {"tags": tags, "params": run.data.params, "metrics": run.data.metrics}
-    cells = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
-    return {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, **cells}
 
 
 def _mlflow_client(uri: str) -> Any:  # noqa: ANN401
