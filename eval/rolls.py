@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,8 +12,7 @@ import numpy as np
 from replication.files import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,20 +50,20 @@ def save_rolls(pieces: Sequence[Piece], path: Path, *, colour: str) -> None:
         imsave(draft, np.concatenate(rows).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1), metadata={"Software": "Etude"})
 
 
-def save_first(rolls: Path, folder: Path, name: str) -> list[Path]:
-    """Write the first roll alone, as MLflow has images: full, and within 256 pixels, on which of all nothing is seen.
+@contextmanager
+def first_images(rolls: Path, name: str) -> Iterator[list[Path]]:
+    """Yield the first roll as files for MLflow: full, and within 256 pixels, on which of all rolls nothing is seen.
 
     Args:
         rolls: what `save_rolls` wrote.
-        folder: where to.
-        name: of the files, without what they end with.
+        name: of the files, without what they end with; they go with the block.
     """
     from PIL import Image
 
-    full, small = folder / f"{name}.png", folder / f"{name}+compressed.webp"
-    with Image.open(rolls) as image:
+    with tempfile.TemporaryDirectory() as scratch, Image.open(rolls) as image:
+        files = [Path(scratch, f"{name}.png"), Path(scratch, f"{name}+compressed.webp")]
         first = image.crop((0, 0, image.width // COLUMNS, HEIGHT))
-        first.save(full)
+        first.save(files[0])
         first.thumbnail((256, 256))
-        first.save(small)
-    return [full, small]
+        first.save(files[1])
+        yield files

@@ -126,10 +126,9 @@ def address(experiment: str, view: View) -> str:
 
 
 def image_name(about: Mapping[str, Any]) -> str:
-    """Return the name of the image of a trial, its trial.json given, as MLflow's page reads it."""
-    return (
-        f"{ROLL.replace('/', '~')}+step+0+timestamp+{int(about['started'] * 1000)}+{uuid5(NAMESPACE_OID, about['id'])}"
-    )
+    """Return what the page calls a trial's image at step 0: the same whenever it is logged."""
+    moment, number = int(about["started"] * 1000), uuid5(NAMESPACE_OID, about["id"])
+    return f"{ROLL.replace('/', '~')}+step+0+timestamp+{moment}+{number}"
 
 
 def view_tags(known: Mapping[str, str], *, several: bool) -> dict[str, str]:

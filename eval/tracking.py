@@ -12,17 +12,15 @@ import json
 import math
 import os
 import sqlite3
-import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.folder import SENDING, SYNCED, Folder, Point, sha256
 from eval.notes import experiment_note
 from eval.relocation import EXPERIMENT, artifact_root, relocate
 from eval.remedies import SAFE, hush, sentence, without_password
-from eval.rolls import save_first
+from eval.rolls import first_images
 from eval.saved_view import image_name, view_tags
 from eval.turns import turn
 from eval.worker import alone
@@ -31,6 +29,7 @@ from replication.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 BATCH = 990  # MLflow takes 1000 entities at once, and the last batch carries tags too
 PARAMS = 100  # MLflow's limit per call
@@ -246,8 +245,8 @@ def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) 
 
 def _log_roll(client: Any, run_id: str, trial: Folder, rolls: Path) -> None:  # noqa: ANN401
     """Log the roll of the first sample as `MlflowClient.log_image` would, but under the same name when repeated."""
-    with tempfile.TemporaryDirectory() as scratch:
-        for file in save_first(rolls, Path(scratch), image_name(trial.about)):
+    with first_images(rolls, image_name(trial.about)) as files:
+        for file in files:
             client.log_artifact(run_id, str(file), "images")
     client.set_tag(run_id, "mlflow.loggedImages", "True")
 
@@ -298,7 +297,7 @@ def _guard_files() -> None:
         return LocalArtifactRepository(place, *words, **settings)
 
     for scheme in ("file", ""):
-        registry.register(scheme, here)
+        registry.register(scheme, here)  # type: ignore[no-untyped-call]  # MLflow does not annotate it
 
 
 def _troubles() -> tuple[type[Exception], ...]:

@@ -17,6 +17,7 @@ class Line:
 
     Attributes:
         port: where it listens.
+        asked: bytes that were to go to the server.
         passed: bytes that went through, both ways.
         answered: bytes of these that came from the server.
         limit: bytes after which it is cut.
@@ -36,7 +37,7 @@ class Line:
 
     def mend(self) -> None:
         """Be a line like any other, and let through what was held."""
-        self.passed = self.answered = 0
+        self.asked = self.passed = self.answered = 0
         self.limit, self.delay = math.inf, 0.0
         self.blip = self.down = False
         self._held.set()
@@ -67,7 +68,8 @@ class Line:
                 with self._lock:
                     self._ends |= {near, far}
                 for source, target in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, target, source is far), daemon=True).start()
+                    words = {"answers": source is far}
+                    threading.Thread(target=self._pump, args=(source, target), kwargs=words, daemon=True).start()
 
     def close(self) -> None:
         """End it all."""
@@ -76,9 +78,10 @@ class Line:
         self._listener.close()
         self.cut()
 
-    def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, *, answers: bool) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
+                self.asked += len(data) * (not answers)
                 if not answers and self.delay:
                     self._held.wait(self.delay)
                 with self._lock:

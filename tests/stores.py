@@ -8,28 +8,32 @@ import multiprocessing
 import os
 import pwd
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from pieces import SINGLE, piece
-from trial_folders import append, end
+from trial_folders import append, end, make_trial
 
 from eval import ui
 from eval.rolls import save_rolls
-from eval.tracking import Store, open_store
+from eval.tracking import Store, StoreError, open_store
 from replication.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
+
+    from line import Line
 
 SCORES = {"eval/floor_ratio": 2.3, "nll/nats_per_token": 1.9, "eval/validity": None, "eval/overflow": math.inf}
 PRELOADED = [
@@ -55,7 +59,8 @@ def served(uri: str, folder: Path) -> Iterator[int]:
             assert ui._answers(process, port), (folder / "server.log").read_text(encoding="utf-8")[-3000:]
             yield port
         finally:
-            ui._end(process)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +84,17 @@ class Postgres:
         self._run("pg_ctl", "-w", "-D", "data", "-m", "immediate", "stop")
 
     def _run(self, program: str, *words: str) -> None:
-        # It refuses to run as root.
-        user: dict[str, Any] = {}
-        if not os.getuid():
-            user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
+        root = not os.getuid()  # as which it refuses to run
         with (self.folder / "said").open("wb") as log:
             subprocess.run(
-                [self.programs / program, *words], cwd=self.folder, check=True, stdout=log, stderr=log, **user
+                [self.programs / program, *words],
+                cwd=self.folder,
+                check=True,
+                stdout=log,
+                stderr=log,
+                user="nobody" if root else None,
+                group=pwd.getpwnam("nobody").pw_gid if root else None,
+                extra_groups=[] if root else None,
             )
 
 
@@ -119,9 +128,18 @@ def in_process(work: Callable[..., None], *words: object) -> BaseProcess:
     """Start a process that can be killed, forked from a clean one that has MLflow imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=work, args=words, daemon=True)
+    process = context.Process(target=_work_with, args=(os.environ.get("MLFLOW_TRACKING_URI"), work, words), daemon=True)
     process.start()
     return process
+
+
+def _work_with(uri: str | None, work: Callable[..., None], words: tuple[object, ...]) -> None:
+    """Do it with the setting of now: the clean process has that of the time when it was started."""
+    if uri is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
+    work(*words)
 
 
 def bring(root: Path, folders: list[Path]) -> None:
@@ -139,12 +157,70 @@ def bring_once(root: Path, folder: Path) -> None:
         assert shown(store, folder) == expected(folder)
 
 
-def arrived(file: Path) -> int:
+def bring_anew(root: Path, folder: Path) -> None:
+    """Assert the same in a process of its own: this one may hold on to what a file was."""
+    process = in_process(bring_once, root, folder)
+    process.join()
+    assert process.exitcode == 0
+
+
+def cut_and_brought(line: Line, root: Path, seed: int, *, whole: int) -> None:
+    """Assert that a trial whose sync was cut anywhere is brought by the next: the law, on a line to a server.
+
+    Args:
+        line: to what MLFLOW_TRACKING_URI names.
+        root: of the project.
+        seed: of the moment; cuts of odd ones are blips, after which what was asked is asked again.
+        whole: bytes of a sync that is not cut.
+    """
+    line.mend()
+    folder = trial_in(root, f"cut-{seed}")
+    store = open_store(root)
+    store.sync(folder, final=False)
+    line.passed = 0
+    line.limit, line.blip = int(np.random.default_rng(seed).integers(whole)), seed % 2 == 1
+    with suppress(StoreError):  # and nothing else
+        store.sync(finish(folder), final=True)
+    line.mend()
+    bring_once(root, folder)
+
+
+def killed_and_brought(file: Path, seed: int) -> None:
+    """Assert the same of a process that is killed at its sync to a database in a file."""
+    folder = finish(trial_in(file.parent, f"killed-{seed}"))
+    moment = _arrived(file) + np.random.default_rng(seed).integers(1, 40)
+    process = in_process(bring, file.parent, [folder])
+    while process.is_alive() and _arrived(file) < moment:  # however slow the machine is
+        pass
+    process.kill()
+    process.join()
+    bring_anew(file.parent, folder)
+
+
+def eight_writers(root: Path) -> None:
+    """Assert that eight processes that find no store make one, with one run for each trial."""
+    shared = finish(trial_in(root, "shared"))
+    own = [trial_in(root, f"own-{number}") for number in range(8)]
+    writers = [in_process(bring, root, [shared, folder]) for folder in own]
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 8
+    store = open_store(root)
+    assert shown(store, shared) == expected(shared)
+    assert len(store.runs()) == 9
+
+
+def _arrived(file: Path) -> int:
     """Return a measure of how much has arrived in a store, some 40 for a whole trial."""
     count = "SELECT (SELECT count(*) FROM tags) + (SELECT count(*) FROM metrics) / 100 + (SELECT count(*) FROM runs)"
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         (rows,) = connection.execute(count).fetchone()
     return int(rows) + sum(place.is_file() for place in (file.parent / "mlartifacts").rglob("*"))
+
+
+def trial_in(root: Path, name: str) -> Path:
+    """Make a trial where the trials of a comparison lie."""
+    return make_trial(root / "runs" / "smoke" / "bach" / "e2e" / name)
 
 
 def finish(folder: Path) -> Path:
