@@ -33,7 +33,7 @@ from stores import (
     trial_in,
 )
 
-from eval.tracking import Store, StoreError, frames, open_store
+from eval.tracking import Store, StoreError, open_store
 from eval.worker import alone
 
 if TYPE_CHECKING:
