@@ -110,6 +110,7 @@ def bench(session: nox.Session) -> None:
 FAULTS = {
     "kills": ("tests/kills.py", "60"),
     "disk": ("tests/full_disk.py",),
+    "tracking": ("tests/cut_lines.py",),
     "fuzz": ("tests/fuzz.py",),
     "long": ("tests/long_run.py",),
 }
@@ -120,7 +121,7 @@ def faults(session: nox.Session) -> None:
     """Make things go wrong for an hour: `nox -s faults`, or some of them, `nox -s faults -- kills disk fuzz long`."""
     python = _python(session, "test", "fuzz")
     session.chdir(ROOT)
-    for part in session.posargs or ("kills", "disk", "fuzz"):
+    for part in session.posargs or ("kills", "disk", "tracking", "fuzz"):
         if part not in FAULTS:
             session.error(f"{part}: choose from {', '.join(FAULTS)}")
         session.run(python, *FAULTS[part], env={**QUIET, "PYTHONPATH": str(ROOT)}, external=True)

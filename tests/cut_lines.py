@@ -32,6 +32,7 @@ from stores import (
     shown,
     trial_in,
 )
+from tracked import frames
 
 from eval.tracking import Store, StoreError, open_store
 from eval.worker import alone
