@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,19 +16,17 @@ import psutil
 from program import PATHS
 from wholeness import damaged, drafts
 
+from replication.checksums import SUFFIX
+
 if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
 # In the order of the program's work, of which trials go through the four in the middle.
 STAGES = ("prepare", "connect", "fit", "sample", "likelihood", "score", "log", "report")
-# What a stage of a trial leaves last.
-LAST = {
-    "fit": "checkpoint/model.safetensors",
-    "sample": "samples.npz",
-    "likelihood": "likelihood.json",
-    "score": "scores.json",
-}
+OF_TRIALS = STAGES[2:6]
+# What the stages of a trial leave that says nothing of times.
+LEFT = ("checkpoint/model.safetensors", "samples.npz", "samples.txt", "likelihood.json")
 # Random moments within a stage are at most so many seconds after its beginning, on two cores that nobody else uses.
 LENGTHS = {
     "prepare": 2.0,
@@ -102,18 +100,18 @@ class Place:
             return "prepare"
         if not any((trial / "trial.json").exists() for trial in trials):
             return "connect"
-        for stage, name in LAST.items():
-            if not all((trial / name).exists() for trial in trials):
+        for stage in OF_TRIALS:
+            if not all((trial / f"{stage}{SUFFIX}").exists() for trial in trials):
                 return stage
-        return "report" if any("reports" in words for words in map(_words, _family(process))) else "log"
+        return "report" if any("reports" in words for words in map(_words, family_of(process))) else "log"
 
     def kept(self) -> dict[str, bytes]:
         """Return what must never be lost again: what ended stages have left, and the whole lines of the logs."""
         found = {}
         for trial in TRIALS:
-            for name in (*LAST.values(), "samples.txt"):
+            for name in LEFT:
                 path = self.comparison / trial / name
-                if name != LAST["score"] and path.exists():  # which says how long things took
+                if path.exists():
                     found[f"{trial}/{name}"] = path.read_bytes()
             log = self.comparison / trial / "metrics.jsonl"
             content = log.read_bytes() if log.exists() else b""
@@ -126,7 +124,7 @@ class Place:
         return sum(len(content) for name, content in kept.items() if not now.get(name, b"").startswith(content))
 
 
-def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def family_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Return the living descendants of a program that are Python's too."""
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
@@ -171,7 +169,7 @@ class Kill:
     victim: str
     drafts: list[str]
     damaged: list[str]
-    kept: dict[str, bytes]
+    kept: dict[str, bytes] = field(repr=False)
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -212,7 +210,7 @@ class Chain:
     def _kill(self, process: subprocess.Popen[bytes], victim: str) -> None:
         """Kill, and note what is there: everything is halted while it is looked at."""
         _signal(process, signal.SIGSTOP)
-        stage, writing, family = self.place.stage(process, self._since), drafts(self.place.folder), _family(process)
+        stage, writing, family = self.place.stage(process, self._since), drafts(self.place.folder), family_of(process)
         self._started += family
         chosen = [one for one in family if victim == "worker"]
         if victim == "group":

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,13 +20,14 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pandas as pd
-from killing import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Place
+import psutil
+from killing import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Place, family_of
 from program import ROOT, music, python
 from served import Served, serve
 from tracked import frames
@@ -36,9 +36,20 @@ from wholeness import damaged, drafts
 from replication.transfer import CHUNK
 
 # What says how long something took, or when it was.
-TIMES = ("time", "train/seconds", "system/peak_memory_mb", "started", "ended", "environment", "moves", "checksum")
+TIMES = (
+    "time",
+    "train/seconds",
+    "system/peak_memory_mb",
+    "started",
+    "ended",
+    "environment",
+    "moves",
+    "checksum",
+    "seconds",
+)
 # Files of a trial and of the report that hold such numbers. Their tables are compared without them, figures are not.
-TIMED = ("timing.json", "last.safetensors", "cost.", "pareto.", "report.md", "index.html", "facts.json", ".sha256")
+TIMED = ("timing.json", "last.safetensors", "cost.", "pareto.", "report.md", "index.html", "facts.json")
+TIMED += ("samplers.", ".sha256")
 SECONDS = ("fit_seconds", "sample_seconds")
 CHAIN = 16  # kills after which a chain is finished and compared, and the next one begins from nothing
 SLOW = 20.0  # seconds of the smaller commands at most, in which they are killed
@@ -127,35 +138,38 @@ def chain(place: Place, reference: Place, moments: list[Aim], random: Random) ->
     return killed.kills, wrong + differences(place, reference)
 
 
-def again(place: Place, words: tuple[str, ...], random: Random) -> Kill:
-    """Kill a smaller command with all it has started at a random moment, and give it again; return what was found."""
+def again(place: Place, words: tuple[str, ...], random: Random) -> tuple[Kill, list[str]]:
+    """Kill a smaller command, but nothing that it has started, at a random moment, and give it again."""
     process, until = place.start(*words), time.monotonic() + random.uniform(0, SLOW)
     while process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    family = family_of(process)
+    process.kill()
     process.wait()
-    found = Kill(
-        stage=words[0], victim="group", drafts=drafts(place.folder), damaged=damaged(place.folder), kept=place.kept()
-    )
+    whole = damaged(place.folder)
+    kill = Kill(stage=words[0], victim="program", drafts=drafts(place.folder), damaged=whole, kept=place.kept())
     place.finish(*words)
-    return found
+    left = psutil.wait_procs(family, timeout=60)[1]
+    return kill, [*whole, *(f"still running after {words[0]}: {process}" for process in left)]
 
 
 def commands(place: Place, reference: Place, count: int, random: Random) -> tuple[list[Kill], list[str]]:
     """Kill the smaller commands in a place that is done, one after the other."""
     more = ("--scale", "smoke", "--corpus", str(place.corpus), "--seeds")
     rows = (("sync",), ("samplers", *more, "1"), ("export", "bundle.zip", *more, "2", "--only", "ngram"))
-    kills = []
+    kills, wrong = list[Kill](), list[str]()
     for number in range(count):
         if number % len(rows) == 0:  # all that `sync` brings is to be brought again
             (place.folder / "mlflow.db").unlink()
             shutil.rmtree(place.folder / "mlartifacts")
-        kills.append(again(place, rows[number % len(rows)], random))
+        kill, faults = again(place, rows[number % len(rows)], random)
+        kills.append(kill)
+        wrong += faults
     if count >= len(rows):
         reference.finish(*rows[1])
         assert zipfile.ZipFile(place.folder / "bundle.zip").testzip() is None
-    return kills, [f"left: {draft}" for draft in drafts(place.folder)] + differences(place, reference)
+    wrong += [f"left: {draft}" for draft in drafts(place.folder)]
+    return kills, wrong + differences(place, reference)
 
 
 ROW = """

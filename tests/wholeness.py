@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow.parquet
 from safetensors import safe_open
 
+from replication import checksums
+
 DRAFT = re.compile(r"\.(.+)-[0-9a-f]{32}|\.tmp.*")
 ARTIFACTS = "mlartifacts"  # MLflow's own copies
 # What files end with whose kind has no reader here.
@@ -49,7 +51,7 @@ def damaged(folder: Path) -> list[str]:
     return found
 
 
-def _read(path: Path) -> None:
+def _read(path: Path) -> None:  # noqa: C901 - one case for each kind of file
     """Raise what the reader of the file's kind raises unless the file is whole."""
     content, suffix = path.read_bytes(), path.suffix
     match suffix:
@@ -66,6 +68,8 @@ def _read(path: Path) -> None:
             found = np.load(path, allow_pickle=False)
             for name in found if suffix == ".npz" else ():
                 found[name]
+        case checksums.SUFFIX:
+            assert not checksums.missing(path), f"{checksums.missing(path)} missing"
         case ".parquet":
             pyarrow.parquet.read_table(path)
         case ".db":
