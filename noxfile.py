@@ -81,9 +81,9 @@ def ui(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests: `nox -s tests -- -k tokens`."""
+    """Run the tests, a module on each core: `nox -s tests -- -k tokens`."""
     _python(session, "test", "bench")  # the published step of the benchmark is what ours is compared with
-    _run(session, "pytest", *session.posargs)
+    _run(session, "pytest", "--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session
