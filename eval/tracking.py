@@ -41,11 +41,7 @@ class StoreError(UserError):
 
 
 class Store:
-    """The tracking store beside the run folders, or the server that MLFLOW_TRACKING_URI names.
-
-    Attributes:
-        place: its address for people, without a password.
-    """
+    """The tracking store beside the run folders, or the server that MLFLOW_TRACKING_URI names: `place`, for people."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -128,8 +124,8 @@ class Store:
         from mlflow.exceptions import MlflowException
 
         known = client.get_experiment(self._experiment).tags
-        tags = {"mlflow.note.content": experiment_note(self._experiment)}
-        tags |= {"mlflow.experimentKind": "custom_model_development"}
+        note = experiment_note(self._experiment)
+        tags = {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
         for name, value in tags.items():
             if known.get(name) != value:
                 client.set_experiment_tag(self._experiment, name, value)
@@ -229,6 +225,8 @@ def _log_lines(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) ->
 
 
 def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) -> None:  # noqa: ANN401
+    from mlflow.tracking._tracking_service import utils
+
     seal, ended = trial.seal, int((trial.about["ended"] or time.time()) * 1000)
     if trial.scores and "synced_scores" not in tags and trial.about["status"] != "KILLED":
         _log_points(client, run_id, trial.final(), {"synced_scores": sha256(trial.scores)})
@@ -241,6 +239,8 @@ def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) 
         client.set_tag(run_id, name, text)
     client.set_terminated(run_id, trial.about["status"], ended)
     client.set_tag(run_id, LEVEL, seal)  # last: only now is the run level
+    # MLflow keeps where the files of a thousand runs are, 10 kB each, and after a move does not look again.
+    utils._artifact_repos_cache.clear()  # noqa: SLF001 - there is no other way
 
 
 def _log_roll(client: Any, run_id: str, trial: Folder, rolls: Path) -> None:  # noqa: ANN401
