@@ -22,11 +22,12 @@ from eval import engine, suite
 from eval.engines import Process
 from eval.live import Tracker
 from replication.files import read_json
+from replication.samplers import Ancestral
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEPS = 400
+STEPS = 200
 
 
 def level(line: Line) -> None:
@@ -64,7 +65,8 @@ def fit(state: str, line: Line) -> float:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         plan = suite.plan(scale="cpu", corpus="synthetic", only=["e2e"], seeds=1, root=root)
-        scale = replace(plan.scale, samples=4, budget=replace(plan.scale.budget, steps=STEPS))
+        budget = replace(plan.scale.budget, steps=STEPS)
+        scale = replace(plan.scale, samples=16, sampler=Ancestral(steps=5), timesteps=50, budget=budget)
         plan = replace(plan, scale=scale)
         datasets = suite.prepare(plan)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
