@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from replication.archives import LARGEST, MOST_BYTES, MOST_MEMBERS
 from replication.errors import UserError
-from replication.files import atomic, write_json
+from replication.files import atomic, read_json, write_json
 from replication.piece import Beats, Seconds
 from replication.places import is_regular
 
@@ -119,7 +119,7 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
     with opened(path) as (archive, about):
         done = folder / PLAN
         if done.exists():
-            if json.loads(done.read_text(encoding="utf-8")) != about:
+            if read_json(done) != about:
                 raise UserError(f"{folder} holds the trials of another export: bring them home, then delete it")
             return about
         archive.extractall(folder, [name for name in archive.namelist() if name != PLAN])  # no name leads out of it

@@ -165,9 +165,10 @@ def _fit(bench: Workbench) -> None:
         )
     )
     if history:
-        # The training loop counts the time before an interruption too.
-        bench.time("fit", time.perf_counter() - since if history.seconds is None else history.seconds)
+        seconds = time.perf_counter() - since
         model.save(trial.weights)
+        # The training loop counts the time before an interruption too.
+        bench.time("fit", seconds if history.seconds is None else history.seconds)
 
 
 def _unlogged(step: int, values: Mapping[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from replication.errors import UserError
@@ -12,23 +13,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIX = ".sha256"
+COMMENT = "# "  # begins a line that `sha256sum` passes over
 
 
 def write_checksums(path: Path, files: Iterable[Path]) -> None:
     """Write the checksums of files beside or below `path`, in the form of `sha256sum`, atomically."""
-    lines = [f"{sha256(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files]
+    text = "".join(f"{sha256(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files)
     with atomic(path) as draft:
-        draft.write_text("".join(lines), encoding="utf-8")
+        draft.write_text(f"{text}{_end(text)}", encoding="utf-8")
+
+
+def _end(text: str) -> str:
+    """Return the last line of a list, by which it is seen whether it is whole."""
+    return f"{COMMENT}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def missing(path: Path) -> list[str]:
     """Compare files with what `write_checksums` wrote; return the names of those that are not there.
 
     Raises:
-        UserError: for one that is another now.
+        UserError: for one that is another now, or if the list itself is damaged.
     """
+    text, mark, end = path.read_text(encoding="utf-8", errors="replace").rpartition(COMMENT)
+    if mark + end != _end(text):
+        raise UserError(f"{path} is damaged; delete it to have what it lists made again")
     absent = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in text.splitlines():
         checksum, _, name = line.partition("  ")
         file = path.parent / name
         if not file.is_file():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from shrunk import job, loss_terms, random_windows, shrunk
 from eval.audit import SAMPLES, audit, bits_per_word
 from replication.ablations import ABLATIONS, Diffusion
 from replication.checkpoint import milestone
+from replication.files import read_json, write_json
 from replication.randomness import seeded
 from replication.scales import Budget, Recipe
 
@@ -72,9 +72,9 @@ def test_the_audit_measures_every_milestone_once(tmp_path: Path) -> None:
     assert audit(model, task.folder, task.validation, distance, path=path, seed=0).equals(table)
     assert len(seen) == 3
 
-    done = json.loads(path.read_text(encoding="utf-8"))
+    done = read_json(path)
     del done["10"]
-    path.write_text(json.dumps(done), encoding="utf-8")
+    write_json(path, done)
     milestone(task.folder, 20).unlink()  # is not looked at again
     assert audit(model, task.folder, task.validation, distance, path=path, seed=0).equals(table)
     assert len(seen) == 4

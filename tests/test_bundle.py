@@ -122,7 +122,7 @@ def test_a_trial_that_is_less_far_does_not_replace_one(there_and_back: tuple[Pat
     before = {name: (home / name).read_bytes() for name in files(home)}
 
     def lose(members: dict[str, bytes]) -> None:
-        for name in [name for name in members if name.endswith(("likelihood.json", "samples.npz"))]:
+        for name in [name for name in members if name.endswith(("likelihood.sha256", "samples.npz", "sample.sha256"))]:
             members[name.replace("samples.npz", "metrics.jsonl")] = b"{}\n" * 1000
             del members[name]
 
@@ -160,6 +160,9 @@ def test_only_files_of_the_trials_that_were_exported_are_taken(
     assert new == {
         "trial.json",
         "timing.json",
+        "fit.sha256",
+        "sample.sha256",
+        "likelihood.sha256",
         "samples.txt",
         "samples.npz",
         "likelihood.json",

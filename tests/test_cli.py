@@ -65,7 +65,7 @@ def bits(folder: Path) -> dict[str, object]:
     return {
         str(path.relative_to(folder)): timeless(path) if path.suffix in {".json", ".jsonl"} else path.read_bytes()
         for path in files
-        if not path.name.startswith(".") and path.suffix != ".sha256"
+        if not path.name.startswith(".") and path.suffix != ".sha256" and path.name != "last.safetensors"
     }
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ALONE = """
 import json, sys
 from pathlib import Path
+import torch
 sys.path[:0] = [{tests!r}]
 from shrunk import job, shrunk
 from eval.memory import peak_memory

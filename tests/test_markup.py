@@ -82,7 +82,7 @@ def test_no_name_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None
             address = (tmp_path / name).as_uri()
             asked: list[object] = []
             with opened(browser, address) as found:
-                found.page.on("dialog", asked.append)
+                found.page.on("dialog", lambda dialog, asked=asked: asked.append(dialog.message))  # type: ignore[misc]
                 found.page.wait_for_load_state("networkidle")
                 assert found.page.evaluate("window.owned") is None, name
                 assert (

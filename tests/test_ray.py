@@ -17,6 +17,7 @@ from small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, ta
 from tracked import frames
 
 from eval.engines import Ray, _work_there
+from replication.checksums import write_checksums
 from replication.corpora import folder_corpus
 from replication.errors import UserError
 from replication.reading import load
@@ -94,8 +95,10 @@ def test_a_damaged_file_ends_the_run_with_its_sentence(engine: Ray, tmp_path: Pa
     plan = planned(tmp_path, "ngram")
     (trial,) = plan.trials
     trial.weights.parent.mkdir(parents=True)
+    trial.weights.write_bytes(b"weights")
+    write_checksums(trial.folder / "fit.sha256", [trial.weights])
     trial.weights.write_bytes(b"no weights")
-    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+    with pytest.raises(UserError, match=r"model\.safetensors does not match its checksum in fit\.sha256"):
         run(plan, engine)
     assert trial.about()["status"] == "FAILED"
 

@@ -150,10 +150,10 @@ def test_the_program_tells_of_an_output_that_cannot_be_written() -> None:
 
 @pytest.mark.slow
 def test_a_trial_without_memory_has_failed_and_goes_on_when_there_is_some(tmp_path: Path) -> None:
-    undisturbed, task = trial_on(tmp_path / "roomy", tmp_path, batch=1024, steps=2)
+    undisturbed, task = trial_on(tmp_path / "roomy", tmp_path, batch=8192, steps=1)
     work(task)
-    trial, task = trial_on(tmp_path / "tight", tmp_path, batch=1024, steps=2)
-    with limited(resource.RLIMIT_AS, psutil.Process().memory_info().vms + 50 * 2**20):
+    trial, task = trial_on(tmp_path / "tight", tmp_path, batch=8192, steps=1)
+    with limited(resource.RLIMIT_AS, psutil.Process().memory_info().vms + 10 * 2**20):
         work(task)
     about = trial.about()
     assert about["status"] == "FAILED"

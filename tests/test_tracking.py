@@ -18,6 +18,7 @@ from eval.rolls import save_rolls
 from eval.saved_view import VIEWS
 from eval.tracking import Store, StoreError, open_store
 from eval.worker import alone
+from replication.errors import UserError
 from replication.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def test_a_line_torn_by_a_crash_is_counted(store: Store, trial: Path) -> None:
 
 def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: Store, trial: Path) -> None:
     end(trial, scores=SCORES)
-    write_json(trial / "likelihood.json", {"diffusion": 1.0})
+    write_json(trial / "likelihood.json", {"exact": False, "nats_per_token": 1.0})
     (trial / "midi").mkdir()
     (trial / "midi" / "0.mid").write_bytes(b"MThd")
     store.sync(trial, final=True)
@@ -251,7 +252,7 @@ def test_a_folder_without_a_trial_stops_nobody_and_is_told_at_the_end(store: Sto
             for folder in (tmp_path / "nothing", trial):
                 tracker.update(folder)
 
-    with pytest.raises(FileNotFoundError, match="nothing"):
+    with pytest.raises(UserError, match="nothing is not as Etude writes it"):
         bring_both()
     assert len(history(store, trial)) == 3
 
