@@ -48,7 +48,15 @@ TIMES = (
     "seconds",
 )
 # Files of a trial and of the report that hold such numbers. Their tables are compared without them, figures are not.
-TIMED = ("timing.json", "last.safetensors", "cost.", "pareto.", "report.md", "index.html", "facts.json")
+TIMED: tuple[str, ...] = (
+    "timing.json",
+    "last.safetensors",
+    "cost.",
+    "pareto.",
+    "report.md",
+    "index.html",
+    "facts.json",
+)
 TIMED += ("samplers.", ".sha256")
 SECONDS = ("fit_seconds", "sample_seconds")
 CHAIN = 16  # kills after which a chain is finished and compared, and the next one begins from nothing

@@ -19,6 +19,8 @@ from reports.tables import APPENDIX, TABLES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from playwright.sync_api import Dialog
+
     from eval.results import Results
 
 HOSTILE = (
@@ -75,14 +77,18 @@ def test_no_name_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None
         "table.html": tables[1].html(),
         "card.html": markdown_it.MarkdownIt().render(card(results.card, {})),
     }
+    asked: list[str] = []
+
+    def note(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+
     with chromium() as browser:
         for name, text in files.items():
             assert "window.owned" in text or name == "nll_bars.svg"
             (tmp_path / name).write_text(text, encoding="utf-8")
             address = (tmp_path / name).as_uri()
-            asked: list[object] = []
             with opened(browser, address) as found:
-                found.page.on("dialog", lambda dialog, asked=asked: asked.append(dialog.message))  # type: ignore[misc]
+                found.page.on("dialog", note)
                 found.page.wait_for_load_state("networkidle")
                 assert found.page.evaluate("window.owned") is None, name
                 assert (
