@@ -179,11 +179,12 @@ def _sample(bench: Workbench) -> None:
     """Draw the samples: samples.npz, samples.txt."""
     since = time.perf_counter()
     tokens = bench.trained().sample(range(bench.trial.scale.samples), seed=bench.trial.seed).numpy().astype(np.uint16)
-    bench.time("sample", time.perf_counter() - since)
+    seconds = time.perf_counter() - since
     with atomic(bench.folder / "samples.txt") as draft:
         draft.write_text("".join(to_text(bench.encoding, row) + "\n" for row in tokens.tolist()), encoding="utf-8")
     with atomic(bench.folder / "samples.npz") as draft:
         np.savez_compressed(draft, tokens=tokens)
+    bench.time("sample", seconds)
 
 
 def _likelihood(bench: Workbench) -> None:
