@@ -15,7 +15,7 @@ from eval.trial import Trial
 from replication.ablations import ABLATIONS, Experiment
 from replication.corpora import CORPORA, Corpus, folder_corpus, located
 from replication.errors import UserError
-from replication.files import describe, read_json, write_json
+from replication.files import describe, read_json, sweep, write_json
 from replication.guard import read_guarded
 from replication.places import folder_at
 from replication.scales import SCALES, Scale
@@ -189,6 +189,7 @@ def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset
     from replication.encodings import ENCODINGS
     from replication.reading import load
 
+    sweep(plan.root / "runs")
     path = plan.comparison / "data.json"
     with as_written(path):
         known = (

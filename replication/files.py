@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CHECKSUM = "checksum"  # the key of an object's own
 LOCK = ".lock"  # of a draft, in its folder
 HEX = 32  # digits of the number of a draft
+_DRAFT = re.compile(rf"\..+-[0-9a-f]{{{HEX}}}")
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Whoever looks at `path` sees the old file or the new, never a part: written beside, fsynced, renamed. If the block
     raises, what was written is removed and `path` stays as it was; what the disk refuses is an `OSError` that names it.
-    What a killed process leaves of its draft is removed by the next one that writes to `path`.
+    What a killed process leaves of its draft is removed by the next one that writes to `path`, or by `sweep`.
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,12 +68,22 @@ def _sweep(path: Path) -> None:
     prefix = _prefix(path)
     for name in os.listdir(path.parent):  # noqa: PTH208 - of thousands of files, before each of them is written
         if name.startswith(prefix) and len(name) == len(prefix) + HEX:
-            folder = path.with_name(name)
-            with suppress(OSError):
-                with (folder / LOCK).open("a") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    (folder / LOCK).unlink()  # seen by the process that has made it and was only about to lock it
-                shutil.rmtree(folder)
+            _remove(path.with_name(name))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes have left of the drafts of all files in a folder and below it."""
+    for draft in folder.rglob(".*-*"):
+        if _DRAFT.fullmatch(draft.name) and draft.is_dir():
+            _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    with suppress(OSError):  # its process lives, or somebody else has removed it
+        with (draft / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (draft / LOCK).unlink()  # seen by the process that has made it and was only about to lock it
+        shutil.rmtree(draft)
 
 
 def _prefix(path: Path) -> str:

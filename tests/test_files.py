@@ -9,7 +9,7 @@ import pytest
 from program import ROOT
 
 from replication.embeddings import Gaussian, Learned
-from replication.files import atomic, describe, digest, read_json, write_json
+from replication.files import atomic, describe, digest, read_json, sweep, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,3 +72,17 @@ def test_a_draft_is_swept_by_the_next_writer_unless_its_process_lives(tmp_path: 
     living.communicate()
     write_json(path, {"a": 2})
     assert sorted(tmp_path.iterdir()) == [hidden, path]
+
+
+def test_drafts_of_files_that_nobody_writes_again_are_swept_below_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "deep" / ".git-of-others").mkdir(parents=True)
+    path = tmp_path / "deep" / "file.json"
+    killed, living = half_written(path), half_written(path)
+    killed.kill()
+    killed.communicate()
+    sweep(tmp_path)
+    assert len(list((tmp_path / "deep").iterdir())) == 2
+    living.kill()
+    living.communicate()
+    sweep(tmp_path)
+    assert [item.name for item in (tmp_path / "deep").iterdir()] == [".git-of-others"]
