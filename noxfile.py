@@ -48,10 +48,10 @@ def _python(session: nox.Session, *extra: str) -> str:
     return str(python)
 
 
-def _run(session: nox.Session, *words: str) -> None:
-    """Run a module with the shared interpreter, from the project's folder."""
+def _run(session: nox.Session, *words: str, **settings: str) -> None:
+    """Run a module with the shared interpreter and these settings of the environment, from the project's folder."""
     session.chdir(ROOT)
-    session.run(_python(session), "-m", *words, env=QUIET, external=True)
+    session.run(_python(session), "-m", *words, env=QUIET | settings, external=True)
 
 
 @nox.session
@@ -83,7 +83,9 @@ def ui(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, a module on each core: `nox -s tests -- -k tokens`."""
     _python(session, "test", "bench")  # the published step of the benchmark is what ours is compared with
-    _run(session, "pytest", "--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
+    words = ("--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
+    # Threads of several processes that spin while they wait would starve each other.
+    _run(session, "pytest", *words, OMP_WAIT_POLICY="PASSIVE")
 
 
 @nox.session
