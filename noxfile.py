@@ -85,7 +85,7 @@ def tests(session: nox.Session) -> None:
     _python(session, "test", "bench")  # the published step of the benchmark is what ours is compared with
     words = ("--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
     # Threads of several processes that spin while they wait would starve each other.
-    _run(session, "pytest", *words, OMP_WAIT_POLICY="PASSIVE")
+    _run(session, "pytest", *words, OMP_WAIT_POLICY="passive")
 
 
 @nox.session
