@@ -24,7 +24,7 @@ from eval.grouped import means
 from eval.windows import Windows, evenly
 from replication import duplicates
 from replication.errors import UserError
-from replication.files import atomic, locked
+from replication.files import DamagedError, atomic, locked, undamaged
 from replication.piece import NOTE
 
 if TYPE_CHECKING:
@@ -87,12 +87,10 @@ class Known:
             UserError: if the file is damaged.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 windows = Windows.cut(arrays["notes"].astype(NOTE, casting="no"), arrays["sizes"], grid)
                 share = float(arrays["share"])
-        except MemoryError:  # says nothing of the file
-            raise
-        except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip and npy
+        except DamagedError as error:
             raise UserError(f"{path} is damaged ({error}); delete it to index the training split again") from None
         return cls(windows=windows, share=share)
 

@@ -15,7 +15,7 @@ from eval.music import Music, form_of, notes_of, raw_means, read, table_of, writ
 from eval.trajectory import trajectory
 from replication.ablations import Diffusion
 from replication.errors import UserError
-from replication.files import read_json, sha256, write_json
+from replication.files import DamagedError, read_json, sha256, undamaged, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,11 +137,9 @@ def read_samples(folder: Path) -> NDArray[np.uint16]:
     """
     path = folder / "samples.npz"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tokens: NDArray[np.uint16] = arrays["tokens"]
-    except MemoryError:  # says nothing of the file
-        raise
-    except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip, zlib and npy
+    except DamagedError as error:
         raise UserError(f"{path} is damaged ({error}); delete it to draw the samples again") from None
     return tokens
 

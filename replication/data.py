@@ -13,7 +13,7 @@ import numpy as np
 from replication import duplicates
 from replication.cutting import cut
 from replication.errors import UserError
-from replication.files import atomic, digest, locked, read_json, sha256, write_json
+from replication.files import DamagedError, atomic, digest, locked, read_json, sha256, undamaged, write_json
 from replication.guard import read_guarded
 from replication.kinship import SHARES, SPLITS, Leak, Spans, deal, kinship, leak
 from replication.reading import load
@@ -96,10 +96,9 @@ def prepare(
     with locked(folder):
         if (folder / "about.json").exists():
             try:
-                return _checked(folder)
-            except MemoryError:  # says nothing of the file
-                raise
-            except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between JSON and npy
+                with undamaged():
+                    return _checked(folder)
+            except DamagedError as error:
                 print(f"warning: {folder} is damaged ({error}); cutting the windows again", file=sys.stderr)
                 shutil.rmtree(folder)
         kin = kinship(loaded)

@@ -142,6 +142,24 @@ def _damaged(path: Path, why: str) -> UserError:
     return UserError(f"{path} is damaged ({why}); delete it or its folder to make it again")
 
 
+class DamagedError(Exception):
+    """A file does not hold what was written to it."""
+
+
+@contextmanager
+def undamaged() -> Iterator[None]:
+    """Have whatever a block trips over in what it reads be a `DamagedError`: flipped bits surface anywhere.
+
+    Memory that runs out says nothing of the file.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DamagedError(str(error)) from error
+
+
 def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any shape
     """Return `value` as plain JSON data in which every dataclass keeps its class name.
 

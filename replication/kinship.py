@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from replication import duplicates
-from replication.files import atomic
+from replication.files import DamagedError, atomic, undamaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,11 +45,9 @@ def kinship(loaded: Loaded) -> Kinship:
     path = loaded.folder / f"kinship-{duplicates.EDITION}-{loaded.digest[:16]}.npz"
     if path.exists():
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return Kinship(kept=arrays["kept"], families=arrays["families"])
-        except MemoryError:  # says nothing of the file
-            raise
-        except Exception as error:  # noqa: BLE001 - flipped bits surface anywhere between zip, zlib and npy
+        except DamagedError as error:
             print(f"warning: {path} is damaged ({error}); comparing the pieces again", file=sys.stderr)
     count = len(loaded.ids)
     seen: set[bytes] = set()

@@ -16,7 +16,7 @@ import numpy as np
 
 from replication.download import Published
 from replication.errors import UserError
-from replication.files import atomic, digest, locked, read_json, sha256, write_json
+from replication.files import DamagedError, atomic, digest, locked, read_json, sha256, undamaged, write_json
 from replication.guard import check_may_read, read_guarded
 from replication.midi import Reason, read_midi
 from replication.piece import NOTE, Piece
@@ -137,10 +137,9 @@ def load(corpus: Corpus, cache: Path, *, batches: Batches = read_guarded) -> Loa
     with locked(folder):
         if (folder / "about.json").exists():
             try:
-                return _restore(folder, reading.grid)
-            except MemoryError:  # says nothing of the file
-                raise
-            except Exception as error:  # noqa: BLE001 - damage surfaces anywhere between JSON and the notes
+                with undamaged():
+                    return _restore(folder, reading.grid)
+            except DamagedError as error:
                 print(f"warning: {folder} is damaged ({error}); reading {corpus.name} again", file=sys.stderr)
                 shutil.rmtree(folder)
         try:
