@@ -7,6 +7,7 @@ is all that a report is made of: the weights stay.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -80,11 +81,11 @@ class Folder:
             scores=scores.read_bytes() if scores.exists() else b"",
         )
 
-    @property
+    @functools.cached_property
     def seal(self) -> str:
         """A name for everything that a final sync shows: files that come later, or change their size, are seen."""
         files = [f"{file.relative_to(self.path)} {file.stat().st_size}".encode() for file in self.artifacts()]
-        wrong = [f"{name} {text}".encode() for name, text in self.events().items()]
+        wrong = [f"{name} {text}".encode() for name, text in self.events.items()]
         return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores, *files, *wrong)
 
     def abandoned(self) -> Folder:
@@ -162,8 +163,9 @@ class Folder:
             **{key: str(value) for key, value in self._coordinates().items()},
         }
 
+    @functools.cached_property
     def events(self) -> dict[str, str]:
-        """Return what went wrong with the numbers of the trial, as tags: the value, and where training had it last."""
+        """What went wrong with the numbers of the trial, as tags: the value, and where training had it last."""
         return {
             f"event.{found.event}": f"{found.value:.3g}"
             + ("" if math.isnan(found.last) else f" at step {found.last:.0f}")

@@ -235,7 +235,7 @@ def _log_results(client: Any, run_id: str, trial: Folder, tags: dict[str, str]) 
         client.log_artifact(run_id, str(file), None if parent == "." else parent)
     if (rolls := trial.path / "roll.png").exists() and "mlflow.loggedImages" not in tags:  # a second one would be added
         _log_roll(client, run_id, trial, rolls)
-    for name, text in trial.events().items():
+    for name, text in trial.events.items():
         client.set_tag(run_id, name, text)
     client.set_terminated(run_id, trial.about["status"], ended)
     client.set_tag(run_id, LEVEL, seal)  # last: only now is the run level

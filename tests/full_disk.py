@@ -7,7 +7,6 @@ room again, until the next of these moments; and at last the same command must c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from program import ROOT
+from small_trials import results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +53,6 @@ MOMENTS = (  # files in the order in which they come
 SENTENCE = re.compile(
     r"^etude: (.+): No space left on device; make room there, and give the same command again", re.MULTILINE
 )
-TIMED = {"trial.json", "timing.json", "last.safetensors"}  # say when it was or how long it took
-VARYING = re.compile(r'"(time|checksum|train/seconds|system/peak_memory_mb|cost/\w+_seconds)": [^,}\n]*,?')
 
 
 @dataclass(frozen=True)
@@ -98,20 +96,6 @@ def start(folder: Path, error: Path) -> subprocess.Popen[str]:
     with error.open("w") as stream:
         words = [sys.executable, "-m", "eval", *WORDS]
         return subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=stream, text=True)
-
-
-def results(root: Path, pattern: str = "runs/smoke/*/*/*/**/*") -> dict[str, str]:
-    """Return the hashes of all that trials below a folder have left and that is to be the same in every run."""
-    found = {}
-    for path in sorted(root.glob(pattern)):
-        name = path.relative_to(root)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and path.suffix != ".sha256" and path.name not in TIMED:
-            content = path.read_bytes()
-            if path.suffix in {".json", ".jsonl"}:
-                content = VARYING.sub("", content.decode()).encode()
-            found[str(name)] = hashlib.sha256(content).hexdigest()
-    return found
 
 
 def check_whole(root: Path, expected: dict[str, str]) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import shutil
 import sqlite3
@@ -23,30 +22,21 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pandas as pd
 import psutil
+import small_trials
 from killing import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Place, family_of
 from program import ROOT, music, python
 from served import Served, serve
+from small_trials import timeless
 from tracked import frames
 from wholeness import damaged, drafts
 
 from replication.transfer import CHUNK
 
 # What says how long something took, or when it was.
-TIMES = (
-    "time",
-    "train/seconds",
-    "system/peak_memory_mb",
-    "started",
-    "ended",
-    "environment",
-    "moves",
-    "checksum",
-    "seconds",
-)
+TIMES = (*small_trials.TIMES, "started", "ended", "environment", "moves", "seconds")
 # Files of a trial and of the report that hold such numbers. Their tables are compared without them, figures are not.
 TIMED: tuple[str, ...] = (
     "timing.json",
@@ -80,7 +70,7 @@ def differences(place: Place, reference: Place) -> list[str]:
     found += [f"not the same: {name}" for name in both if _content(ours[name]) != _content(theirs[name])]
     for trial in TRIALS:
         log = place.comparison / trial / "metrics.jsonl"
-        steps = [record["step"] for record in _records(log)] if log.exists() else []
+        steps = [record["step"] for record in timeless(log)]
         if steps != sorted(set(steps)):
             found.append(f"steps of {trial}: {steps}")
     return found + _differences_of_stores(place.folder, reference.folder)
@@ -94,22 +84,13 @@ def _files(folder: Path) -> dict[str, Path]:
 def _content(path: Path) -> object:
     """Return the content of a file without what says how long something took."""
     if path.suffix in {".json", ".jsonl"}:
-        return _records(path)
+        return timeless(path, *TIMES)
     if path.name == "trials.csv":
         return pd.read_csv(path).drop(columns=[*SECONDS]).to_csv()
     if path.name in {"trials.parquet", "curves.parquet"}:
         frame = pd.read_parquet(path).drop(columns=[*SECONDS], errors="ignore")
         return frame[~frame["key"].isin(TIMES)].to_csv() if "key" in frame else frame.to_csv()
     return path.read_bytes()
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text(encoding="utf-8")
-    records = map(json.loads, text.splitlines() if path.suffix == ".jsonl" else [text])
-    return [
-        {key: value for key, value in record.items() if key not in TIMES and not key.startswith("cost/")}
-        for record in records
-    ]
 
 
 def _differences_of_stores(ours: Path, theirs: Path) -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from program import ROOT
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from replication.data import Dataset
 
 ONE_THREAD = os.cpu_count() or 1  # so many workers have one thread each
+TIMED = {"trial.json", "timing.json", "last.safetensors"}  # say when it was or how long it took
+VARYING = re.compile(r'"(time|checksum|train/seconds|system/peak_memory_mb|cost/\w+_seconds)": [^,}\n]*,?')
 TIMES = ("time", "train/seconds", "system/peak_memory_mb", "checksum")
 
 
@@ -100,11 +104,25 @@ def bits(plan: Plan) -> dict[str, list[str]]:
     }
 
 
-def timeless(path: Path) -> list[dict[str, object]]:
-    """Return the objects of a file without what says how long something took."""
+def timeless(path: Path, *more: str) -> list[dict[str, Any]]:
+    """Return the objects of a file without what says how long something took, and more by name."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     objects = map(json.loads, text.splitlines() if path.suffix == ".jsonl" else [text] * bool(text))
     return [
-        {name: value for name, value in one.items() if name not in TIMES and not name.startswith("cost/")}
+        {name: value for name, value in one.items() if name not in (*TIMES, *more) and not name.startswith("cost/")}
         for one in objects
     ]
+
+
+def results(root: Path, pattern: str = "runs/smoke/*/*/*/**/*") -> dict[str, str]:
+    """Return the hashes of all that trials below a folder have left and that is to be the same in every run."""
+    found = {}
+    for path in sorted(root.glob(pattern)):
+        name = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and path.suffix != ".sha256" and path.name not in TIMED:
+            content = path.read_bytes()
+            if path.suffix in {".json", ".jsonl"}:
+                content = VARYING.sub("", content.decode()).encode()
+            found[str(name)] = hashlib.sha256(content).hexdigest()
+    return found

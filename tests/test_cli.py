@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from program import assert_a_mistake, elsewhere, etude, music, python
-from small_trials import ONE_THREAD, timeless
+from small_trials import ONE_THREAD, results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,17 +58,6 @@ def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, mo
     assert elsewhere(observed) == set()  # nobody is told of any of this
 
 
-def bits(folder: Path) -> dict[str, object]:
-    """Return all that trials have left but what says when they ran, and for how long."""
-    timed = {"trial.json", "timing.json"}
-    files = [path for path in sorted(folder.glob("*/0/**/*")) if path.is_file() and path.name not in timed]
-    return {
-        str(path.relative_to(folder)): timeless(path) if path.suffix in {".json", ".jsonl"} else path.read_bytes()
-        for path in files
-        if not path.name.startswith(".") and path.suffix != ".sha256" and path.name != "last.safetensors"
-    }
-
-
 def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Place, tmp_path: Path) -> None:
     report = own_music.folder / "reports" / "output"
     # A locale without UTF-8, in which the small letter of I is another, where the system can make one.
@@ -88,7 +77,8 @@ def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Place, tm
     finally:
         os.umask(umask)
     assert done.returncode == 0, done.stderr
-    ours, theirs = (bits(folder / "runs" / "smoke" / "music") for folder in (own_music.folder, elsewhere))
+    places = (folder / "runs" / "smoke" / "music" for folder in (own_music.folder, elsewhere))
+    ours, theirs = (results(place, "*/0/**/*") for place in places)
     assert [name for name in ours | theirs if ours.get(name) != theirs.get(name)] == []
     assert {"e2e/0/checkpoint/model.safetensors", "e2e/0/samples.npz", "ngram/0/scores.json"} <= ours.keys()
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout

@@ -214,7 +214,7 @@ def test_a_trial_that_is_taken_up_again_has_its_events_once(faulty: Plan) -> Non
     work(task(trial, faulty.root))
     after = Folder.read(trial.folder)
     assert after.lines == before.lines
-    assert after.events() == before.events()
+    assert after.events == before.events
     assert trial.about()["error"] == before.about["error"]
 
 

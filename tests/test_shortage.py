@@ -16,11 +16,11 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from full_disk import BLOCK, ROOM, Disk, disk, results
+from full_disk import BLOCK, ROOM, Disk, disk
 from PIL import Image
 from program import ROOT, assert_a_mistake, etude
 from safetensors.torch import save_file
-from small_trials import planned, windows
+from small_trials import planned, results, windows
 
 from eval.worker import Task, work
 from replication.errors import UserError
