@@ -57,26 +57,26 @@ def _run(session: nox.Session, *words: str, **settings: str) -> None:
 @nox.session
 def overview(session: nox.Session) -> None:
     """Show the experiments, scales and corpora, and how to start."""
-    _run(session, "eval", "list")
+    _run(session, "etude", "list")
     session.log("start with `nox -s replicate`; `nox -l` lists the sessions")
 
 
 @nox.session
 def replicate(session: nox.Session) -> None:
     """Train, sample, score and report every experiment: `nox -s replicate -- --scale gpu --seeds 5`."""
-    _run(session, "eval", "run", *session.posargs)
+    _run(session, "etude", "run", *session.posargs)
 
 
 @nox.session
 def report(session: nox.Session) -> None:
     """Write the tables and figures again from what the trials have left."""
-    _run(session, "eval", "report", *session.posargs)
+    _run(session, "etude", "report", *session.posargs)
 
 
 @nox.session
 def ui(session: nox.Session) -> None:
     """Open MLflow on the trials."""
-    _run(session, "eval", "ui", *session.posargs)
+    _run(session, "etude", "ui", *session.posargs)
 
 
 @nox.session
@@ -103,18 +103,18 @@ def bench(session: nox.Session) -> None:
     _python(session, "bench")
     match session.posargs:
         case [("data" | "scores" | "scaling" | "compare") as part, *words]:
-            _run(session, f"eval.bench_{part}", *words)
+            _run(session, f"benchmarks.{part}", *words)
         case words:
-            _run(session, "eval.bench", *words)
+            _run(session, "benchmarks", *words)
 
 
 # What `faults` runs: scripts that make things go wrong for real, and how the long versions are asked for.
 FAULTS = {
-    "kills": ("tests/kills.py", "60"),
-    "disk": ("tests/full_disk.py",),
-    "tracking": ("tests/cut_lines.py",),
-    "fuzz": ("tests/fuzz.py",),
-    "long": ("tests/long_run.py",),
+    "kills": ("tests.faults.kills", "60"),
+    "disk": ("tests.faults.full_disk",),
+    "tracking": ("tests.faults.cut_lines",),
+    "fuzz": ("tests.security.fuzz",),
+    "long": ("tests.faults.long_run",),
 }
 
 
@@ -126,7 +126,7 @@ def faults(session: nox.Session) -> None:
     for part in session.posargs or ("kills", "disk", "tracking", "fuzz"):
         if part not in FAULTS:
             session.error(f"{part}: choose from {', '.join(FAULTS)}")
-        session.run(python, *FAULTS[part], env={**QUIET, "PYTHONPATH": str(ROOT)}, external=True)
+        session.run(python, "-m", *FAULTS[part], env={**QUIET, "PYTHONPATH": str(ROOT)}, external=True)
 
 
 @nox.session

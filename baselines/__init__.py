@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replication.ablations import Experiment
+from replication.models.ablations import Experiment
 
 if TYPE_CHECKING:
     from baselines.autoregressive import Autoregressive
     from baselines.ngram import NGram
     from baselines.replay import Replay
     from baselines.untrained import Untrained
-    from replication.scales import Scale
+    from replication.training.scales import Scale
 
 
 @dataclass(frozen=True, kw_only=True)

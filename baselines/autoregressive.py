@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.model import Likelihood, token_counts
-from replication.randomness import generator
-from replication.tokens import CLS, PAD, SEP
-from replication.trainable import CHUNK, Trainable
-from replication.transformer import Transformer
+from replication.models.transformer import Transformer
+from replication.tokens.protocol import CLS, PAD, SEP
+from replication.training.model import Likelihood, token_counts
+from replication.training.trainable import CHUNK, Trainable
+from replication.util.generators import generator
 
 if TYPE_CHECKING:
-    from replication.scales import Scale
+    from replication.training.scales import Scale
 
 
 class Autoregressive(Trainable):

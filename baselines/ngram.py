@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from replication.checkpoint import read_tensors
-from replication.embeddings import ROWS
-from replication.errors import UserError
-from replication.files import atomic
-from replication.model import Likelihood
-from replication.randomness import generator
-from replication.tokens import CLS, PAD, SEP
+from replication.models.embeddings import ROWS
+from replication.tokens.protocol import CLS, PAD, SEP
+from replication.training.model import Likelihood
+from replication.util.checkpoint import read_tensors
+from replication.util.errors import UserError
+from replication.util.files import atomic
+from replication.util.generators import generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from replication.model import Job
+    from replication.training.model import Job
 
 
 class NGram:

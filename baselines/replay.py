@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
-from replication.checkpoint import read_tensors
-from replication.errors import UserError
-from replication.files import atomic
-from replication.model import Likelihood
-from replication.randomness import generator
+from replication.training.model import Likelihood
+from replication.util.checkpoint import read_tensors
+from replication.util.errors import UserError
+from replication.util.files import atomic
+from replication.util.generators import generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from replication.model import Job
+    from replication.training.model import Job
 
 
 class Replay:

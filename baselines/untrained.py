@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from replication.diffusion import DiffusionLM
-from replication.embeddings import Learned
+from replication.models.diffusion_lm import DiffusionLM
+from replication.models.embeddings import Learned
 
 if TYPE_CHECKING:
-    from replication.model import Job
-    from replication.scales import Scale
+    from replication.training.model import Job
+    from replication.training.scales import Scale
 
 
 class Untrained(DiffusionLM):

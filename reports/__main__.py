@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from eval.program import end_with
-from replication.errors import UserError
+from replication.util.errors import UserError
+from replication.util.program import end_with
 
 
 def report(
@@ -17,27 +17,21 @@ def report(
     ] = None,
     output: Annotated[Path, tyro.conf.arg(metavar="PATH", help="where tables and figures go")] = Path("reports/output"),
     check: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help="instead: make the report in this folder anew, and compare")
+        Path | None, tyro.conf.arg(metavar="PATH", help="instead: render the report in this folder again and compare")
     ] = None,
 ) -> int:
     """Write the tables, the figures, the pages that show them and the data card, and print the main table."""
-    from eval.results import gather
-    from eval.results_file import read_results
-    from reports.check import differences
-    from reports.render import RESULTS, render
-    from reports.terminal import show
+    from reports.page.check import differences
+    from reports.page.render import make_report
 
     if (comparison is None) == (check is None):
-        raise UserError("give --comparison or --check, one of the two")
+        raise UserError("give either --comparison or --check")
     if check:
         found = differences(check)
-        print("\n".join(f"{check}: {line}" for line in found) or f"{check}: every file is as its results make it")
+        print("\n".join(f"{check}: {line}" for line in found) or f"{check}: every file is what its results give")
         return 1 if found else 0
     assert comparison
-    kept = comparison / RESULTS
-    results = read_results(kept) if kept.exists() else gather(comparison)
-    render(results, output)
-    show(results, output)
+    make_report(comparison, output)
     return 0
 
 

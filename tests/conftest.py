@@ -6,20 +6,20 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from killing import Place
-from program import music
-from small_trials import planned, run
 
-from eval.engines import Process
-from eval.preliminaries import tuning_folder
-from eval.references import level
-from eval.tracking import open_store
-from replication.files import read_json, write_json
+from etude.runner.executors import Process
+from eval.results.tuning import tuning_folder
+from eval.tracking.references import level
+from eval.tracking.store import open_store
+from replication.util.files import read_json, write_json
+from tests.support.killing import Place
+from tests.support.program import music
+from tests.support.small_trials import planned, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eval.suite import Plan
+    from etude.runner.plan import Plan
 
 
 @pytest.fixture(scope="session")

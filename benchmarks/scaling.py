@@ -1,0 +1,185 @@
+"""How time grows with what is asked for: `nox -s bench -- scaling`.
+
+Each series is measured at four sizes or more, all of them in turn, and at a small size too, which stands for what it
+costs before anything is done. The exponents are slopes between logarithms: of the time, and of the time above that.
+
+There is no series of machines: Ray nodes on one machine share its cores, and show nothing of what more machines do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from benchmarks.race import Contender, Row, exponent, race
+from benchmarks.table import Output, Record, command, present
+from replication.training.scales import SCALES
+from replication.util.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.race import Lap
+    from replication.training.scales import Scale
+
+VOCABULARY = 220  # about that of the paper's encoding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """What grows.
+
+    Attributes:
+        unit: of the sizes.
+        small: the size that stands for the fixed cost.
+        sizes: the others, four or more.
+        contender: what works at a size; it tells its laps 1 at a time.
+        laps: turns of each size; few where one is long enough to be even by itself.
+    """
+
+    unit: str
+    small: int
+    sizes: tuple[int, ...]
+    contender: Callable[[int], Contender]
+    laps: int = 3
+
+
+def measure(name: str, series: Series) -> dict[str, Record]:
+    """Return the seconds at each size, and the exponents of time and memory."""
+    rows = [
+        Row(
+            name=f"{name}, {size} {series.unit}",
+            unit="1/s",
+            contender=series.contender(size),
+            threads=os.cpu_count() or 1,
+        )
+        for size in (series.small, *series.sizes)
+    ]
+    measured = race(rows, laps=series.laps)
+    result: dict[str, Record] = {
+        row.name: {
+            "value": 1 / measured[row.name].rate,
+            "unit": "s",
+            "start_s": measured[row.name].start,
+            "peak_memory_MB": measured[row.name].memory,
+        }
+        for row in rows
+    }
+    grown = [measured[row.name] for row in rows[-len(series.sizes) :]]
+    seconds = [1 / one.rate for one in grown]
+    fits = {
+        "exponent of time": exponent(series.sizes, seconds),
+        "exponent of memory": exponent(series.sizes, [one.memory for one in grown]),
+        "exponent of time above the fixed cost": exponent(series.sizes, seconds, fixed=1 / measured[rows[0].name].rate),
+    }
+    return result | {f"{name}, {fit}": {"value": value, "unit": ""} for fit, value in fits.items()}
+
+
+def step(lap: Lap, *, scale: Scale) -> None:
+    """Take training steps of diffusion, as trials do."""
+    from benchmarks.models import train
+
+    tokens = scale.budget.batch * scale.length
+    train(lambda amount: lap(amount / tokens), experiment="e2e", scale=scale, vocabulary=VOCABULARY)
+
+
+def fit(lap: Lap, *, steps: int) -> None:
+    """Train models from the start to the end, checkpoint and validation included."""
+    from benchmarks.models import job, model
+
+    budget = replace(CPU.budget, steps=steps, log_every=1, validate_every=steps, checkpoint_every=steps, compile=False)
+    scale = replace(CPU, budget=budget)
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            model("e2e", scale, VOCABULARY).fit(job(scale, VOCABULARY, Path(folder), log=lambda *_: None))
+        lap(1)
+
+
+def sampled(lap: Lap, *, steps: int) -> None:
+    """Draw a chunk of windows with so many evaluations of the network."""
+    from benchmarks.models import sample
+    from replication.diffusion.samplers import Ancestral
+    from replication.training.trainable import CHUNK
+
+    scale = replace(CPU, sampler=Ancestral(steps=steps))
+    sample(lap, experiment="e2e", scale=scale, vocabulary=VOCABULARY, amount=1 / CHUNK)
+
+
+def run(lap: Lap, *, trials: int) -> None:
+    """Run so many small trials from nothing to the report, as a user does."""
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            only = ("--only", "autoregressive", "--seeds", str(trials), "--root", folder)
+            words = [sys.executable, "-m", "etude", "run", "--scale", "smoke", *only]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
+        lap(1)
+
+
+def prepared(lap: Lap, *, files: int) -> None:
+    """Prepare an archive of so many files from nothing."""
+    from benchmarks.data import prepare, write_many
+    from replication.corpora.corpus import folder_corpus
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{files}.tar"
+        write_many(None, {path: files})
+        prepare(lambda count: lap(count / files), corpus=folder_corpus(path), length=CPU.length)
+
+
+CPU = SCALES["cpu"]
+
+
+def _batch(size: int) -> Contender:
+    return partial(step, scale=replace(CPU, budget=replace(CPU.budget, batch=size)))
+
+
+SERIES: dict[str, Series] = {
+    "training step against batch": Series(unit="windows", small=2, sizes=(8, 16, 32, 64), contender=_batch),
+    "training step against length": Series(
+        unit="tokens",
+        small=10,
+        sizes=(34, 66, 130, 258),
+        contender=lambda size: partial(step, scale=replace(CPU, length=size)),
+    ),
+    "fit against steps": Series(
+        unit="steps", small=1, sizes=(25, 50, 100, 200), contender=lambda size: partial(fit, steps=size)
+    ),
+    "sampling against evaluations": Series(
+        unit="evaluations", small=1, sizes=(5, 10, 20, 40), contender=lambda size: partial(sampled, steps=size)
+    ),
+    "run against trials": Series(
+        unit="trials", small=1, sizes=(2, 4, 8, 16), contender=lambda size: partial(run, trials=size), laps=1
+    ),
+    "preparation against files": Series(
+        unit="files", small=25, sizes=(100, 200, 400, 800), contender=lambda size: partial(prepared, files=size)
+    ),
+}
+
+
+def scaling(
+    only: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="WORD ...", help="series whose names end so: batch, length, steps ...")
+    ] = (),
+    *,
+    output: Output = None,
+) -> None:
+    """Measure how time and memory grow with batch, window length, steps, evaluations, trials and files."""
+    chosen = {name: series for name, series in SERIES.items() if not only or name.endswith(only)}
+    if not chosen:
+        raise UserError(f"--only {' '.join(only)}: the series are {', '.join(SERIES)}")
+    rows: dict[str, Record] = {}
+    for name, series in chosen.items():
+        rows |= measure(name, series)
+    present(rows, output)
+
+
+if __name__ == "__main__":
+    command(scaling)

@@ -1,0 +1,136 @@
+"""What benchmarks show and keep: a table on the terminal, and JSON that says what the machine was."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from eval.results.environment import environment, version_of
+from replication.util.errors import UserError
+from replication.util.files import read_json, write_json
+from replication.util.program import end_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from benchmarks.race import Measured, Row
+
+Record = dict[str, float | str | None]
+Output = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help="write JSON there too")]
+
+RIVALS = ("transformers", "miditok", "symusic")  # besides what every trial records
+
+
+def records(rows: Sequence[Row], measured: Mapping[str, Measured]) -> dict[str, Record]:
+    """Return what is kept of a race: by row its rate, its ratio to another, and what it took."""
+    result: dict[str, Record] = {}
+    for row in rows:
+        own = measured[row.name]
+        flop = {name: measured[name].rate * 1e9 for name in row.peaks}
+        result[row.name] = {
+            "value": own.rate,
+            "unit": row.unit,
+            "lowest": min(own.rates),
+            "highest": max(own.rates),
+            "against": row.against,
+            "ratio": own.against(measured[row.against]) if row.against else None,
+            "flop_per_s": own.rate * row.flop or None,
+            "share_of_matrix_rate": own.rate * row.flop / max(flop.values()) if flop else None,
+            "threads": row.threads,
+            "copies": row.copies,
+            "start_s": own.start,
+            "peak_memory_MB": own.memory,
+            "peak_device_memory_MB": own.device_memory or None,
+        }
+    return result
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers depend on besides the code: see `etude.trial.trial.environment`, in more detail."""
+    import psutil
+
+    found = environment()
+    return {
+        **found,
+        "memory_GB": round(psutil.virtual_memory().total / 1e9, 1),
+        "threads": os.cpu_count(),
+        "packages": {**found["packages"], **{name: version_of(name) for name in RIVALS}},
+    }
+
+
+def present(rows: Mapping[str, Record], output: Path | None, **about: object) -> None:
+    """Print the rows and the machine; write both to `output`."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    table.add_column("Row")
+    for title in ("Value", "", "Ratio", "Of matrix rate", "Start, s", "MB"):
+        table.add_column(title, justify="left" if not title else "right", no_wrap=True)
+    for name, row in rows.items():
+        share, ratio = row.get("share_of_matrix_rate"), row.get("ratio")
+        table.add_row(
+            name,
+            number(row["value"]),
+            str(row["unit"]),
+            f"{ratio:.2f}" if isinstance(ratio, float) else "",
+            f"{share:.1%}" if isinstance(share, float) else "",
+            number(row.get("start_s")),
+            number(row.get("peak_memory_MB")),
+        )
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for name, row in rows.items():
+        if row.get("ratio"):
+            console.print(f"ratio of {name}: to {row['against']}")
+    here = machine()
+    console.print(in_words(here))
+    if output:
+        write_json(output, {**about, "rows": rows, "machine": here})
+
+
+def in_words(here: Mapping[str, Any]) -> str:
+    """Return a line about a `machine`."""
+    gpu = f", {here['gpu']}" if here["gpu"] else ""
+    return (
+        f"{here['processor']}, {here['cores']} cores{gpu}, {here['memory_GB']} GB, Python {here['python']}, torch"
+        f" {here['packages']['torch']}, commit {here['commit'][:12]}"
+    )
+
+
+def number(value: float | str | None) -> str:
+    """Return three significant digits, thousands apart; nothing for None."""
+    if not isinstance(value, int | float):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Read what a benchmark has written with `--output`: rows, machine, and what else it was about.
+
+    Raises:
+        UserError: if the file is none of these.
+    """
+    try:
+        content = dict(read_json(path))
+        rows = [dict(row) for row in dict(content["rows"]).values()]
+        good = all(isinstance(row["value"], int | float) and isinstance(row["unit"], str) for row in rows)
+        in_words(content["machine"])
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        good = False
+    if not good:
+        raise UserError(f"{path} is no result of `nox -s bench`; give a file that its --output has written")
+    return content
+
+
+def command(function: Callable[..., None]) -> None:
+    """Run a benchmark from the command line."""
+    end_with(
+        lambda: tyro.cli(function, prog="nox -s bench --", config=(tyro.conf.FlagCreatePairsOff,)),
+        name="bench",
+    )

@@ -1,0 +1,1 @@
+"""The program: run trials, here and elsewhere, and the command line."""

@@ -1,0 +1,103 @@
+"""One trial on several devices: `torchrun --nproc-per-node 8 -m eval fit --scale paper --only e2e`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
+from etude.runner import plan as suite
+from etude.trial.workbench import Workbench
+from replication.util.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from etude.runner.plan import Plan
+    from etude.trial.trial import Trial
+    from replication.windows.prepared import Dataset
+
+
+def fit(
+    scale: Scale = "auto",
+    corpus: CorpusName = None,
+    only: Only = (),
+    seeds: Seeds = None,
+    *,
+    accept_licence: Accepted = (),
+    root: Root = Path(),
+) -> int:
+    """Train networks only, one after the other, each on all the processes that torchrun has started.
+
+    Every process takes its part of each batch: the losses are those of one process but for rounding and dropout. All
+    machines share --root. A run that was cut short goes on with the same command, on any number of processes; `etude
+    run` then draws the samples and scores them.
+    """
+    from replication.training.distributed import group, joined
+
+    plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
+    # Before the processes join, where waiting for each other has its limits: whoever comes first makes the windows.
+    datasets = {name: suite.windows(plan, name) for name in plan.encodings}
+    with joined() as device:
+        if group().first:
+            suite.prepare(plan)
+        failed = [trial for trial in _trials(plan) if not _fit(trial, datasets, plan, device)]
+        first = group().first
+    if first:
+        print("all networks are trained" if not failed else f"failed: {', '.join(trial.name for trial in failed)}")
+    return 1 if failed else 0
+
+
+def _trials(plan: Plan) -> list[Trial]:
+    """Return the trials of the plan as `etude run` would have them.
+
+    Raises:
+        UserError: if arms are still to be tuned.
+    """
+    from etude.runner.comparison import at_chosen, tuning
+    from eval.results.tuning import CHOSEN
+
+    if tuning(plan).trials and not (plan.comparison / CHOSEN).exists():
+        raise UserError(
+            f"the embeddings of scale {plan.scale.name} are tuned first: start `etude run` with the same words, and"
+            " stop it when the comparison begins"
+        )
+    return at_chosen(plan).trials
+
+
+def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.device) -> bool:
+    """Train a trial's network, if it has one that is not trained; return whether it did not fail."""
+    from etude.trial import stages
+    from eval.scoring.controls import FromTest
+    from replication.training.distributed import group
+    from replication.training.loop import DivergedError
+    from replication.training.trainable import Trainable
+    from replication.util.locks import alone
+
+    processes, dataset = group(), datasets[trial.experiment.encoding]
+    bench = Workbench(trial=trial, dataset=dataset, grid=plan.corpus.reading.grid, device=device)
+    if isinstance(trial.experiment.model, FromTest) or not isinstance(bench.untrained(), Trainable):
+        return True
+    if trial.missing:  # what it needs has failed
+        if processes.first:
+            print(f"{trial.name}: skipped, for it needs {', '.join(trial.missing)}", file=sys.stderr)
+        return False
+    with alone(trial.folder / ".lock") if processes.first else nullcontext():
+        if processes.first:
+            trial.open(dataset)
+        processes.wait()
+        try:
+            stages.FIT(bench)
+        except DivergedError as error:  # of all processes alike
+            if processes.first:
+                trial.close(error=str(error))
+                print(f"{trial.name}: {error}", file=sys.stderr)
+            return False
+        except UserError as error:  # perhaps of this process alone: torchrun ends the others
+            if processes.first:
+                trial.close(error=str(error))
+            raise
+        processes.wait()  # until the weights are there, which others may need
+        return True

@@ -1,0 +1,18 @@
+"""`etude sync`: bring MLflow up to date with the run folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etude.cli.options import Root  # noqa: TC001 - tyro reads the annotations
+from replication.util.paths import folder_at
+
+
+def sync(root: Root = Path()) -> None:
+    """Bring MLflow level with the run folders, each result exactly once."""
+    from eval.tracking.references import level
+    from eval.tracking.store import open_store
+
+    store = open_store(folder_at(root))
+    count = level(store, sorted({path.parents[2] for path in store.root.glob("runs/*/*/*/*/trial.json")}))
+    print(f"MLflow is level with {count} trials")

@@ -1,0 +1,1 @@
+"""Trials on a borrowed machine: export, train, import."""

@@ -1,0 +1,1 @@
+"""One trial: its identity and its stages."""

@@ -1,0 +1,199 @@
+"""The stages of a trial: fit, sample, likelihood, audit, score. Each is skipped if its file is there.
+
+Those up to the likelihood need nothing but torch, numpy and safetensors.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from eval.metrics.windows import evenly
+from eval.results.schema import AUDITS
+from eval.results.training_log import FILE, TrainingLog
+from eval.scoring.controls import FromTest
+from eval.scoring.measures import scoring_version
+from replication.models.ablations import Diffusion
+from replication.tokens.protocol import to_text
+from replication.training.distributed import group
+from replication.training.model import Job
+from replication.util.checkpoint import CHECKPOINT, trained
+from replication.util.checksums import SUFFIX, missing, write_checksums
+from replication.util.errors import UserError
+from replication.util.files import atomic, read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from etude.trial.workbench import Workbench
+    from replication.models.ablations import Experiment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a trial's work that is done when the checksums of what it leaves are written, beside it.
+
+    Attributes:
+        name: of the file of checksums, `<name>.sha256`.
+        run: does it.
+        leaves: patterns of the files that it leaves in the folder.
+        current: whether what it left is still what is wanted.
+    """
+
+    name: str
+    run: Callable[[Workbench], None]
+    leaves: tuple[str, ...]
+    current: Callable[[Workbench], bool] = lambda _: True
+
+    def __call__(self, bench: Workbench) -> None:
+        """Do what is not done.
+
+        Raises:
+            UserError: if a file that was left has changed since.
+        """
+        sums = checksums(bench.folder, self.name)
+        if sums.exists():
+            if not missing(sums) and self.current(bench):
+                return
+            if group().first:
+                sums.unlink()  # first: what is written anew does not match it
+        self.run(bench)
+        if group().first:
+            write_checksums(sums, [file for pattern in self.leaves for file in sorted(bench.folder.glob(pattern))])
+
+
+def checksums(folder: Path, stage: str) -> Path:
+    """Return where a stage leaves the checksums of its files; when it is there, the stage is done."""
+    return folder / f"{stage}{SUFFIX}"
+
+
+def of(experiment: Experiment, *, bare: bool = False) -> tuple[Stage, ...]:
+    """Return the stages of an experiment's trials in their order; if `bare`, those that need no more than training."""
+    if isinstance(experiment.model, FromTest):
+        return () if bare else (SCORE,)
+    if bare:
+        return (FIT, SAMPLE, LIKELIHOOD)
+    if isinstance(experiment.model, Diffusion) and experiment.model.recipe:
+        return (FIT, SAMPLE, LIKELIHOOD, AUDIT, SCORE)
+    return (FIT, SAMPLE, LIKELIHOOD, SCORE)
+
+
+def _fit(bench: Workbench) -> None:
+    """Train, from the last checkpoint if there is one: checkpoint/model.safetensors.
+
+    Of several processes that train together the first one writes.
+    """
+    trial, first = bench.trial, group().first
+    since = time.perf_counter()
+    history = TrainingLog(trial.folder / FILE) if first else None
+    if history and history.last < (step := trained(checkpoint := trial.weights.parent / CHECKPOINT)):
+        raise UserError(f"{history.path} does not reach step {step} of {checkpoint}: delete both to train again")
+    model = bench.untrained()
+    model.fit(
+        Job(
+            train=bench.tokens("train"),
+            validation=bench.tokens("validation"),
+            scale=trial.scale,
+            seed=trial.seed,
+            folder=trial.weights.parent,
+            sibling=trial.sibling,
+            log=history or _unlogged,
+            device=bench.device,
+        )
+    )
+    if history:
+        seconds = time.perf_counter() - since
+        model.save(trial.weights)
+        # The training loop counts the time before an interruption too.
+        bench.time("fit", seconds if history.seconds is None else history.seconds)
+
+
+def _unlogged(step: int, values: Mapping[str, float]) -> None:
+    """Take what only the first of several processes logs."""
+
+
+def _sample(bench: Workbench) -> None:
+    """Draw the samples: samples.npz, samples.txt."""
+    since = time.perf_counter()
+    tokens = bench.trained().sample(range(bench.trial.scale.samples), seed=bench.trial.seed).numpy().astype(np.uint16)
+    seconds = time.perf_counter() - since
+    with atomic(bench.folder / "samples.txt") as draft:
+        draft.write_text("".join(to_text(bench.encoding, row) + "\n" for row in tokens.tolist()), encoding="utf-8")
+    with atomic(bench.folder / "samples.npz") as draft:
+        np.savez_compressed(draft, tokens=tokens)
+    bench.time("sample", seconds)
+
+
+def _likelihood(bench: Workbench) -> None:
+    """Measure the likelihood of held-out windows: likelihood.json."""
+    from eval.scoring.likelihood import LIKELIHOOD_WINDOWS, measure
+
+    since = time.perf_counter()
+    trial, split = bench.trial, bench.dataset.splits[bench.trial.scale.held_out]
+    chosen = evenly(len(split.tokens), LIKELIHOOD_WINDOWS)
+    found = measure(
+        bench.trained(),
+        bench.tokens(trial.scale.held_out)[chosen].long(),
+        split.groups[chosen],
+        bench.encoding,
+        seed=trial.seed,
+        device=bench.device,
+        every_timestep=trial.seed == 0 and trial.kind == "trial",  # the first seed is enough: it takes long
+    )
+    bench.time("likelihood", time.perf_counter() - since)
+    write_json(bench.folder / "likelihood.json", found)
+
+
+def _is_audited(bench: Workbench) -> bool:
+    return _audits(bench).exists()
+
+
+def _audits(bench: Workbench) -> Path:
+    return bench.folder / AUDITS / f"{scoring_version()}.json"
+
+
+def _audit(bench: Workbench) -> None:
+    """Hold the report's "bits per word" against a bound and against the music, over its own iterations: audit/."""
+    from eval.scoring.bits_per_word import audit as measure
+    from eval.scoring.reference import Judge
+    from replication.models.diffusion_lm import DiffusionLM
+
+    since = time.perf_counter()
+    judge = Judge.of(bench.dataset, bench.encoding, bench.trial.scale, comparison=bench.trial.comparison)
+    real = torch.from_numpy(judge.real.tokens.astype(np.int64))
+    model = bench.trained()
+    assert isinstance(model, DiffusionLM)
+    measure(model, bench.trial.weights.parent, real, judge.distance, path=_audits(bench), seed=bench.trial.seed)
+    bench.time("audit", time.perf_counter() - since)
+
+
+def _is_scored(bench: Workbench) -> bool:
+    return bool(read_json(bench.folder / "scores.json")["scoring"] == bench.trial.scoring)
+
+
+def _score(bench: Workbench) -> None:
+    """Compare the samples with the held-out split: see `etude.trial.scoring`."""
+    from etude.trial.scoring import score_trial
+
+    score_trial(bench)
+
+
+FIT = Stage(
+    name="fit",
+    run=_fit,
+    leaves=("checkpoint/model.safetensors", "checkpoint/step-*.safetensors", "metrics.jsonl"),
+)
+SAMPLE = Stage(name="sample", run=_sample, leaves=("samples.txt", "samples.npz"))
+LIKELIHOOD = Stage(name="likelihood", run=_likelihood, leaves=("likelihood.json",))
+AUDIT = Stage(name="audit", run=_audit, leaves=("audit/*.json",), current=_is_audited)
+SCORE = Stage(
+    name="score",
+    run=_score,
+    leaves=("scores.json", "*.parquet", "roll.png", "samples.html", "midi/*.mid"),
+    current=_is_scored,
+)

@@ -1,0 +1,239 @@
+"""A trial: one experiment, one scale, one corpus, one seed, and the folder that holds all it leaves."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from baselines import TEACHER
+from etude.trial.source import source_hash
+from eval.results.environment import environment
+from eval.results.schema import EDITION, as_written, read_about
+from eval.scoring.controls import FromTest
+from eval.scoring.measures import scoring_version
+from replication.models.ablations import Diffusion
+from replication.tokens.encodings import ENCODINGS
+from replication.util.checksums import is_whole
+from replication.util.errors import UserError
+from replication.util.files import describe, digest, read_json, sha256, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replication.models.ablations import Experiment
+    from replication.training.scales import Budget, Recipe, Scale
+    from replication.windows.prepared import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What to compute, and where.
+
+    Attributes:
+        corpus: the corpus's name.
+        comparison: the folder of all trials of this scale and corpus.
+    """
+
+    experiment: Experiment
+    scale: Scale
+    corpus: str
+    seed: int
+    comparison: Path
+
+    @property
+    def name(self) -> str:
+        """For people: experiment and seed."""
+        return f"{self.experiment.name} seed {self.seed}"
+
+    @property
+    def kind(self) -> str:
+        """What the trial is for, as the tracking store groups it: trial, control, tuning, teacher or audit."""
+        if self.scale.held_out != "test":
+            return "tuning"
+        if self.experiment.name == TEACHER.name:
+            return "teacher"
+        if self._recipe:
+            return "audit"
+        return "control" if self.experiment.control else "trial"
+
+    @property
+    def _recipe(self) -> Recipe | None:
+        model = self.experiment.model
+        return model.recipe if isinstance(model, Diffusion) else None
+
+    @property
+    def budget(self) -> Budget:
+        """How the model is trained: the scale's budget unless it brings its own."""
+        return self._recipe.budget if self._recipe else self.scale.budget
+
+    @property
+    def folder(self) -> Path:
+        """Where everything about the trial lies."""
+        return self.comparison / self.experiment.name / str(self.seed)
+
+    @property
+    def weights(self) -> Path:
+        """The finished model."""
+        return self._weights_of(self.experiment.name, self.seed)
+
+    @property
+    def missing(self) -> list[str]:
+        """What the trial needs and is not there yet: experiments, whose weights with the same seed it takes."""
+        return [name for name in self.experiment.model.needs if not self.sibling(name).exists()]
+
+    def sibling(self, experiment: str) -> Path:
+        """Return the weights of another experiment's trial with the same seed."""
+        return self._weights_of(experiment, self.seed)
+
+    def _weights_of(self, experiment: str, seed: int) -> Path:
+        return self.comparison / experiment / str(seed) / "checkpoint" / "model.safetensors"
+
+    @property
+    def teacher(self) -> Path | None:
+        """The weights of the model that judges samples; None where there is none in their encoding, or for itself."""
+        if self.experiment.name == TEACHER.name or self.experiment.encoding != TEACHER.encoding:
+            return None
+        (seed,) = TEACHER.seeds or (0,)
+        path = self._weights_of(TEACHER.name, seed)
+        return path if path.exists() else None
+
+    @property
+    def scoring(self) -> str:
+        """A name for all that the scores depend on besides the samples, and for the files that come with them."""
+        needed = self.experiment.model.needs if isinstance(self.experiment.model, FromTest) else ()
+        weights = [self.teacher, *map(self.sibling, needed)]
+        return "-".join([scoring_version(), *(_fingerprint(path) for path in weights if path and path.exists())])
+
+    def config(self, dataset: Dataset) -> dict[str, Any]:
+        """Return the resolved configuration: all that decides the result, and nothing else."""
+        decorations = {"name", "about", "corpus", "seeds", "experiments", "grid"}
+        scale = {
+            field.name: getattr(self.scale, field.name) for field in fields(self.scale) if field.name not in decorations
+        }
+        return {
+            "edition": EDITION,
+            "source": source_hash(self.experiment.model, ENCODINGS[self.experiment.encoding], *scale.values()),
+            "model": describe(self.experiment.model),
+            "encoding": self.experiment.encoding,
+            "scale": describe(scale),
+            "data": dataset.digest,
+            "seed": self.seed,
+        }
+
+    def check(self, dataset: Dataset) -> bool:
+        """Return whether nothing is left to do in a folder that exists, and all of it is there.
+
+        Raises:
+            UserError: if it was made with another configuration, or a file has changed since; names what differs.
+        """
+        about = self.about()
+        if difference := self.difference(about["config"], dataset):
+            raise UserError(
+                f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or go"
+                f" back to what it was made with, commit {about['environment']['commit']}"
+            )
+        return self.is_done() and is_whole(self.folder)
+
+    def difference(self, there: object, dataset: Dataset) -> str | None:
+        """Say where a configuration, as JSON has it, differs first from the one of this trial; None if it does not."""
+        here = json.loads(json.dumps(self.config(dataset)))
+        return None if there == here else _difference(there, here)
+
+    def open(self, dataset: Dataset) -> bool:
+        """Make or continue the folder; return whether nothing is left to do.
+
+        Raises:
+            UserError: if it was made with another configuration.
+        """
+        if self.exists():
+            if self.check(dataset):
+                return True
+            self._note(status="RUNNING", error=None, ended=None, moves=self._moves())
+            return False
+        fresh: dict[str, Any] = {
+            "environment": environment(),
+            "moves": [],
+            "status": "RUNNING",
+            "error": None,
+            "started": time.time(),
+            "ended": None,
+        }
+        write_json(self.folder / "trial.json", self.identity(dataset) | fresh)
+        return False
+
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
+        """Return the part of trial.json that does not depend on when and where the trial is run."""
+        config, experiment = self.config(dataset), self.experiment
+        return {
+            "id": digest(config, experiment.name, self.scale.name, self.corpus),
+            "experiment": experiment.name,
+            "label": experiment.label,
+            "note": experiment.note,
+            "colour": experiment.colour,
+            "seed": self.seed,
+            "kind": self.kind,
+            "control": experiment.control,
+            "scale": self.scale.name,
+            "corpus": self.corpus,
+            "config": config,
+            "dataset": {
+                "name": self.corpus,
+                "digest": dataset.digest,
+                "windows": {name: len(windows.tokens) for name, windows in dataset.splits.items()},
+            },
+        }
+
+    def about(self) -> dict[str, Any]:
+        """Return trial.json."""
+        return read_about(self.folder / "trial.json")
+
+    def close(self, *, error: str | None = None) -> None:
+        """Say that the trial has ended, and why if it failed."""
+        self._note(status="FAILED" if error else "FINISHED", error=error, ended=time.time())
+
+    def exists(self) -> bool:
+        """Whether the folder has been made."""
+        return (self.folder / "trial.json").exists()
+
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        scores = self.folder / "scores.json"
+        if not (self.exists() and scores.exists() and self.about()["status"] == "FINISHED"):
+            return False
+        with as_written(scores):
+            return bool(read_json(scores)["scoring"] == self.scoring)
+
+    def _moves(self) -> list[dict[str, Any]]:
+        """Return when the trial went on elsewhere, and where: what it did up to a move it did in the place before."""
+        about, here = self.about(), environment()
+        moves: list[dict[str, Any]] = about.get("moves", [])
+        last = moves[-1] if moves else about
+        return moves if last["environment"] == here else [*moves, {"time": time.time(), "environment": here}]
+
+    def _note(self, **changes: object) -> None:
+        about = self.about()
+        if any(about.get(key) != value for key, value in changes.items()):
+            write_json(self.folder / "trial.json", about | changes)
+
+
+def _fingerprint(path: Path) -> str:
+    """Return the beginning of a file's hash, computed again only when the file changes."""
+    status = path.stat()
+    return _hashed(path, status.st_mtime_ns, status.st_size)[:16]
+
+
+@functools.lru_cache
+def _hashed(path: Path, _changed: int, _size: int) -> str:
+    return sha256(path)
+
+
+def _difference(there: object, here: object, name: str = "") -> str:
+    """Say where two configurations differ first."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted({*there, *here}):
+            if there.get(key) != here.get(key):
+                return _difference(there.get(key), here.get(key), f"{name}.{key}" if name else key)
+    return f"{name} is {there} there and {here} now"

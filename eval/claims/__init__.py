@@ -1,0 +1,1 @@
+"""Declared claims, their verdicts, and the agreement of two runs."""

@@ -1,0 +1,1 @@
+"""Distances between two sets of windows, and the noise floor."""

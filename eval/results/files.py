@@ -1,0 +1,52 @@
+"""Results as files beside the report that was made of them: it can be made again, and checked, without the trials."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from eval.results.frames import Results, checked
+from eval.results.schema import MISFITS
+from replication.util.errors import UserError
+from replication.util.files import atomic, read_json, write_parquet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FACTS = "facts.json"  # all that is no frame; a frame is a file of its own
+
+
+def write_results(results: Results, folder: Path) -> list[Path]:
+    """Write every frame as a Parquet file of its name, and the facts as JSON; return the files."""
+    import pandas as pd
+
+    facts: dict[str, Any] = {}
+    paths = [folder / FACTS]
+    for field in fields(results):
+        value = getattr(results, field.name)
+        if isinstance(value, pd.DataFrame):
+            paths.append(folder / f"{field.name}.parquet")
+            write_parquet(paths[-1], value)
+        else:
+            facts[field.name] = value
+    with atomic(paths[0]) as draft:  # in their order, which is that of the tables
+        draft.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return paths
+
+
+def read_results(folder: Path) -> Results:
+    """Return what `write_results` wrote: the same numbers to the last bit.
+
+    Raises:
+        UserError: if a file is missing or damaged, or of another version of Etude.
+    """
+    import pandas as pd
+
+    try:
+        values: dict[str, Any] = read_json(folder / FACTS)
+        for name in {field.name for field in fields(Results)} - values.keys():
+            values[name] = pd.read_parquet(folder / f"{name}.parquet")
+        return checked(Results(**values))
+    except (OSError, *MISFITS) as error:
+        raise UserError(f"{folder} does not hold the results of a report ({error}): give another folder") from None

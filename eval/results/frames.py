@@ -1,0 +1,335 @@
+"""The results of a comparison as tidy frames: all that tables and figures may look at."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from eval.metrics.table import refused
+from eval.results import trial_rows as collected
+from eval.results.anomalies import FAILED, UNFINISHED, Found, events
+from eval.results.fingerprints import fingerprint
+from eval.results.sampler_study import FOUND, sampler_rows
+from eval.results.schema import EDITION, WORDS, as_written, read_trial
+from eval.results.trial_folder import TrialFolder
+from eval.results.trial_rows import parquet, stack
+from eval.results.tuning import grid_rows
+from eval.scoring.experiments import EXPERIMENTS, default
+from eval.scoring.measures import scoring_version
+from eval.scoring.reference import reference_file
+from eval.scoring.trajectory import CURVES, NOTES
+from replication.midi.piece import Beats, Seconds
+from replication.training.scales import SCALES
+from replication.util.checksums import is_whole
+from replication.util.errors import UserError
+from replication.util.files import read_json
+from replication.util.text import printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from replication.midi.piece import Grid
+    from replication.training.scales import Scale
+
+ROW = ("label", "colour", "note", "control")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Results:
+    """Everything that the trials of one scale on one corpus have left.
+
+    Attributes:
+        card: of the corpus; see `replication.windows.card.facts`.
+        about: of the comparison as a whole: scale, corpus, title, licence, length (tokens of a window), unit (of time:
+            beat or second), refused (metrics that the corpus does not admit, with the reason), steps and batch (of
+            training), evaluations (of the network per diffusion sample), configuration (the scale's), sigma_0 (of the
+            noise at the first timestep), environment, command, commits.
+        encodings: name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
+            ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
+            floor); a row for each encoding that has trials, in the order of the tables.
+        experiments: name, label, colour, note, control, encoding; in the order of the tables; a row for each experiment
+            that has trials.
+        trials: experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples without any
+            repair), searched (share of the training windows in which copies are looked for), floor_ratio (mean distance
+            to the test split in multiples of the noise floor), nll (nats per token), nll_note, nll_beat and nll_second
+            (nats per each, NaN where the corpus has no such time), nll_error (standard error of the estimate of a
+            bound), nll_error_songs (over songs), exact (False where these are upper bounds), nll_prior, nll_diffusion,
+            nll_rounding (terms of a bound per token, else NaN). Controls made of real windows have neither likelihood
+            nor costs.
+        events: experiment, seed, event (of `eval.results.anomalies.EVENTS`), first, last (training steps), value: what
+            went wrong, in trials that are in no other frame, since they failed or are not done, too.
+        scores: experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that training
+            has), then one column per metric; rows with experiment "test" are real music, the test split in each
+            encoding.
+        form: experiment, encoding, seed, lag, value, error, reach; see `eval.scoring.music.form_of`; "test" as in
+            scores.
+        distances: experiment, seed, metric, distance, floor, floor_p95, ratio, worst, nan_rate, n.
+        panel: experiment, seed, measure (of `eval.scoring.measures.MEASURES`), value, floor, floor_p95, ratio, p, n.
+        raw: experiment, seed, metric, value (mean over samples of muspy's own number), real (of the test split).
+        curves: experiment, seed, step, key, value; keys such as train/loss and val/loss.
+        notes: experiment, encoding, sample, onset and duration (beats or seconds), pitch, velocity: the first samples
+            of the first seed and, as experiment "test", the first windows of distinct test songs; unpicked.
+        pairs: experiment, seed, pair, side (sample or train), share (of the sample's runs), onset, duration, pitch: the
+            samples of the first seed that are closest to a training window.
+        embeddings: experiment, seed, word, pitch (MIDI, of a word that is a pitch and that the training split has, else
+            NaN), then one column d0, d1, ... per dimension.
+        trajectory: experiment, seed, step, t, flips, margin, entropy, validity; see `eval.scoring.trajectory`.
+        trajectory_notes: experiment, seed, level, onset, duration, pitch, velocity: of the first sample of the first
+            seed.
+        grid: arm, dimension, scale, distance (floors, against the validation split), nll, chosen.
+        audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
+        samplers: experiment, seed, sampler (of `etude.runner.sampler_study.SAMPLERS`), evaluations (of the network per
+            sample), distance (floors), c2st, validity, entropy (nats per token), seconds; without rows if nobody asked.
+        fingerprints: experiment, seed, weights and samples (SHA-256, empty where there are none), places (the
+            environments that the trial was run in, as JSON); the teacher and what is audited have rows too.
+    """
+
+    card: dict[str, Any]
+    about: dict[str, Any]
+    encodings: pd.DataFrame
+    experiments: pd.DataFrame
+    trials: pd.DataFrame
+    events: pd.DataFrame
+    scores: pd.DataFrame
+    form: pd.DataFrame
+    distances: pd.DataFrame
+    panel: pd.DataFrame
+    raw: pd.DataFrame
+    curves: pd.DataFrame
+    notes: pd.DataFrame
+    pairs: pd.DataFrame
+    embeddings: pd.DataFrame
+    trajectory: pd.DataFrame
+    trajectory_notes: pd.DataFrame
+    grid: pd.DataFrame
+    audits: pd.DataFrame
+    samplers: pd.DataFrame
+    fingerprints: pd.DataFrame
+
+
+def gather(comparison: Path) -> Results:
+    """Read the finished trials of a comparison's folder.
+
+    Raises:
+        UserError: if there are none, or if something there has changed since it was made, or is not as Etude writes it.
+    """
+    with as_written(comparison):
+        return checked(_gather(comparison))
+
+
+def _gather(comparison: Path) -> Results:
+    import pandas as pd
+
+    everything, data = _finished(comparison)
+    for folder in (*_folders(comparison, everything).values(), comparison / "reference"):
+        is_whole(folder)  # what is not there need not be: a tracking store has no weights
+    # The teacher and what is audited are no rows: they are there for what they tell of the others.
+    abouts = [about for about in everything if about["kind"] in {"trial", "control"}]
+    folders = _folders(comparison, abouts)
+    seeds = {name: min(seed for other, seed in folders if other == name) for name, _ in folders}
+    first = {key: folder for key, folder in folders.items() if key[1] == seeds[key[0]]}
+    own = {about["experiment"]: about["config"]["encoding"] for about in abouts}
+    digests = {name: facts["digest"] for name, facts in data["encodings"].items()}
+    experiments = [{"name": about["experiment"], **{key: about[key] for key in ROW}} for about in abouts]
+    distances = stack(folders, parquet("distances"))
+    return Results(
+        card=read_json(comparison / "card.json"),
+        about=_about(data, abouts),
+        encodings=_encodings(data, distances, own),
+        experiments=pd.DataFrame(experiments)
+        .drop_duplicates("name", ignore_index=True)
+        .assign(encoding=list(own.values())),
+        trials=pd.DataFrame([collected.trial_row(*key, folder) for key, folder in folders.items()]),
+        events=event_rows(comparison),
+        scores=_with_real(comparison, own, digests, stack(folders, parquet("scores")), "scores"),
+        form=_with_real(comparison, own, digests, stack(folders, parquet("form")), "form"),
+        distances=distances,
+        panel=stack(folders, parquet("panel")),
+        raw=_raw(comparison, folders, own, digests),
+        curves=stack(folders, collected.curves, collected.CURVES),
+        notes=_with_real(comparison, own, digests, stack(first, parquet("notes")), "notes"),
+        pairs=stack(first, parquet("pairs"), collected.PAIRED),
+        embeddings=stack(folders, lambda folder: collected.embedding(folder, data, _grid(data)), ("word", "pitch")),
+        trajectory=stack(folders, parquet("trajectory"), CURVES),
+        trajectory_notes=stack(first, parquet("trajectory-notes"), NOTES),
+        grid=grid_rows(comparison),
+        audits=stack(_folders(comparison, everything), collected.audit_rows, collected.AUDITED),
+        samplers=stack(folders, sampler_rows, FOUND),
+        fingerprints=stack(_folders(comparison, everything), fingerprint),
+    )
+
+
+def _folders(comparison: Path, abouts: list[dict[str, Any]]) -> dict[tuple[str, int], Path]:
+    keys = [(about["experiment"], about["seed"]) for about in abouts]
+    return {(experiment, seed): comparison / experiment / str(seed) for experiment, seed in keys}
+
+
+def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return trial.json of each finished trial, in the order of the tables, and data.json, which all of them fit."""
+    trials = [read_trial(path.parent) for path in sorted(comparison.glob("*/*/scores.json"))]
+    trials = [about for about in trials if about["status"] == "FINISHED"]
+    for about in trials:
+        scores = read_json(comparison / about["experiment"] / str(about["seed"]) / "scores.json")
+        if not scores["scoring"].startswith(scoring_version()):
+            raise UserError(
+                f"{comparison} has scores of another version of Etude ({about['experiment']} seed {about['seed']}): run"
+                " `etude run` for this scale and corpus, which scores again what is there"
+            )
+    rank = {name: index for index, name in enumerate(EXPERIMENTS)}
+    trials.sort(key=lambda about: (rank.get(about["experiment"], len(rank)), about["experiment"], about["seed"]))
+    if not trials or not (comparison / "data.json").exists():
+        raise UserError(f"{comparison} holds no finished trial; run `etude run` for this scale and corpus first")
+    data = read_json(comparison / "data.json")
+    for about in trials:
+        if about["config"]["edition"] != EDITION:
+            raise UserError(f"{comparison} was made by another version of Etude; report with that one, or move it away")
+        config, first = about["config"], trials[0]["config"]
+        if config["data"] != data["encodings"][config["encoding"]]["digest"] or config["scale"] != first["scale"]:
+            raise UserError(
+                f"{comparison} mixes configurations: {about['experiment']} seed {about['seed']} was made with another"
+                f" corpus or budget than {trials[0]['experiment']} seed {trials[0]['seed']}; move one of them away"
+            )
+    return trials, data
+
+
+def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]:
+    scale = trials[0]["config"]["scale"]
+    return {
+        "scale": trials[0]["scale"],
+        "corpus": printable(data["corpus"]),
+        "title": data["title"],
+        "licence": data["licence"],
+        "length": scale["length"],
+        "unit": "beat" if isinstance(_grid(data), Beats) else "second",
+        "refused": refused(_grid(data)),
+        "tuned": _tuned(trials),
+        "steps": scale["budget"]["steps"],
+        "batch": scale["budget"]["batch"],
+        "evaluations": collected.evaluations(scale["sampler"]),
+        "configuration": scale,
+        "sigma_0": _sigma_0(SCALES[trials[0]["scale"]]),
+        "environment": {
+            key: trials[0]["environment"][key] for key in ("python", "packages", "processor", "cores", "threads", "gpu")
+        },
+        "command": f"python3 -m nox -s replicate -- --scale {trials[0]['scale']} --corpus {shlex.quote(data['given'])}"
+        f" --seeds {_seeds(trials)}{_only(trials)}",
+        "commits": sorted({place["environment"]["commit"] for about in trials for place in (about, *about["moves"])}),
+    }
+
+
+def _sigma_0(scale: Scale) -> float:
+    return math.sqrt(1 - float(scale.schedule.alpha_bar(scale.timesteps)[0]))
+
+
+def _seeds(trials: list[dict[str, Any]]) -> int:
+    """Return how many seeds the experiments have that have none of their own."""
+    own = {name for name, row in EXPERIMENTS.items() if row.seeds}
+    return max(1, len({about["seed"] for about in trials if about["experiment"] not in own}))
+
+
+def _only(trials: list[dict[str, Any]]) -> str:
+    """Return the words that name the experiments, where they are not those of the scale."""
+    names = list(dict.fromkeys(about["experiment"] for about in trials))
+    usual = default(SCALES[trials[0]["scale"]])
+    return "" if set(names) <= set(usual) else f" --only {' '.join(names)}"
+
+
+def _encodings(data: dict[str, Any], distances: pd.DataFrame, own: dict[str, str]) -> pd.DataFrame:
+    """Return a row for each encoding that experiments, the keys of `own`, have as theirs."""
+    import pandas as pd
+
+    mean = distances[distances["metric"] == "mean"]
+    floors = (mean["floor_p95"] / mean["floor"]).groupby(mean["experiment"].map(own)).mean()
+    rows = []
+    for name in dict.fromkeys(own.values()):
+        facts = data["encodings"][name]
+        kept = {key: facts[key] for key in ("digest", "vocabulary", "ln_vocabulary", "unigram_entropy")}
+        rows.append({"name": name, **kept, **facts["windows"], "songs": facts["songs"]["test"]})
+        rows[-1]["floor_p95"] = float(floors[name])
+    return pd.DataFrame(rows)
+
+
+def _grid(data: dict[str, Any]) -> Grid:
+    grid = data["grid"]
+    if grid["type"] == "Beats":
+        return Beats(steps_per_beat=grid["steps_per_beat"])
+    return Seconds(steps_per_second=grid["steps_per_second"])
+
+
+def _tuned(trials: list[dict[str, Any]]) -> dict[str, str]:
+    """Return at which point of the grid each arm, and what follows it, is compared."""
+    models = {about["experiment"]: about["config"]["model"] for about in trials}
+    return {
+        name: f"d {model['dimension']}, scale {model['embedding']['scale']:g}"
+        for name, model in models.items()
+        if model["type"] == "Diffusion" and model["dimension"]
+    }
+
+
+def _with_real(
+    comparison: Path, own: dict[str, str], digests: dict[str, str], found: pd.DataFrame, name: str
+) -> pd.DataFrame:
+    """Return a frame of all trials with that of the real music of each encoding before it, as experiment "test"."""
+    import pandas as pd
+
+    found.insert(1, "encoding", found["experiment"].map(own))
+    parts = []
+    for encoding in dict.fromkeys(own.values()):
+        table = pd.read_parquet(reference_file(comparison, digests[encoding], f"{name}.parquet"))
+        for place, (column, value) in enumerate({"experiment": "test", "encoding": encoding, "seed": 0}.items()):
+            table.insert(place, column, value)
+        parts.append(table)
+    return pd.concat([*parts, found], ignore_index=True).drop(columns="repairs", errors="ignore")
+
+
+def _raw(
+    comparison: Path, folders: dict[tuple[str, int], Path], own: dict[str, str], digests: dict[str, str]
+) -> pd.DataFrame:
+    """Return muspy's own numbers of every trial, beside those of the real music in its encoding."""
+    found = stack(folders, collected.raw_rows)
+    real = {name: read_json(reference_file(comparison, digests[name], "raw.json")) for name in set(own.values())}
+    return found.assign(
+        real=[real[own[name]][metric] for name, metric in zip(found["experiment"], found["metric"], strict=True)]
+    )
+
+
+def checked(results: Results) -> Results:
+    """Return a dataclass of frames; raise a TypeError, ValueError or OverflowError if one has another kind of content.
+
+    Columns of words hold words, and all others numbers.
+    """
+    import pandas as pd
+
+    for frame in (getattr(results, field.name) for field in fields(results)):
+        for name, values in frame.items() if isinstance(frame, pd.DataFrame) else ():
+            if name not in WORDS:
+                values.astype(float)
+            elif not all(isinstance(value, str) for value in values):
+                raise TypeError(f"column {name} holds something else than words")
+    return results
+
+
+def event_rows(comparison: Path) -> pd.DataFrame:
+    """Return the events of all trials of a comparison, those that failed among them; see `Results.events`."""
+    import pandas as pd
+
+    rank = {name: place for place, name in enumerate(EXPERIMENTS)}
+    rows = []
+    for path in comparison.glob("*/*/trial.json"):
+        trial = TrialFolder.read(path.parent)
+        found = [*_ended(trial), *events(trial.path, trial.history())]
+        rows += [(trial.about["experiment"], trial.about["seed"], *row) for row in found]
+    rows.sort(key=lambda row: (rank.get(row[0], len(rank)), *row[:2]))  # those of a trial stay in their order
+    return pd.DataFrame(rows, columns=["experiment", "seed", *Found._fields])
+
+
+def _ended(trial: TrialFolder) -> list[Found]:
+    """Return how a trial ended that is not in the results."""
+    if trial.about["status"] == "FINISHED" and trial.scores:
+        return []
+    event = FAILED if trial.about["status"] == "FAILED" else UNFINISHED
+    return [Found(event.name, math.nan, math.nan, math.nan)]

@@ -1,0 +1,140 @@
+"""What the folder of one trial says, as rows of the frames of a comparison."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from eval.results import training_log
+from eval.results.schema import AUDITS
+from eval.scoring.measures import scoring_version
+from replication.tokens.encodings import encoding_on
+from replication.util.files import read_json
+from replication.util.text import number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pandas as pd
+
+    from replication.midi.piece import Grid
+
+PITCH = re.compile(r"(?:p|Pitch_)(\d+)")  # a word that is a pitch: ours, REMI's
+CURVES = ("step", "key", "value")
+PAIRED = ("pair", "side", "share", "onset", "duration", "pitch")
+AUDITED = ("step", "bits_per_word", "nll", "distance")
+_TERMS = ("prior", "diffusion", "rounding")
+_UNITS = ("note", "beat", "second")
+
+
+def stack(
+    trials: dict[tuple[str, int], Path], read: Callable[[Path], pd.DataFrame | None], columns: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Return the trials' frames below one another, experiment and seed in front; without any, nothing in `columns`."""
+    import pandas as pd
+
+    frames = []
+    for (experiment, seed), folder in trials.items():
+        frame = read(folder)
+        if frame is not None:
+            frame.insert(0, "experiment", experiment)
+            frame.insert(1, "seed", seed)
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["experiment", "seed", *columns])
+
+
+def parquet(name: str) -> Callable[[Path], pd.DataFrame | None]:
+    """Return what reads a table of a trial's folder; None where it is not there."""
+
+    def read(folder: Path) -> pd.DataFrame | None:
+        import pandas as pd
+
+        path = folder / f"{name}.parquet"
+        return pd.read_parquet(path) if path.exists() else None
+
+    return read
+
+
+def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Return the row of `Results.trials`; a control that is made of real windows has no likelihood and no costs."""
+    scores, likelihood = read_json(folder / "scores.json"), folder / "likelihood.json"
+    nll: dict[str, Any] = read_json(likelihood) if likelihood.exists() else {"exact": True}
+    terms = {} if nll["exact"] else nll["terms"]
+    check = nll.get("every_timestep") or {}
+    return {
+        "experiment": experiment,
+        "seed": seed,
+        "parameters": number(nll.get("parameters")),
+        "fit_seconds": number(scores.get("cost/fit_seconds")),
+        "sample_seconds": number(scores.get("cost/sample_seconds")),
+        "validity": number(scores["eval/validity"]),
+        "floor_ratio": scores["eval/floor_ratio"],
+        "searched": scores["eval/searched"],
+        "nll": number(nll.get("nats_per_token")),
+        **{f"nll_{unit}": number(nll.get(f"nats_per_{unit}")) for unit in _UNITS},
+        "nll_error": math.nan if nll["exact"] else number(nll.get("error_of_estimate")),
+        "nll_error_songs": number(nll.get("error_over_songs")),
+        "nll_every": number(check.get("every")),
+        "nll_drawn": number(check.get("drawn")),
+        "nll_drawn_error": number(check.get("error")),
+        "changed": number(scores.get("control/changed")),
+        "exact": nll["exact"],
+        **{f"nll_{name}": number(terms.get(name)) for name in _TERMS},
+    }
+
+
+def raw_rows(folder: Path) -> pd.DataFrame:
+    """Return the means of muspy's own numbers: metric, value."""
+    import pandas as pd
+
+    scores = read_json(folder / "scores.json")
+    found = {key.partition("/")[2]: value for key, value in scores.items() if key.startswith("muspy_raw/")}
+    return pd.DataFrame({"metric": list(found), "value": [number(value) for value in found.values()]})
+
+
+def curves(folder: Path) -> pd.DataFrame | None:
+    """Return the values of the training log, one row each; None if there is no log."""
+    import pandas as pd
+
+    path = folder / training_log.FILE
+    if not path.exists():
+        return None
+    rows = [(entry.step, key, value) for entry in training_log.read(path) for key, value in entry.values.items()]  # noqa: PD011
+    return pd.DataFrame(rows, columns=CURVES)
+
+
+def audit_rows(folder: Path) -> pd.DataFrame | None:
+    """Return what the audit found at each of its milestones."""
+    import pandas as pd
+
+    path = folder / AUDITS / f"{scoring_version()}.json"
+    if not path.exists():
+        return None
+    rows = [{"step": int(step), **found} for step, found in read_json(path).items()]
+    return pd.DataFrame(sorted(rows, key=lambda row: row["step"]))
+
+
+def embedding(folder: Path, data: dict[str, Any], grid: Grid) -> pd.DataFrame | None:
+    """Return the table of a diffusion model of an arm, one row per word."""
+    import pandas as pd
+
+    config = read_json(folder / "trial.json")["config"]
+    model = config["model"]
+    if model["type"] != "Diffusion" or model["recipe"] or model["backbone"]:
+        return None
+    frame = pd.read_parquet(folder / "embedding.parquet")
+    words = encoding_on(config["encoding"], grid).vocabulary
+    used = set(data["encodings"][config["encoding"]]["words_used"])
+    pitches = [PITCH.fullmatch(word) if word in used else None for word in words]
+    frame.insert(0, "word", words)
+    frame.insert(1, "pitch", [float(found[1]) if found else math.nan for found in pitches])
+    return frame
+
+
+def evaluations(sampler: dict[str, Any]) -> int:
+    """Return how often a sampler, as a configuration describes it, asks the network for one sample."""
+    if "candidates" in sampler:
+        return int(sampler["candidates"]) * evaluations(sampler["sampler"])
+    return int(sampler["steps"])

@@ -1,0 +1,1 @@
+"""What samples are compared with, and everything that is measured of one sample set."""

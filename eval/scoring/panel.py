@@ -1,0 +1,91 @@
+"""The panel: everything that is measured of a set of windows as a whole, beside what real music has there."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.distances.noise_floor import MIN_SONGS, Floor, Origin, against_halves, one_per_song
+from eval.distances.point_clouds import mmd_p
+from eval.distances.rows import Rows
+from eval.distances.table import DISTANCES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from eval.scoring.music import Scored
+
+
+def set_distances(sample: Scored, real: Scored, *, seed: int, most: int) -> pd.DataFrame:
+    """Return the distances between sets, a row each: measure, value, floor, floor_p95, ratio, p, n.
+
+    Every set is held against the same halves of the real windows. Ratios are NaN for measures of which no multiple of
+    the floor means anything. The row "mmd_p" has the permutation p value of the MMD, on one window of each song of half
+    the songs and as many of the sample, as its value and its p, and has no floor; it is NaN below `MIN_SONGS` windows
+    on either side. The row "mmd" repeats it as its p; other rows have none.
+
+    Args:
+        sample: what is judged.
+        real: the test split.
+        seed: of the halves and of all else that is drawn.
+        most: windows on either side at most, so that all sets are compared at one size.
+    """
+    import pandas as pd
+
+    admitted = {name: row for name, row in DISTANCES.items() if real.windows.beats or not row.needs_beats}
+    facts = {row.facts for row in admitted.values()}  # several distances share them
+    theirs = {make: Rows(make(real.windows, real.scores), real.songs) for make in facts}
+    ours = {make: Rows(make(sample.windows, sample.scores), _identities(sample, real)) for make in facts}
+    rows = []
+    for name, distance in admitted.items():
+        found = against_halves(
+            distance.function,
+            ours[distance.facts],
+            theirs[distance.facts],
+            rng=np.random.default_rng(seed),
+            draws=distance.draws,
+            origin=sample.origin,
+            songs=None if sample.origin is Origin.INDEPENDENT else sample.songs,
+            most=most,
+        )
+        ratio = found.ratio if distance.in_floors else math.nan
+        rows.append({"measure": name, **found._replace(ratio=ratio)._asdict()})
+    p, n = _permutation_p(sample, real, seed=seed, most=most)
+    rows.append({"measure": "mmd_p", "value": p, "n": n})
+    panel = pd.DataFrame(rows, columns=["measure", *Floor._fields])
+    return panel.assign(p=np.where(panel["measure"].isin(["mmd", "mmd_p"]), p, math.nan))
+
+
+def _identities(sample: Scored, real: Scored) -> NDArray[Any]:
+    """Return which windows of a sample are of one song, to a distance that keeps songs together.
+
+    Generated windows and copies are each on their own, so that a copy is found beside what it copies.
+    """
+    if sample.origin is Origin.OTHER_HALF:
+        return sample.songs
+    return int(real.songs.max()) + 1 + np.arange(len(sample.windows))
+
+
+def _permutation_p(sample: Scored, real: Scored, *, seed: int, most: int) -> tuple[float, int]:
+    """Return the p value of "these are windows of real songs", and n, the windows on either side.
+
+    The real ones are one window of each of half the songs, which are exchangeable. What was made of real windows is one
+    of each of the other songs; of generated windows, each of which is a song of its own, there are as many.
+    """
+    rng = np.random.default_rng(seed)
+    songs = rng.permutation(np.unique(real.songs))
+    half = songs[: len(songs) // 2]
+    theirs, ours = one_per_song(real.songs, rng), one_per_song(sample.songs, rng)
+    theirs = theirs[np.isin(real.songs[theirs], half)]
+    if sample.origin is not Origin.INDEPENDENT:
+        ours = ours[~np.isin(sample.songs[ours], half)]
+    n = min(len(ours), len(theirs), most)
+    if n < MIN_SONGS:
+        return math.nan, n
+    facts = DISTANCES["mmd"].facts
+    one = facts(sample.windows, sample.scores)[rng.permutation(ours)[:n]]
+    other = facts(real.windows, real.scores)[rng.permutation(theirs)[:n]]
+    return mmd_p(Rows(one, np.arange(n)), Rows(other, n + np.arange(n)), rng), n

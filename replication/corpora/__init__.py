@@ -1,0 +1,1 @@
+"""Corpora: which there are, where they come from, and reading their files safely."""

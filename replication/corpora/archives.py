@@ -1,0 +1,280 @@
+"""The files of a folder or an archive, read in place: nothing is extracted to disk.
+
+Archives are taken for hostile. Names are ids here and never paths that are written to; links are skipped; what a member
+and what an archive may unpack to is bounded.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
+
+from replication.midi.smf import Reason
+from replication.util.errors import UserError
+from replication.util.files import digest, read_json, sha256, write_json
+from replication.util.paths import is_regular
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
+
+    Found = Iterator[tuple[str, bytes | Reason]]
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tar.xz", ".tgz")
+
+# Bytes. A piano piece takes some ten thousand: what is larger than this is no music, or a decompression bomb.
+LARGEST = 64 * 2**20
+
+# Bytes and members of an archive. Lakh MIDI, the largest collection in use, has 178,561 files in some 6 GB.
+MOST_BYTES = 64 * 2**30
+MOST_MEMBERS = 2_000_000
+
+_RATION = 2 * LARGEST  # what of a tar file may be in memory at once: a member, and the header of the next
+
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,  # a password, or a compression that Python lacks
+    ArithmeticError,  # these of headers that hold no numbers, or others than there can be
+    LookupError,
+    ValueError,
+)
+
+
+def check_container(path: Path) -> None:
+    """Raise a `UserError` unless `path` is a folder or has the name of an archive."""
+    if not os.path.exists(path):  # noqa: PTH110 - a Path would raise for a name that is too long to be one
+        raise UserError(f"{path} does not exist: give a folder or an archive of MIDI files.")
+    if not path.is_dir() and not (is_regular(path) and _kind(path).endswith(ARCHIVES)):
+        raise UserError(f"{path} is neither a folder nor an archive ({', '.join(ARCHIVES)}): give one with MIDI files.")
+
+
+def midi_files(path: Path, members: re.Pattern[str] | None = None) -> Found:
+    """Yield the id and the content of every MIDI file below `path`, or why it has none.
+
+    A MIDI file is one whose name ends in `.mid` or `.midi`, in any case, but the shadows that macOS adds to archives.
+    Links in archives, and links to folders, are skipped: what they point to is there as well, or is outside.
+
+    Args:
+        path: a folder, or an archive with one of the endings `ARCHIVES`.
+        members: matches the whole names of the files that belong; its one group is their id. By default all files
+            belong, and the id is the name. A name is relative to `path`, with `/`.
+
+    Returns:
+        ids, relative and each once (of two files with one id the second gets ` (2)`), and contents of at most `LARGEST`
+        bytes; in the order of the names, but those of a tar file as they come.
+
+    Raises:
+        UserError: the path is neither, it is damaged, it cannot be read, or it unpacks to more than `MOST_BYTES` bytes
+            or `MOST_MEMBERS` members.
+    """
+
+    def belongs(name: str) -> bool:
+        return is_midi(name) and (members is None or members.fullmatch(name) is not None)
+
+    return _with_ids(files(path, belongs), members)
+
+
+def files(path: Path, wanted: Callable[[str], bool]) -> Found:
+    """Yield the name and the content of the files with the names that are wanted, as `midi_files` but for the ids."""
+    check_container(path)
+    if path.is_dir():
+        return _in_folder(path, wanted)
+    return _in_zip(path, wanted) if _kind(path).endswith(".zip") else _in_tar(path, wanted)
+
+
+def is_midi(name: str) -> bool:
+    """Return whether a file of that name, with `/`, is a MIDI file."""
+    *folders, last = name.split("/")
+    return last.lower().endswith((".mid", ".midi")) and not last.startswith("._") and "__MACOSX" not in folders
+
+
+def content_key(path: Path, memo: Path) -> str:
+    """Return a hash that changes with any MIDI file below the folder `path`, or with the archive `path`.
+
+    To hash gigabytes at every start would be slow: a note in the folder `memo` keeps the hash for as long as no file
+    changes its name, size, times or place on the disk.
+    """
+    check_container(path)
+    states = [(name, *_state(entry)) for name, entry in _listed(path, is_midi)] if path.is_dir() else _state(path)
+    listing = digest(*states)
+    note = memo / f"content-{digest(str(path.absolute()))[:32]}.json"
+    try:
+        known = read_json(note)
+    except (OSError, UserError):  # none yet, or damaged
+        known = {}
+    if known.get("listing") != listing:
+        known = {"path": str(path.absolute()), "listing": listing, "key": _hash(path)}
+        write_json(note, known)
+    return str(known["key"])
+
+
+def _hash(path: Path) -> str:
+    if path.is_dir():
+        return digest(
+            *(
+                (name, str(content)) if isinstance(content, Reason) else (name, hashlib.sha256(content).hexdigest())
+                for name, content in _in_folder(path, is_midi)
+            )
+        )
+    try:
+        return sha256(path)
+    except OSError as error:
+        _refuse(path, error)
+
+
+def _state(file: Path | os.DirEntry[str]) -> tuple[int, ...]:
+    try:
+        found = file.stat()
+    except OSError:  # gone since it was listed
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _kind(path: Path) -> str:
+    return path.name.lower().removesuffix(".part")  # a download is looked into before it gets its name
+
+
+def _with_ids(found: Found, members: re.Pattern[str] | None) -> Found:
+    copies: Counter[str] = Counter()
+    for name, content in found:
+        match = members.fullmatch(name) if members else None
+        id_ = first = match[1] if match else name
+        stem, dot, ending = first.rpartition(".")
+        while copies[id_]:
+            copies[first] += 1
+            id_ = f"{stem} ({copies[first]}){dot}{ending}"
+        copies[id_] += 1
+        yield id_, content
+
+
+def _listed(root: Path, wanted: Callable[[str], bool]) -> list[tuple[str, os.DirEntry[str]]]:
+    found, waiting = [], [(str(root), "")]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = above + entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((entry.path, f"{name}/"))
+                    elif wanted(name) and entry.is_file():
+                        found.append((name, entry))
+        except OSError as error:
+            raise UserError(f"{folder} cannot be listed ({error.strerror}): make it readable.") from error
+    return sorted(found, key=itemgetter(0))
+
+
+def _in_folder(root: Path, wanted: Callable[[str], bool]) -> Found:
+    for name, entry in _listed(root, wanted):
+        try:
+            with open(entry.path, "rb") as file:  # noqa: PTH123 - of a hundred thousand a Path each would be slow
+                content = _bounded(file)
+        except OSError:
+            content = Reason.UNREADABLE
+        yield name, content
+
+
+def _in_zip(path: Path, wanted: Callable[[str], bool]) -> Found:
+    try:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGE as error:
+        _refuse(path, error)
+    with archive:
+        members = sorted(archive.infolist(), key=lambda member: member.filename)
+        # Of no member more is read than it says that it holds.
+        _check_size(path, len(members), sum(min(member.file_size, LARGEST) for member in members))
+        for member in members:
+            name = _relative(member.filename)
+            is_link = stat.S_ISLNK(member.external_attr >> 16)  # where zip keeps the mode of Unix
+            if wanted(name) and not member.is_dir() and not is_link:
+                yield name, _member(archive, member)
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Reason:
+    if member.file_size > LARGEST:
+        return Reason.TOO_LARGE
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        return Reason.UNREADABLE  # zipfile would unpack the others, rare in zip files, without a bound
+    try:
+        return archive.read(member)
+    except _DAMAGE:  # members stand alone: one that is damaged costs no other
+        return Reason.UNREADABLE
+
+
+_UNPACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open}
+
+
+class _Rationed(io.BufferedReader):
+    """A stream that gives no more than `left` bytes: headers of tar files may ask for any number."""
+
+    left = 0
+    last = b""  # what was read last
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= LARGEST if size is None or size < 0 else size
+        if self.left < 0:
+            raise tarfile.ReadError("a header that asks for gigabytes")
+        self.last = super().read(size)
+        return self.last
+
+
+def _in_tar(path: Path, wanted: Callable[[str], bool]) -> Found:
+    try:
+        with _Rationed(_UNPACKED.get(Path(_kind(path)).suffix, io.FileIO)(path)) as stream:
+            stream.left = _RATION
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                count = 0
+                while member := archive.next():
+                    stream.left = _RATION
+                    archive.members.clear()  # type: ignore[attr-defined]  # not in the stubs; tarfile would keep them all
+                    count += 1
+                    # Before the member is read or skipped: either unpacks it.
+                    _check_size(path, count, archive.offset)
+                    name = _relative(member.name)
+                    file = archive.extractfile(member) if member.isreg() and wanted(name) else None
+                    if file:
+                        yield name, _bounded(file)
+            if stream.last.strip(b"\0"):  # tarfile takes a damaged header for the end
+                raise tarfile.ReadError("a damaged file header")
+            while stream.read(io.DEFAULT_BUFFER_SIZE):  # to the end, where compressed files have their checksums
+                pass
+    except _DAMAGE as error:
+        _refuse(path, error)
+
+
+def _check_size(path: Path, members: int, size: int) -> None:
+    if members > MOST_MEMBERS:
+        raise UserError(f"{path} has more than {MOST_MEMBERS:,} members: give an archive of MIDI files only.")
+    if size > MOST_BYTES:
+        raise UserError(f"{path} unpacks to more than {MOST_BYTES:,} bytes: give an archive of MIDI files only.")
+
+
+def _relative(name: str) -> str:
+    """Return a member's name without what would lead out of a folder."""
+    return "/".join(part for part in PurePosixPath(name).parts if part.strip("/") not in {"", ".."})
+
+
+def _bounded(file: IO[bytes]) -> bytes | Reason:
+    content = file.read(LARGEST + 1)
+    return content if len(content) <= LARGEST else Reason.TOO_LARGE
+
+
+def _refuse(path: Path, error: Exception) -> NoReturn:
+    raise UserError(f"{path} cannot be read as an archive ({error}): copy or download it again.") from error

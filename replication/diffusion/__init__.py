@@ -1,0 +1,1 @@
+"""The diffusion process without a network: schedules, samplers, rounding, selection."""

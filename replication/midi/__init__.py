@@ -1,0 +1,1 @@
+"""MIDI files to pieces and back."""

@@ -1,0 +1,1 @@
+"""Encodings: notes as tokens and back."""

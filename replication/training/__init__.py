@@ -1,0 +1,1 @@
+"""What a model is, its budget, and the training loop."""

@@ -1,0 +1,1 @@
+"""Errors, atomic files, checksums, locks, named random generators and what every program needs."""

@@ -1,0 +1,123 @@
+"""What training leaves on disk: checkpoints to go on from, weights of milestones; safetensors, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from replication.util.errors import UserError
+from replication.util.files import CHECKSUM, atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+CHECKPOINT = "last.safetensors"
+
+
+def milestone(folder: Path, step: int) -> Path:
+    """Return where training keeps the weights of this step, not averaged, if it is one of the budget's milestones."""
+    return folder / f"step-{step}.safetensors"
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights of a model."""
+    with atomic(path) as draft:
+        save_file(model.state_dict(), draft)
+
+
+def save_checkpoint(
+    path: Path, progress: dict[str, str], model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+) -> None:
+    """Write all that training goes on from, with a checksum; `progress` is kept as it is."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    with atomic(path) as draft:
+        save_file(tensors, draft, metadata=progress | {CHECKSUM: _checksum(tensors, progress)})
+
+
+def restore_checkpoint(
+    path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+) -> dict[str, str]:
+    """Load a checkpoint in place; return the progress it was written with.
+
+    Raises:
+        UserError: for a checkpoint that is damaged or belongs to another model.
+    """
+    tensors, progress = read_tensors(path)
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts.setdefault(part, {})[rest] = value
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimiser"].items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    load_weights(model, parts["model"], path)
+    load_weights(average, parts["average"], path)
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return progress
+
+
+def trained(path: Path) -> int:
+    """Return after how many steps a checkpoint was written; -1 where there is none, or a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int((file.metadata() or {})["step"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return -1
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file and its metadata.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from None
+    if about.pop(CHECKSUM, None) not in {None, _checksum(tensors, about)}:
+        raise _damaged(path, "it does not match its checksum")
+    return tensors, about
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(f"{path} is damaged ({why}); delete it to train again from the start")
+
+
+def _checksum(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
+    """Return a SHA-256 of tensors, their names and shapes, and of what is said of them."""
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put tensors into a model in place.
+
+    Raises:
+        UserError: if they are not the tensors of this model; names the file and the first difference.
+    """
+    own = model.state_dict()
+    for name in sorted({*own, *tensors}):
+        found, wanted = (tuple(part[name].shape) if name in part else None for part in (tensors, own))
+        if found != wanted:
+            raise UserError(
+                f"{path} belongs to another model: {name} has shape {found} there and {wanted} here;"
+                " use the configuration that it was made with, or delete the trial's folder"
+            )
+    model.load_state_dict(tensors)

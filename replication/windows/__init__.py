@@ -1,0 +1,1 @@
+"""Corpora as windows of tokens: near-duplicates, splits, cutting, the prepared files, the data card."""

@@ -1,0 +1,1 @@
+"""Tables, figures, templates and number formatting."""

@@ -1,0 +1,1 @@
+"""The sections of the report: their tables, figures and text."""

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from baselines import BASELINES, TEACHER
+from baselines.autoregressive import Autoregressive
+from baselines.ngram import NGram
+from baselines.replay import Replay
+from baselines.untrained import Untrained
+from replication.models.embeddings import Learned
+from replication.tokens.protocol import CLS, PAD, SEP
+from replication.training.model import token_counts
+from replication.training.scales import SCALES
+from replication.util.generators import seeded
+from tests.support.shrunk import job, random_windows, shrunk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replication.models.ablations import Experiment
+    from replication.training.model import Model
+
+TOY = shrunk(length=4, steps=10, log_every=5, validate_every=10, checkpoint_every=10)
+VOCABULARY = 5  # the marks and two words
+
+
+def models() -> list[Model]:
+    with seeded("test", 0):
+        network = Autoregressive(vocabulary=VOCABULARY, scale=TOY)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+    grams = [NGram(order=order, vocabulary=VOCABULARY, length=4) for order in (0, 1, 2, 4)]
+    return [network, *grams, Replay(length=4)]
+
+
+@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("fitted", [False, True])
+def test_the_probabilities_of_all_windows_sum_to_one(index: int, fitted: bool, tmp_path: Path) -> None:
+    model = models()[index]
+    if fitted or isinstance(model, Replay):
+        model.fit(job(tmp_path, TOY, vocabulary=VOCABULARY))
+    everything = torch.tensor([[CLS, *rest] for rest in itertools.product(range(VOCABULARY), repeat=3)])
+    likelihood = model.nll(everything, seed=0)
+    assert likelihood.exact
+    assert torch.exp(-likelihood.total).sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_samples_follow_the_likelihood(index: int, tmp_path: Path) -> None:
+    model = models()[index]
+    if isinstance(model, NGram):
+        model.fit(job(tmp_path, TOY, vocabulary=VOCABULARY))
+    samples = model.sample(range(4000), seed=0)
+    counts: dict[tuple[int, ...], int] = {}
+    for row in samples.tolist():
+        counts[tuple(row)] = counts.get(tuple(row), 0) + 1
+    windows = torch.tensor(list(counts))
+    chances = torch.exp(-model.nll(windows, seed=0).total)
+    for window, chance in zip(counts, chances.tolist(), strict=True):
+        error = math.sqrt(4000 * chance * (1 - chance)) + 1
+        assert abs(counts[window] - 4000 * chance) < 4.5 * error, window
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_equal_seeds_give_equal_samples_whatever_else_is_drawn(index: int, tmp_path: Path) -> None:
+    model = models()[index]
+    model.fit(job(tmp_path, TOY, vocabulary=VOCABULARY))
+    first = model.sample(range(70), seed=1)
+    assert first.shape == (70, 4)
+    torch.manual_seed(5)
+    assert torch.equal(model.sample(range(70), seed=1), first)
+    assert torch.equal(model.sample(range(50, 66), seed=1), first[50:66])
+    assert not torch.equal(model.sample(range(70), seed=2), first)
+
+
+def test_samples_obey_the_grammar_of_the_marks() -> None:
+    samples = models()[0].sample(range(200), seed=0)
+    for row in samples.tolist():
+        assert row[0] == CLS
+        assert CLS not in row[1:]
+        end = row.index(SEP) if SEP in row else len(row)
+        assert all(token == PAD for token in row[end + 1 :])
+        assert PAD not in row[:end]
+
+
+def test_witten_bell_by_hand() -> None:
+    model = NGram(order=2, vocabulary=VOCABULARY, length=4)
+    model._count(torch.tensor([[CLS, 3, 3, SEP], [CLS, 3, 4, SEP]]))
+    # Order 1: counts 3:3, 4:1, SEP:2 of 6 with 3 kinds, uniform over {SEP, 3, 4} below: (c + 3 * 1/3) / 9.
+    first = {SEP: 3 / 9, 3: 4 / 9, 4: 2 / 9}
+    # After 3: 3:1, 4:1, SEP:1 of 3 with 3 kinds: (1 + 3 p1) / 6.
+    for word, chance in first.items():
+        assert model.distribution((CLS, 3))[word].item() == pytest.approx((1 + 3 * chance) / 6)
+    assert model.distribution((3, SEP))[PAD].item() == 1
+
+
+def test_a_uniform_model_gives_a_word_the_logarithm_of_what_may_follow(tmp_path: Path) -> None:
+    model = NGram(order=0, vocabulary=12, length=34)
+    model.fit(job(tmp_path, shrunk(), vocabulary=12))
+    windows = random_windows(20, 34, 12)
+    expected = token_counts(windows) * math.log(10)  # all but [PAD] and [CLS]
+    torch.testing.assert_close(model.nll(windows, seed=0).total, expected.double())
+    assert model.parameters_count() == 0
+
+
+def test_an_untrained_model_is_the_one_that_training_would_start_from(tmp_path: Path) -> None:
+    task = job(tmp_path, shrunk(), vocabulary=12)
+    with seeded("test", 0):
+        model = Untrained(vocabulary=12, scale=shrunk())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.fit(task)
+    table = before.pop("embedding.weight")
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+    assert not torch.equal(model.embedding.weight, table)
+    assert torch.equal(model.embedding.weight, Learned().table(task, vocabulary=12, dimension=shrunk().dimension))
+
+
+def test_n_grams_are_counted_as_one_would_by_hand() -> None:
+    windows = random_windows(40, 12, VOCABULARY)
+    model = NGram(order=3, vocabulary=VOCABULARY, length=12)
+    model._count(windows.short())
+    for size, (numbers, times) in enumerate(model._seen):
+        counts: Counter[int] = Counter()
+        for window in windows.tolist():
+            words = [token for token in window if token != PAD]
+            for position in range(max(size, 1), len(words)):
+                gram = words[position - size : position + 1]
+                counts[sum(word * VOCABULARY**place for place, word in enumerate(reversed(gram)))] += 1
+        assert dict(zip(numbers.tolist(), times.tolist(), strict=True)) == counts
+
+
+def test_replay_knows_the_training_windows_alone(tmp_path: Path) -> None:
+    model = Replay(length=34)
+    task = job(tmp_path, shrunk(), n=10)
+    model.fit(task)
+    assert model.nll(task.train, seed=0).total.max().item() == pytest.approx(math.log(10))
+    assert model.nll(task.validation, seed=0).total.isinf().all()
+    drawn = {tuple(row) for row in model.sample(range(10), seed=0).tolist()}
+    assert drawn == {tuple(row) for row in task.train.tolist()}
+
+
+@pytest.mark.parametrize("row", BASELINES, ids=lambda row: row.name)
+def test_saving_and_loading_keeps_the_model(row: Experiment, tmp_path: Path) -> None:
+    config = row.model
+    task = job(tmp_path, shrunk(), n=20)
+    model = config.build(vocabulary=12, scale=shrunk())
+    model.fit(task)
+    model.save(tmp_path / "model.safetensors")
+    again = config.build(vocabulary=12, scale=shrunk())
+    again.load(tmp_path / "model.safetensors")
+    windows = random_windows(6, 34, 12)
+    torch.testing.assert_close(again.nll(windows, seed=0).total, model.nll(windows, seed=0).total)
+    assert torch.equal(again.sample(range(3), seed=0), model.sample(range(3), seed=0))
+    assert again.parameters_count() == model.parameters_count()
+    assert (model.parameters_count() > 0) is (row.name != "uniform")
+
+
+def test_the_teacher_is_no_row_and_shares_no_seed_with_one() -> None:
+    assert TEACHER not in BASELINES
+    assert TEACHER.control
+    assert TEACHER.seeds is not None
+    assert min(TEACHER.seeds) > max(scale.seeds for scale in SCALES.values())

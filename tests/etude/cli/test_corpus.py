@@ -1,0 +1,266 @@
+"""`etude corpus`: what there is, whether it is whole, and the card that says what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from replication.corpora.catalogue import Published
+from replication.corpora.corpus import CORPORA
+from replication.corpora.download import find
+from replication.corpora.reading import load
+from replication.midi.keys import transposed
+from replication.midi.piece import Piece, sorted_notes
+from replication.midi.smf import write_midi
+from replication.util.text import printable
+from replication.windows.card import LENGTHS, histograms
+from reports.sections.data_card import card
+from reports.sections.data_card_figures import account, step
+from tests.support.program import assert_a_mistake, etude, music, python
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UGLY = "Unknown/\x1b[31mred\n| <b>.mid"  # a name that would command a terminal, break a line, a table and a page
+SMALL = ("--scale", "smoke")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with 20 good files, a copy, a transposed copy, a short piece, and three that give no piece."""
+    root = tmp_path_factory.mktemp("home")
+    songs = music(root, 20)
+    first = load(CORPORA["synthetic"], root / "cache").pieces[0]
+    write_midi(first, songs / "copy.mid")
+    write_midi(Piece(notes=transposed(first.notes, 3), id="", group=""), songs / "transposed.mid")
+    write_midi(Piece(notes=sorted_notes([(0, 8, 60, 64)]), id="", group=""), songs / "short.mid")
+    (songs / "broken.mid").write_bytes(b"MThd")
+    (songs / "empty.mid").write_bytes(b"MThd\0\0\0\6\0\1\0\0\1\xe0")
+    (songs / "Unknown").mkdir()
+    (songs / UGLY).write_bytes(b"")
+    return songs
+
+
+@pytest.fixture(scope="module")
+def described(folder: Path) -> Path:
+    """Return where `etude corpus describe` wrote the card of the folder."""
+    done = etude("corpus", "describe", "music", *SMALL, folder=folder.parent)
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "MIDI files of music",
+        "26 = 20 pieces in windows + 2 unreadable + 1 empty + 2 duplicate + 1 too short",
+    ):
+        assert text in done.stdout
+    return folder.parent / "reports" / "output" / "corpora" / "music"
+
+
+@pytest.fixture
+def facts(described: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((described / "card.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_facts_account_for_every_file(folder: Path, facts: dict[str, Any]) -> None:
+    assert facts["counts"]["files"] == sum(1 for path in folder.rglob("*") if path.is_file())
+    assert sum(account(facts).values()) == facts["counts"]["files"]
+    assert facts["dropped"]["counts"] == {"unreadable": 2, "empty": 1}
+    assert sorted(facts["dropped"]["files"]) == [
+        [UGLY, "unreadable"],
+        ["broken.mid", "unreadable"],
+        ["empty.mid", "empty"],
+    ]
+    assert facts["counts"]["duplicates"] == 2
+    assert facts["counts"]["short"] == 1
+    assert facts["read"]["pieces"] == 23
+    assert facts["read"]["hours"] > 0
+    assert sum(int(size) * count for size, count in facts["families"]["sizes"].items()) == 21
+    assert set(facts["leaks"]) == {"pieces", "families", "cleaned"}
+
+
+def test_the_card_says_what_the_facts_say_and_nothing_takes_it_apart(described: Path) -> None:
+    page = (described / "card.md").read_text(encoding="utf-8")
+    for text in ("# music", "not-stated", "| unreadable", "| too short for a window", "broken.mid: unreadable"):
+        assert text in page
+    for name in ("notes", "left_out"):
+        assert f"(figures/{name}.svg)" in page
+        assert (described / "figures" / f"{name}.png").stat().st_size > 10_000
+    assert "Unknown/\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}\\| &lt;b&gt;.mid" in page
+
+
+def test_a_card_is_the_same_bytes_again(folder: Path, described: Path, tmp_path: Path) -> None:
+    done = etude("corpus", "describe", str(folder), *SMALL, "--output", "again", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = (
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (described, tmp_path / "again")
+    )
+    assert len(first) == 6
+    assert first == second
+
+
+def test_notes_are_counted_as_one_would_by_hand(tmp_path: Path) -> None:
+    loaded = load(CORPORA["synthetic"], tmp_path)
+    found = histograms(loaded)
+    notes = [tuple(note) for piece in loaded.pieces for note in piece.notes.tolist()]
+    for number, name, values in ((1, "duration", range(1, 57)), (2, "pitch", range(128)), (3, "velocity", range(128))):
+        counts = Counter(note[number] for note in notes)
+        assert found[name][: len(values)] == [counts[value] for value in values]
+    chords, waits = Counter[int](), Counter[int]()
+    for piece in loaded.pieces:
+        onsets = Counter(piece.notes["onset"].tolist())
+        chords.update(onsets.values())
+        waits.update(np.diff(sorted(onsets)).tolist())
+    assert found["notes_per_onset"] == [*(chords[size] for size in range(1, 21)), 0]
+    assert found["inter_onset"][:-1] == [waits[steps] for steps in range(1, 57)]
+    assert found["inter_onset"][-1] == sum(count for steps, count in waits.items() if steps > 56)
+    assert sum(found["notes_per_piece"]["counts"]) == 40
+    assert found["notes_per_piece"]["edges"] == sorted(set(LENGTHS.tolist()))
+
+
+def test_how_files_are_read_is_told_in_words(facts: dict[str, Any]) -> None:
+    assert "all tracks as one, without drums, pedal ignored, in steps of 1/8 beat" in card(facts, {})
+    reading = {
+        "grid": {"type": "Seconds", "steps_per_second": 16},
+        "tracks": {"type": "Named", "names": ["piano", "MIDI 01"]},
+        "pedal": True,
+        "drums": True,
+        "programs": [0, 7],
+        "shortest": 16,
+        "aligned": 0.9,
+    }
+    assert (
+        "the tracks named piano and MIDI 01, with drums, pedal applied, in steps of 62.5 ms, programs 0 to 7 only, "
+        "at least 16 notes, at least 90 % of onsets on the grid of beats"
+    ) in card(facts | {"reading": reading}, {})
+    assert step({"type": "Beats", "steps_per_beat": 24}) == "steps of 1/24 beat"
+
+
+def test_synthetic_pieces_are_described_without_hours(tmp_path: Path) -> None:
+    done = etude("corpus", "describe", "synthetic", *SMALL, "--encoding", "triples", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "40 = 40 pieces in windows" in done.stdout
+    assert "in encoding triples" in done.stdout
+    found = json.loads((tmp_path / "reports/output/corpora/synthetic/card.json").read_text(encoding="utf-8"))
+    assert found["read"]["hours"] is None
+    assert found["splits"]["test"]["songs"] == 8
+
+
+def test_names_that_are_no_text_can_be_shown() -> None:
+    assert printable("caf\udce9\t\x9b é|Ж") == "caf\N{REPLACEMENT CHARACTER}" + 2 * "\N{REPLACEMENT CHARACTER}" + " é|Ж"
+
+
+def test_list_says_where_each_corpus_is(tmp_path: Path) -> None:
+    done = etude("corpus", "list", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line[0] != " "}
+    assert set(lines) == {"NAME", *CORPORA}
+    assert "11,075  none-stated" in lines["adl"]
+    assert lines["adl"].endswith("to download, 11,075 files")
+    assert lines["giantmidi"].endswith("by hand")
+    assert lines["bach"].endswith("here")
+    (tmp_path / "data" / "js-fakes").mkdir(parents=True)
+    (tmp_path / "cache" / "downloads").mkdir(parents=True)
+    (tmp_path / "cache" / "downloads" / "adl-piano-midi.zip").touch()
+    done = etude("corpus", "list", folder=tmp_path, ETUDE_DATA=str(tmp_path / "data"))
+    assert f"{tmp_path}/data/js-fakes\n" in done.stdout
+    assert f"{tmp_path}/cache/downloads/adl-piano-midi.zip\n" in done.stdout
+    assert max(len(line.replace(str(tmp_path), "")) for line in done.stdout.splitlines()) <= 120
+
+
+def pack(folder: Path, count: int) -> Path:
+    """Write a pack of so many files, as js-fakes has them, with a manifest."""
+    (folder / "js-fakes" / "midi").mkdir(parents=True)
+    rows = ["path,bytes,sha256"]
+    for number in range(count):
+        content = b"music" * number
+        (folder / "js-fakes" / "midi" / f"{number}.mid").write_bytes(content)
+        rows.append(f"midi/{number}.mid,{len(content)},{hashlib.sha256(content).hexdigest()}")
+    (folder / "js-fakes" / "MANIFEST.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder / "js-fakes"
+
+
+def test_verify_compares_a_folder_with_its_own_manifest(tmp_path: Path) -> None:
+    path = pack(tmp_path, 40)
+    done = etude("corpus", "verify", "js-fakes", folder=tmp_path)  # the folder is not on the search path
+    assert_a_mistake(done, "js-fakes is not on this machine: get it with `etude corpus fetch js-fakes`.")
+    done = etude("corpus", "verify", str(path), folder=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "40 files, all as listed"), done.stderr
+    for number in range(25):
+        (path / "midi" / f"{number}.mid").unlink()
+    (path / "midi" / "30.mid").write_bytes(b"noise")
+    (path / "midi" / "99\x1b.mid").write_bytes(b"more")
+    done = etude("corpus", "verify", str(path), folder=tmp_path)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "16 files; 25 missing, 1 extra, 1 damaged"
+    assert lines[2:4] == ["missing: 25", "  midi/0.mid"]
+    assert lines[23:26] == ["  and 5 more", "extra: 1", "  midi/99\N{REPLACEMENT CHARACTER}.mid"]
+    assert lines[26:] == ["damaged: 1", "  midi/30.mid"]
+
+
+def test_verify_and_fetch_compare_a_corpus_with_what_is_published(tmp_path: Path) -> None:
+    pack(tmp_path, 40)
+    done = etude("corpus", "verify", "js-fakes", folder=tmp_path, ETUDE_DATA=str(tmp_path))
+    assert done.returncode == 1
+    verdict, content, published, *_ = done.stdout.splitlines()
+    assert verdict == "40 files, 1,200 are published; no manifest names what differs"
+    assert len(content.removeprefix("content: ")) == len(published.removeprefix("published: ")) == 64
+    done = etude("corpus", "fetch", "js-fakes", folder=tmp_path, ETUDE_DATA=str(tmp_path))
+    assert (done.returncode, done.stdout.splitlines()) == (0, [f"{tmp_path}/js-fakes", verdict])
+
+
+@pytest.mark.parametrize("name", ["bach", "synthetic", "music"])
+def test_what_has_no_manifest_is_said_to_have_none(name: str, folder: Path) -> None:
+    done = etude("corpus", "verify", name, folder=folder.parent)
+    assert (done.returncode, done.stdout) == (0, f"There is no manifest to verify {name} against.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("describe", "nowhere"), "unknown corpus 'nowhere'"),
+        (("describe", "synthetic", "--encoding", "bert"), "unknown encoding 'bert'; choose one of paper, "),
+        (("describe", "maestro"), "add --accept-licence CC-BY-NC-SA-4.0"),
+        (("fetch", "adl", "--accept-licence", "MIT"), "add --accept-licence none-stated"),
+        (("fetch", "giantmidi"), "A program cannot download giantmidi: "),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    assert_a_mistake(etude("corpus", *words, folder=tmp_path), message)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("corpus", "fetch", "--accept-licence", "MIT", "--accept-licence", "none-stated", "adl"),
+        ("run", "--corpus", "adl", "--accept-licence", "none-stated"),
+    ],
+)
+def test_an_accepted_licence_opens_the_way_to_the_download(words: tuple[str, ...], tmp_path: Path) -> None:
+    nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9") | {"no_proxy": "", "NO_PROXY": ""}
+    assert_a_mistake(etude(*words, folder=tmp_path, **nowhere), "cannot be reached: check the network")
+
+
+def test_a_card_without_facts_is_a_mistake(tmp_path: Path) -> None:
+    done = python("reports.sections.data_card", "--facts", "card.json", "--output", "out", folder=tmp_path)
+    assert_a_mistake(done, "card.json does not exist: make it with `etude corpus describe`.")
+
+
+def test_a_real_pack_is_whole_and_described(tmp_path: Path) -> None:
+    source = CORPORA["js-fakes"].source
+    assert isinstance(source, Published)
+    if find(source) is None:
+        pytest.skip("ETUDE_DATA has no js-fakes")
+    there = {name: os.environ[name] for name in ("ETUDE_DATA", "ETUDE_CACHE") if name in os.environ}
+    done = etude("corpus", "verify", "js-fakes", folder=tmp_path, **there)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "1,200 files, all as published"), done.stderr
+    done = etude("corpus", "describe", "js-fakes", folder=tmp_path, **there)
+    assert done.returncode == 0, done.stderr
+    assert "1,200 = 1,200 pieces in windows" in done.stdout
+    assert "7.9 hours" in done.stdout

@@ -1,0 +1,127 @@
+"""The program as a user meets it: real processes, exit codes, and what they print."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.program import assert_a_mistake, elsewhere, etude, music, python
+from tests.support.small_trials import ONE_THREAD, results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.killing import Place
+
+
+def test_list_names_what_there_is(tmp_path: Path) -> None:
+    done = etude("list", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("e2e", "gaussian", "autoregressive", "replay", "cpu", "gpu", "bach", "lakh-matched-piano"):
+        assert name in done.stdout
+
+
+def test_help_explains_every_option(tmp_path: Path) -> None:
+    done = etude("run", "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for option in ("--scale", "--corpus", "--only", "--seeds", "--dry-run", "--accept-licence"):
+        assert option in done.stdout
+    assert "Show, get, check or describe the corpora." in etude("--help", folder=tmp_path).stdout
+
+
+def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    observed = own_music.folder.with_name("observed")
+    monkeypatch.setenv("OBSERVED", str(observed))
+    words, corpus, folder = own_music.words, str(own_music.corpus), own_music.folder
+    planned = etude(*words, "--dry-run", folder=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.count("pending") == 2
+    output = folder / "reports" / "output"
+    assert "Diffusion-LM, end-to-end" in (output / "index.html").read_text(encoding="utf-8")
+    for name in (
+        "tables/main.md",
+        "tables/main.tex",
+        "tables/main.csv",
+        "figures/floor_forest.svg",
+        "figures/piano_rolls.png",
+    ):
+        assert (output / name).stat().st_size > 100, name
+    assert etude(*words, "--dry-run", folder=folder).stdout.count("done") == 2
+    synced = etude("sync", folder=folder)
+    assert "MLflow is level with 2 trials" in synced.stdout, synced.stderr
+    scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
+    assert scored.returncode == 0, scored.stderr
+    assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
+    assert elsewhere(observed) == set()  # nobody is told of any of this
+
+
+def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Place, tmp_path: Path) -> None:
+    report = own_music.folder / "reports" / "output"
+    # A locale without UTF-8, in which the small letter of I is another, where the system can make one.
+    locale = tmp_path / "locales" / "tr_TR.ISO-8859-9"
+    locale.parent.mkdir()
+    made = shutil.which("localedef") and subprocess.run(
+        ["localedef", "-i", "tr_TR", "-f", "ISO-8859-9", str(locale)], capture_output=True, check=False
+    )
+    settings = {"LC_ALL": locale.name if made and locale.exists() else "C", "LOCPATH": str(locale.parent)}
+    settings |= {"PYTHONHASHSEED": "2", "TZ": "Asia/Kolkata"}
+    elsewhere = tmp_path / "some where else"
+    elsewhere.mkdir()
+    umask = os.umask(0o077)
+    try:
+        done = etude(*own_music.words, "--workers", str(ONE_THREAD + 1), folder=elsewhere, **settings)
+        checked = python("reports", "--check", str(report), folder=elsewhere, **settings)
+    finally:
+        os.umask(umask)
+    assert done.returncode == 0, done.stderr
+    places = (folder / "runs" / "smoke" / "music" for folder in (own_music.folder, elsewhere))
+    ours, theirs = (results(place, "*/0/**/*") for place in places)
+    assert [name for name in ours | theirs if ours.get(name) != theirs.get(name)] == []
+    assert {"e2e/0/checkpoint/model.safetensors", "e2e/0/samples.npz", "ngram/0/scores.json"} <= ours.keys()
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+
+
+def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Place, tmp_path: Path) -> None:
+    words, place = own_music.words, shutil.copytree(own_music.folder, tmp_path / "place")
+    folder = place / "runs" / "smoke" / "music" / "e2e" / "0"
+    weights = folder / "checkpoint" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    for name in ("samples.npz", "scores.json"):
+        (folder / name).unlink()
+    done = etude(*words, folder=place)
+    assert done.returncode == 2
+    assert "model.safetensors does not match its checksum in fit.sha256" in done.stderr
+    assert "delete it" in done.stderr
+    assert "Traceback" not in done.stderr
+    weights.unlink()  # as the sentence says
+    assert etude(*words, folder=place).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "--scale", "huge"), "unknown scale 'huge'"),
+        (("run", "--scale", "smoke", "--only", "gan"), "unknown experiment 'gan'"),
+        (("run", "--scale", "smoke", "--corpus", "nowhere"), "unknown corpus 'nowhere'"),
+        (("run", "--scale", "smoke", "--corpus", "empty"), "holds no MIDI files"),
+        (("run", "--scale", "smoke", "--corpus", "broken"), "no MIDI file that gives a piece"),
+        (("run", "--scale", "smoke", "--corpus", "music"), "corpus music is too small"),
+        (("run", "--scale", "smoke", "--corpus", "adl"), "add --accept-licence none-stated"),
+        (("score", "music", "--scale", "smoke", "--corpus", "maestro"), "add --accept-licence CC-BY-NC-SA-4.0"),
+        (("report", "--scale", "smoke"), "holds no finished trial"),
+        (("verify", "--scale", "smoke"), "holds no finished trial"),
+        (("verify", "--scale", "paper"), "give --reference, a report of the same scale and corpus"),
+        (("ui",), "nox -s replicate"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.mid").write_bytes(b"not music")
+    if "music" in words:
+        music(tmp_path, 2)
+    assert_a_mistake(etude(*words, folder=tmp_path), message)

@@ -1,0 +1,220 @@
+"""Engines on this machine, and what a worker does; tests/etude/runner/test_ray.py has the cluster."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from etude.runner.executors import Process, Ray, chosen
+from etude.runner.threads import default_workers, threads_of
+from etude.runner.worker import Task, work
+from eval.results.training_log import TrainingLog
+from replication.midi.piece import PAPER_GRID
+from replication.util.checkpoint import CHECKPOINT, read_tensors
+from replication.util.errors import UserError
+from replication.util.files import read_json
+from replication.util.locks import alone
+from tests.support.program import ROOT, assert_a_mistake, etude
+from tests.support.small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task, windows
+from tests.support.tracked import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from etude.runner.plan import Plan
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    plan = planned(tmp_path_factory.mktemp("here"), "e2e", "ngram")
+    run_here(plan)
+    return plan
+
+
+@pytest.mark.slow
+def test_processes_leave_what_the_function_leaves_here(reference: Plan, tmp_path: Path) -> None:
+    plan = planned(tmp_path, "e2e", "ngram")
+    assert threads_of(ONE_THREAD) == 1
+    assert run(plan, Process(workers=ONE_THREAD)) == []
+    assert bits(plan) == bits(reference)
+    assert len(frames(tmp_path)) == len({trial.about()["id"] for trial in plan.trials}) == 2
+
+
+def test_a_finished_trial_is_left_alone(reference: Plan) -> None:
+    before = {path: path.stat().st_mtime_ns for path in reference.trials[0].folder.rglob("*") if path.name != ".lock"}
+    work(task(reference.trials[0], reference.root))
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_damaged_file_ends_the_run_with_its_sentence(reference: Plan, tmp_path: Path) -> None:
+    shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
+    plan = planned(tmp_path, "e2e", "ngram")
+    trial = plan.trials[0]
+    trial.weights.write_bytes(b"no weights")
+    for name in ("samples.npz", "scores.json"):
+        (trial.folder / name).unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors does not match its checksum in fit\.sha256"):
+        run(plan, Process(workers=ONE_THREAD))
+    assert frames(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
+
+
+def test_every_bit_that_flips_and_every_end_that_is_lost_is_told(reference: Plan) -> None:
+    trial = reference.trials[0]
+    dataset = windows(trial, reference.root)
+    random = np.random.default_rng(0)
+    files = [path for path in sorted(trial.folder.rglob("*")) if path.is_file() and path.name != ".lock"]
+    assert len(files) > 30
+    for path in files:
+        whole = path.read_bytes()
+        flipped = bytearray(whole)
+        flipped[random.integers(len(whole))] ^= 1 << int(random.integers(8))
+        for damaged in (bytes(flipped), whole[: random.integers(len(whole))]):
+            path.write_bytes(damaged)
+            with suppress(UserError):
+                done = trial.check(dataset)  # what a run looks at before it leaves a trial alone
+                read_tensors(trial.weights.parent / CHECKPOINT)
+                read_json(trial.folder / "timing.json")
+                assert not done, path  # as after the loss of a list of checksums: what it named is made again
+            path.write_bytes(whole)
+    assert trial.check(dataset)
+
+
+def test_what_is_deleted_is_made_again_bit_for_bit(reference: Plan, tmp_path: Path) -> None:
+    shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
+    plan = planned(tmp_path, "e2e")
+    (trial,) = plan.trials
+    lost = ("checkpoint/model.safetensors", "fit.sha256", "samples.npz", "likelihood.json", "panel.parquet")
+    before = {name: (trial.folder / name).read_bytes() for name in lost}
+    for name in lost:
+        (trial.folder / name).unlink()
+    assert not trial.check(windows(trial, tmp_path))
+    run_here(plan)
+    assert before == {name: (trial.folder / name).read_bytes() for name in lost}
+    assert trial.check(windows(trial, tmp_path))
+
+
+def test_a_log_that_knows_less_than_the_checkpoint_is_told(reference: Plan, tmp_path: Path) -> None:
+    shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
+    (trial,) = planned(tmp_path, "e2e").trials
+    (trial.folder / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match=r"metrics\.jsonl does not reach step 60 of .*: delete both to train again"):
+        work(task(trial, tmp_path))
+
+
+def test_a_folder_of_another_configuration_is_named_and_left_as_it_is(reference: Plan) -> None:
+    trial = replace(reference.trials[0], scale=replace(reference.scale, samples=3))
+    before = (trial.folder / "trial.json").read_bytes()
+    with pytest.raises(UserError, match="was made with another configuration"):
+        work(task(trial, reference.root))
+    assert (trial.folder / "trial.json").read_bytes() == before
+
+
+def test_a_mistake_is_told_by_a_worker_that_has_made_no_trial(tmp_path: Path) -> None:
+    (trial,) = planned(tmp_path, "ngram").trials
+    missing = Task(trial=trial, windows=tmp_path / "windows", grid=PAPER_GRID, threads=1)
+    with (
+        Process(workers=1).open() as pool,
+        pytest.raises(UserError, match=r"the windows in .* are missing or damaged \(.*\); run `etude run` again"),
+    ):
+        pool.start(missing).result()
+    assert not trial.exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "e2e")
+    interrupt(plan, "--workers", str(ONE_THREAD))
+    assert run(plan, Process(workers=ONE_THREAD)) == []
+    assert len(frames(tmp_path)) == 1
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from replication.util.locks import alone
+with alone(Path(sys.argv[1]), beat=0.1):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_worker_that_died_gives_its_trial_free_at_once(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    holder.kill()
+    with alone(tmp_path / "lock", patience=1000):
+        assert holder.wait() == -signal.SIGKILL
+
+
+def test_who_waits_does_not_go_past_a_worker_that_lives(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, "-c", HOLDER, str(tmp_path / "lock")], cwd=ROOT, check=False, timeout=2)
+    assert holder.poll() is None
+
+
+def test_who_does_not_wait_is_told_that_a_worker_lives(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError), alone(tmp_path / "lock", wait=False):
+        pass
+    assert holder.poll() is None
+
+
+def test_a_torn_line_of_a_log_is_cut_off(tmp_path: Path) -> None:
+    path, line = tmp_path / "metrics.jsonl", '{"step": 3, "train/seconds": 1.5}\n'
+    for whole, last in ((line * 2, 3), ("", -1)):
+        path.write_text(f'{whole}{{"step": 4, "tra')
+        assert TrainingLog(path).last == last
+        assert path.read_text() == whole
+
+
+def test_a_halted_worker_is_replaced_and_ends_itself_when_it_comes_back(
+    holder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    holder.send_signal(signal.SIGSTOP)
+    with alone(tmp_path / "lock", beat=0.1, patience=0.5):
+        assert holder.poll() is None
+        holder.send_signal(signal.SIGCONT)
+        assert holder.wait(timeout=10) == 1
+
+
+def test_the_words_of_the_command_line_are_engines() -> None:
+    assert chosen("serial", workers=None, address=None) == Process(workers=1)
+    assert chosen("process", workers=None, address=None) == Process(workers=default_workers())
+    assert chosen("process", workers=3, address=None) == Process(workers=3)
+    assert chosen("ray", workers=2, address="head:6379") == Ray(workers=2, address="head:6379")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--workers", "0"), "--workers 0: at least one is needed"),
+        (("--engine", "serial", "--workers", "2"), "--engine serial has one"),
+        (("--address", "head:6379"), "add --engine ray"),
+    ],
+)
+def test_words_that_do_not_go_together_are_a_mistake(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    assert_a_mistake(etude("run", "--scale", "smoke", *words, folder=tmp_path), message)

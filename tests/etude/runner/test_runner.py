@@ -1,0 +1,376 @@
+"""One test over every row: what a new experiment, scale or corpus gets for its one line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+
+from baselines import TEACHER
+from etude.cli.verify import verify
+from etude.runner import plan as suite
+from etude.runner import scheduler as engine
+from etude.runner.executors import Process
+from etude.trial import stages
+from etude.trial.scoring import MIDI_FILES
+from etude.trial.workbench import Workbench
+from eval.claims.claims import CLAIMS, verdicts_on
+from eval.metrics import table as metrics
+from eval.results.frames import gather
+from eval.scoring.controls import FromTest
+from eval.scoring.experiments import EXPERIMENTS
+from eval.scoring.measures import MEASURES
+from eval.scoring.reference import SHOWN, reference_file
+from eval.tracking.logger import Tracker
+from replication.corpora.reading import load
+from replication.corpora.sources import Synthetic
+from replication.midi.piece import PAPER_GRID, Seconds
+from replication.midi.smf import Reading, write_midi
+from replication.models.ablations import ABLATIONS, Diffusion
+from replication.tokens.encodings import ENCODINGS
+from replication.training.scales import SCALES, Recipe
+from replication.util.errors import UserError
+from replication.util.files import read_json, write_json
+from tests.support.shrunk import SMOKE, shrunk
+from tests.support.tracked import frames
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from etude.runner.plan import Plan
+    from etude.trial.trial import Trial
+    from replication.models.ablations import Experiment
+
+
+MODELS = {name: row for name, row in EXPERIMENTS.items() if not isinstance(row.model, FromTest)}
+
+
+def run(plan: Plan, *, workers: int = 2) -> list[Trial]:
+    place = Process(workers=workers)
+    with Tracker(plan.root) as tracker:
+        return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, engine=place)
+
+
+def shortened(row: Experiment) -> Experiment:
+    """Return an experiment whose own budget, if it has one, is that of the smoke scale."""
+    if not isinstance(row.model, Diffusion) or row.model.recipe is None:
+        return row
+    budget = replace(SMOKE.budget, steps=20, milestones=(0, 10, 20))
+    return replace(row, model=replace(row.model, recipe=Recipe(timesteps=100, budget=budget)))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Every experiment in every encoding with two seeds, or its own, run once on real parts."""
+    plan = suite.plan(scale="smoke", only=tuple(EXPERIMENTS), root=tmp_path_factory.mktemp("suite"))
+    plan = replace(plan, experiments=tuple(shortened(row) for row in plan.experiments))
+    teacher = replace(plan, experiments=(TEACHER,))
+    assert run(teacher) == run(plan) == []
+    return plan
+
+
+def seeds_of(name: str) -> tuple[int, ...]:
+    return EXPERIMENTS[name].seeds or (0, 1)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_is_scored(name: str, finished: Plan) -> None:
+    for seed in seeds_of(name):
+        folder = finished.comparison / name / str(seed)
+        scores = read_json(folder / "scores.json")
+        assert scores["eval/floor_ratio"] >= 0
+        panel = pd.read_parquet(folder / "panel.parquet").set_index("measure")
+        assert set(panel.index) == set(MEASURES)
+        assert panel.loc["wasserstein", "ratio"] == pytest.approx(scores["eval/floor_ratio"])
+        assert (panel["n"] <= finished.scale.samples).all()
+        judged = name != TEACHER.name and EXPERIMENTS[name].encoding == TEACHER.encoding
+        assert np.isfinite(panel.loc["teacher_ruled_out", "value"]) == judged
+        assert len(pd.read_parquet(folder / "notes.parquet")["sample"].unique()) <= SHOWN
+        about = read_json(folder / "trial.json")
+        assert (folder / "pairs.parquet").exists() == (about["kind"] == "trial")
+        diffusion = about["kind"] == "trial" and about["config"]["model"]["type"] == "Diffusion"
+        assert (folder / "trajectory.parquet").exists() == diffusion
+        assert (folder / "trajectory-notes.parquet").exists() == diffusion
+        copied = pd.read_parquet(folder / "scores.parquet")["copied"].dropna()
+        assert copied.between(0, 1).all()
+        assert pd.read_parquet(folder / "form.parquet")["value"].between(0, 1).all()
+        assert len(list((folder / "midi").glob("*.mid"))) == MIDI_FILES
+        assert (folder / "roll.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / "samples.html").stat().st_size < 150_000
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_leaves_a_whole_folder(name: str, finished: Plan) -> None:
+    for seed in seeds_of(name):
+        folder = finished.comparison / name / str(seed)
+        about = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
+        assert (about["experiment"], about["seed"], about["status"]) == (name, seed, "FINISHED")
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        assert 0 <= scores["eval/validity"] <= 1
+        assert scores["nll/nats_per_token"] > 0
+        assert len(pd.read_parquet(folder / "scores.parquet")) == finished.scale.samples
+        assert len((folder / "samples.txt").read_text(encoding="utf-8").splitlines()) == finished.scale.samples
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_likelihood_is_given_per_token_per_note_and_per_beat(name: str, finished: Plan) -> None:
+    folder = finished.comparison / name / str(seeds_of(name)[0])
+    nll, scores = read_json(folder / "likelihood.json"), read_json(folder / "scores.json")
+    nats = nll["nats_per_token"] * nll["tokens"]
+    assert nll["nats_per_note"] * nll["notes"] == pytest.approx(nats)
+    assert nll["nats_per_beat"] * nll["beats"] == pytest.approx(nats)
+    assert (nll["seconds"], nll["nats_per_second"]) == (None, None)
+    assert sum(nll["terms"].values()) == pytest.approx(nll["nats_per_token"])
+    for key in ("nats_per_token", "nats_per_note", "nats_per_beat"):
+        assert scores[f"nll/{key}"] == nll[key]
+    assert "nll/nats_per_second" not in scores
+    real = pd.read_parquet(reference_file(finished.comparison, windows_of(finished, name), "scores.parquet"))
+    assert nll["notes"] == real["notes"].sum()  # all test windows are measured, as there are less than 256
+
+
+def windows_of(plan: Plan, name: str) -> str:
+    """Return the digest of the windows of an experiment."""
+    return str(read_json(plan.comparison / name / str(seeds_of(name)[0]) / "trial.json")["dataset"]["digest"])
+
+
+def test_experiments_in_different_encodings_share_one_comparison(finished: Plan) -> None:
+    data = read_json(finished.comparison / "data.json")
+    assert set(data["encodings"]) == {"paper", "triples", "remi"}
+    assert data["grid"] == {"type": "Beats", "steps_per_beat": 8}
+    assert len({facts["digest"] for facts in data["encodings"].values()}) == 3
+    for name, facts in data["encodings"].items():
+        assert facts["vocabulary"] == len(ENCODINGS[name].vocabulary)
+        assert facts["songs"] == {"train": 30, "validation": 2, "test": 8}
+        assert facts["unigram_entropy"] < facts["ln_vocabulary"]
+    used = [name for name, row in EXPERIMENTS.items() if row.encoding == "triples"]
+    for name in used:
+        assert windows_of(finished, name) == data["encodings"]["triples"]["digest"]
+    assert used == ["e2e-triples", "autoregressive-triples"]
+
+
+def test_windows_are_read_where_they_lie(finished: Plan) -> None:
+    datasets = suite.prepare(finished)
+    for trial in finished.trials[: len(finished.experiments)]:
+        dataset = datasets[trial.experiment.encoding]
+        bench = Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu"))
+        for name, windows in dataset.splits.items():
+            assert isinstance(windows.tokens, np.memmap)
+            assert bench.tokens(name).dtype == torch.int16
+            assert bench.tokens(name).data_ptr() == windows.tokens.ctypes.data
+
+
+def test_workers_do_not_read_the_corpus_again_and_keep_its_time(tmp_path: Path) -> None:
+    for piece in load(suite.find_corpus("synthetic"), tmp_path).pieces:
+        write_midi(piece, tmp_path / "music" / f"{piece.id}.mid")
+    plan = suite.plan(scale="smoke", corpus=str(tmp_path / "music"), only=["unigram"], seeds=1, root=tmp_path)
+    played = replace(plan, corpus=replace(plan.corpus, reading=Reading(grid=Seconds(steps_per_second=16))))
+    datasets = suite.prepare(played)
+    shutil.rmtree(tmp_path / "music")
+    place = Process(workers=1)
+    assert engine.run(played.trials, datasets, played.corpus.reading.grid, Tracker(tmp_path), engine=place) == []
+    results = gather(played.comparison)
+    assert results.about["unit"] == "second"
+    (trial,) = results.trials.to_dict("records")
+    assert trial["nll_second"] > 0
+    assert np.isnan(trial["nll_beat"])
+
+
+def test_the_numbers_are_those_of_the_samples(finished: Plan) -> None:
+    folder = finished.comparison / "replay" / "0"
+    distances = pd.read_parquet(folder / "distances.parquet").set_index("metric")
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert scores["eval/validity"] == 1
+    assert scores["eval/floor_ratio"] == distances.loc["mean", "ratio"]
+    unigram = json.loads((finished.comparison / "unigram" / "0" / "scores.json").read_text(encoding="utf-8"))
+    assert scores["eval/floor_ratio"] < unigram["eval/floor_ratio"]
+
+
+def test_running_again_does_nothing(finished: Plan) -> None:
+    files = {path: path.stat().st_mtime_ns for path in finished.comparison.rglob("*") if path.is_file()}
+    assert run(finished) == []
+    changed = {path for path, time in files.items() if path.stat().st_mtime_ns != time}
+    assert changed <= {finished.comparison / name for name in ("data.json", "card.json")}
+
+
+def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
+    runs = frames(finished.root)
+    assert len(runs) == len(finished.trials)
+    assert set(runs["tags.variant"]) == set(EXPERIMENTS)
+    for name, seed, value in zip(
+        runs["tags.variant"], runs["tags.seed"], runs["metrics.eval/floor_ratio"], strict=True
+    ):
+        scores = json.loads((finished.comparison / name / seed / "scores.json").read_text(encoding="utf-8"))
+        assert value == pytest.approx(scores["eval/floor_ratio"], nan_ok=True)
+
+
+def test_the_smoke_scale_comes_to_the_published_results(finished: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(scale="smoke", root=finished.root) == 0
+    said = capsys.readouterr().out
+    assert "in encoding remi" not in said  # the reference has one encoding, and what it has no number of is let alone
+    assert said.endswith("The results are those of the reference.\n")
+
+
+def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
+    results = gather(finished.comparison)
+    rows = [name for name in EXPERIMENTS if name not in {TEACHER.name, "recipe"}]  # which are no competitors
+    assert results.experiments["name"].tolist() == rows
+    assert len(results.trials) == sum(len(seeds_of(name)) for name in rows)
+    assert set(results.scores["experiment"]) == {"test", *rows}
+    diffusions = {row.name for row in ABLATIONS}
+    causal = {"autoregressive", "autoregressive-triples", "autoregressive-remi"}
+    assert set(results.curves["experiment"]) == {*diffusions - {"recipe"}, *causal}
+    assert set(results.embeddings["experiment"]) == diffusions - {"e2e-small", "recipe"}
+    assert set(results.audits["step"]) == {0, 10, 20}
+    assert set(results.panel["experiment"]) == set(results.raw["experiment"]) == set(rows)
+    assert results.raw["real"].notna().any()
+    assert [verdict.name for verdict in verdicts_on(results)] == [claim.name for claim in CLAIMS]
+    assert results.grid.empty
+    for _, table in results.embeddings.groupby(["experiment", "seed"]):
+        pitches = table["pitch"].dropna()
+        assert len(pitches) == pitches.nunique() > 20  # of those that the corpus has
+        assert pitches.between(36, 96).all()
+    assert set(results.notes["experiment"]) >= {"test", "replay", "ngram"}
+    assert results.encodings["name"].tolist() == ["paper", "triples", "remi"]
+    assert results.encodings["floor_p95"].notna().all()
+    real = results.scores[results.scores["experiment"] == "test"]
+    assert real["encoding"].value_counts().to_dict() == results.encodings.set_index("name")["test"].to_dict()
+    encodings = results.experiments.set_index("name")["encoding"].to_dict()
+    assert encodings == {name: EXPERIMENTS[name].encoding for name in rows}
+    assert (
+        results.scores.query("experiment != 'test'")["experiment"].map(encodings)
+        == results.scores["encoding"][len(real) :]
+    ).all()
+    models = [name for name in rows if name in MODELS]
+    assert results.trials.set_index("experiment").loc[models, "nll_note"].notna().all()
+    assert results.trials.query("experiment == 'e2e' and seed == 0")["nll_every"].notna().all()
+    assert f"--seeds 2 --only {' '.join(rows)}" in results.about["command"]
+
+
+def test_a_folder_of_another_configuration_is_refused(finished: Plan) -> None:
+    other = replace(finished, scale=replace(shrunk(steps=61), experiments=finished.scale.experiments))
+    with pytest.raises(
+        UserError, match=r"was made with another configuration or code \(scale.budget.steps is 60 there and 61 now"
+    ):
+        run(other)
+
+
+def test_other_data_of_the_same_name_are_refused(finished: Plan) -> None:
+    grown = replace(finished, corpus=replace(finished.corpus, source=Synthetic(count=50, seed=0)))
+    with pytest.raises(UserError, match="holds trials of other data named synthetic"):
+        suite.prepare(grown)
+    assert set(gather(finished.comparison).experiments["name"]) < set(EXPERIMENTS)
+
+
+def test_mixed_budgets_are_refused(finished: Plan, tmp_path: Path) -> None:
+    comparison = tmp_path / "comparison"
+    shutil.copytree(finished.comparison, comparison)
+    path = comparison / "ngram" / "1" / "trial.json"
+    about = read_json(path)
+    about["config"]["scale"]["budget"]["steps"] += 1
+    write_json(path, about)
+    with pytest.raises(UserError, match="mixes configurations: ngram seed 1 was made with another corpus or budget"):
+        gather(comparison)
+    about["config"]["edition"] -= 1
+    write_json(path, about)
+    with pytest.raises(UserError, match="was made by another version of Etude"):
+        gather(comparison)
+
+
+def test_a_damaged_table_is_not_reported(finished: Plan, tmp_path: Path) -> None:
+    comparison = tmp_path / "comparison"
+    shutil.copytree(finished.comparison, comparison)
+    for path in (comparison / "ngram" / "1" / "panel.parquet", next(comparison.glob("reference/*scores.parquet"))):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        with pytest.raises(UserError, match=rf"{re.escape(str(path))} does not match its checksum"):
+            gather(comparison)
+        path.write_bytes(whole)
+
+
+def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = tmp_path / "runs" / "smoke" / "synthetic"
+    shutil.copytree(finished.comparison, comparison)
+    plan = replace(finished, root=tmp_path, experiments=(EXPERIMENTS["autoregressive-triples"],))
+    twice = metrics.per_piece(lambda piece: 2.0 * len(piece.notes))
+    monkeypatch.setitem(metrics.METRICS, "twice", replace(metrics.METRICS["notes"], function=twice))
+    dataset = suite.prepare(plan)["triples"]
+    trial = plan.trials[0]
+    assert not trial.check(dataset)
+    stages.SCORE(Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu")))
+    assert trial.check(dataset)
+    table = pd.read_parquet(trial.folder / "scores.parquet")
+    assert (table["twice"] == 2 * table["notes"]).all()
+
+
+def test_a_diverged_trial_is_marked_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = suite.plan(scale="smoke", only=["pretrained-ar", "ngram"], seeds=1, root=tmp_path)
+    wild = replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30))
+    failed = run(replace(plan, scale=wild))
+    assert [trial.name for trial in failed] == ["autoregressive seed 0", "pretrained-ar seed 0"]
+    error = capfd.readouterr().err
+    assert "autoregressive seed 0: failed, the loss is " in error
+    assert "pretrained-ar seed 0: skipped, for it needs autoregressive" in error
+    status = frames(tmp_path).set_index("tags.variant")["status"].to_dict()
+    assert status == {"autoregressive": "FAILED", "ngram": "FINISHED"}
+
+
+def test_a_killed_worker_is_noticed_and_its_trial_goes_on_later(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = suite.plan(scale="smoke", only=["e2e"], seeds=1, root=tmp_path)
+    longer = replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=150)))
+    (trial,) = longer.trials
+
+    def kill() -> None:
+        checkpoint = trial.weights.parent / "last.safetensors"
+        while not checkpoint.exists():
+            time.sleep(0.01)
+        workers = [child for child in psutil.Process().children(recursive=True) if not child.children()]
+        for worker in workers:
+            if "forkserver" in " ".join(worker.cmdline()):
+                worker.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert run(longer, workers=1) == [trial]
+    killer.join()
+    assert "e2e seed 0: failed, its process was killed, as happens where memory runs out" in capfd.readouterr().err
+    assert run(longer, workers=1) == []
+    assert trial.is_done()
+
+
+def test_what_an_experiment_needs_comes_first(tmp_path: Path) -> None:
+    plan = suite.plan(scale="smoke", only=["pretrained-ar"], root=tmp_path)
+    assert [experiment.name for experiment in plan.experiments] == ["autoregressive", "pretrained-ar"]
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_every_scale_names_what_exists(name: str, tmp_path: Path) -> None:
+    plan = suite.plan(scale=name, root=tmp_path)
+    assert len({trial.folder for trial in plan.trials}) == len(plan.trials)
+    assert len(plan.trials) == sum(len(row.seeds or range(plan.scale.seeds)) for row in plan.experiments)
+    assert {row.name for row in EXPERIMENTS.values() if row.control} <= {row.name for row in plan.experiments}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"scale": "huge"}, "unknown scale 'huge'; choose auto or one of smoke, cpu, gpu, paper"),
+        ({"scale": "smoke", "only": ["gan"]}, "unknown experiment 'gan'; choose from e2e, gaussian"),
+        ({"scale": "smoke", "corpus": "lute"}, "unknown corpus 'lute': neither one of bach, .* nor a folder"),
+        ({"scale": "smoke", "seeds": 0}, "--seeds 0: give a number from 1 to 1,000"),
+    ],
+)
+def test_words_that_mean_nothing_are_named(words: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        suite.plan(**words, root=tmp_path)  # type: ignore[arg-type]  # made of the table above

@@ -1,0 +1,222 @@
+"""Values of metrics derived by hand, those of muspy itself beside the corrected ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from eval.metrics.muspy_values import RAW, score_raw
+from eval.metrics.pitch import scale_rates
+from eval.metrics.table import METRICS, score
+from eval.metrics.windows import Windows
+from replication.midi.piece import PAPER_GRID, Beats, Grid, Piece, Seconds, sorted_notes
+from tests.support.pieces import C_MAJOR, PERFORMED, SINGLE, Notes, melody, piece, random_windows, value
+
+NAN = math.nan
+CHROMATIC = melody(range(60, 72))
+TRIADS: Notes = [
+    (4 * bar, 4, pitch)
+    for bar, chord in enumerate([(60, 64, 67), (55, 59, 62), (57, 60, 64), (53, 57, 60)])
+    for pitch in chord
+]
+DYADS = melody([60] * 4) + melody([67] * 4)
+LOG_6, LOG_12 = math.log2(6), math.log2(12)
+TRIADS_PE, TRIADS_PCE = 0.5 + 1 / 3 * LOG_6 + 5 / 12 * LOG_12, 0.5 + 1 / 2 * LOG_6 + 3 / 12 * LOG_12
+
+# Derived by hand; the order of the values is that of COLUMNS. On any grid, so without those that need beats.
+COLUMNS = [
+    "n_pitches_used", "n_pitch_classes_used", "pitch_range", "pitch_entropy", "pitch_class_entropy",
+    "scale_consistency", "pitch_in_c_major_rate", "polyphony", "polyphony_rate_ge2",
+]  # fmt: skip
+BY_HAND: dict[str, tuple[Notes, list[float]]] = {
+    "C major scale": (C_MAJOR, [8, 7, 12, 3, 2.75, 1, 1, 1, 0]),
+    "chromatic scale": (CHROMATIC, [12, 12, 11, LOG_12, LOG_12, 7 / 12, 7 / 12, 1, 0]),
+    "single note": (SINGLE, [1, 1, 0, 0, 0, 1, 1, 1, 0]),
+    "no notes": ([], [0, 0, 0, NAN, NAN, NAN, NAN, NAN, NAN]),
+    "triads": (TRIADS, [8, 7, 14, TRIADS_PE, TRIADS_PCE, 1, 1, 3, 1]),
+    "dyads": (DYADS, [2, 2, 7, 1, 1, 1, 1, 2, 1]),
+}
+# Of the same pieces; H1 of the scale: two bars of four classes; H4: all bars, as there are no more than four.
+BEAT_COLUMNS = [
+    "empty_beat_rate", "empty_measure_rate", "groove_consistency", "groove_jaccard", "grooving_similarity",
+    "pitch_class_entropy_1bar", "pitch_class_entropy_4bar",
+]  # fmt: skip
+BEATS_BY_HAND: dict[str, list[float]] = {
+    "C major scale": [0, 0, 1, 1, 1, 2, 2.75],
+    "chromatic scale": [0, 0, 1, 1, 1, 2, LOG_12],
+    "single note": [0, 0, NAN, NAN, NAN, 0, 0],
+    "no notes": [NAN] * 7,
+    "triads": [0, 0, 1, 1, 1, math.log2(3), TRIADS_PCE],
+    "dyads": [0, 0, NAN, NAN, NAN, 1, 1],
+}
+# What muspy says of them, by hand from its definitions at 4 steps per beat: a bar too many wherever a piece ends on a
+# bar line, and a rate of polyphony that asks for three pitches.
+RAW_COLUMNS = ["pitch_in_scale_rate", "polyphony_rate", "empty_beat_rate", "empty_measure_rate", "groove_consistency"]
+RAW_BY_HAND: dict[str, list[float]] = {
+    "C major scale": [1, 0, 0, 0, 0.875],
+    "chromatic scale": [7 / 12, 0, 0, 0, 1 - 4 / (16 * 3)],
+    "single note": [1, 0, 0, 0, NAN],
+    "no notes": [NAN] * 5,
+    "triads": [1, 1, 0, 0, 0.984375],
+    "dyads": [1, 0, 0, 0, 0.75],
+}
+# Of muspy's, those that are right, and their names here.
+RIGHT = {
+    name: name for name in set(RAW) & set(METRICS) - {"empty_beat_rate", "empty_measure_rate", "groove_consistency"}
+}
+RIGHT["pitch_in_scale_rate"] = "pitch_in_c_major_rate"
+
+BEAT_GRIDS: list[Grid] = [Beats(steps_per_beat=4), Beats(steps_per_beat=8), Beats(steps_per_beat=24)]
+
+
+def raw(name: str, notes: Notes) -> float:
+    return float(score_raw(Windows.of([piece(notes)]))[name].iloc[0])
+
+
+@pytest.mark.parametrize("grid", [*BEAT_GRIDS, PERFORMED], ids=str)
+@pytest.mark.parametrize("name", BY_HAND)
+def test_values_derived_by_hand_on_any_grid(name: str, grid: Grid) -> None:
+    notes, expected = BY_HAND[name]
+    scored = score(Windows.of([piece(notes, grid=grid)]))[COLUMNS].to_numpy()[0]
+    np.testing.assert_allclose(scored, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("grid", BEAT_GRIDS, ids=str)
+@pytest.mark.parametrize("name", BEATS_BY_HAND)
+def test_values_of_beats_and_bars_derived_by_hand(name: str, grid: Grid) -> None:
+    scored = score(Windows.of([piece(BY_HAND[name][0], grid=grid)]))[BEAT_COLUMNS].to_numpy()[0]
+    np.testing.assert_allclose(scored, BEATS_BY_HAND[name], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", RAW_BY_HAND)
+def test_muspys_own_values_derived_by_hand(name: str) -> None:
+    scored = score_raw(Windows.of([piece(BY_HAND[name][0])]))[RAW_COLUMNS].to_numpy()[0]
+    np.testing.assert_allclose(scored, RAW_BY_HAND[name], rtol=0, atol=1e-12)
+
+
+def test_shares_of_c_minor_derived_by_hand() -> None:
+    rates = scale_rates(Windows.of([piece(notes) for notes in (C_MAJOR, TRIADS, CHROMATIC)]))
+    np.testing.assert_allclose(rates[:, 3], [0.625, 7 / 12, 7 / 12], rtol=0, atol=1e-12)  # relative to E flat major
+
+
+@pytest.mark.parametrize(("grid", "unit", "suffix"), [(None, 1.0, ""), (PERFORMED, 0.5, "_seconds")])
+def test_statistics_of_time_by_hand_in_the_unit_of_the_grid(grid: Grid | None, unit: float, suffix: str) -> None:
+    chords: Notes = [(0, 1, 60), (0, 1, 64), (1.5, 0.5, 62), (2, 2, 62)]  # onsets 1.5 and 0.5 apart
+    expected = {
+        "note_density": 4 / 4 / unit,
+        "mean_duration": 4.5 / 4 * unit,
+        "duration_deviation": math.sqrt((1 + 1 + 0.25 + 4) / 4 - (4.5 / 4) ** 2) * unit,
+        "mean_inter_onset": 1 * unit,
+        "inter_onset_deviation": 0.5 * unit,
+        "length": 4 * unit,
+    }
+    assert {name: value(name + suffix, chords, grid=grid) for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_statistics_of_pitch_and_velocity_by_hand() -> None:
+    notes = sorted_notes([(0, 1, 60, 10), (0, 1, 64, 30), (4, 1, 62, 50), (8, 1, 62, 70)])
+    windows = Windows.of([Piece(notes=notes, id="", group="")])
+    expected = {
+        "mean_pitch": 62,
+        "pitch_deviation": math.sqrt(2),
+        "mean_velocity": 40,
+        "velocity_deviation": math.sqrt(500),
+        "notes": 4,
+    }
+    assert score(windows)[list(expected)].to_numpy()[0] == pytest.approx(list(expected.values()), abs=1e-12)
+
+
+def test_a_note_that_ends_on_a_beat_leaves_the_next_beat_empty() -> None:
+    apart: Notes = [(0, 1, 60), (15, 1, 60)]
+    assert value("empty_beat_rate", apart) == pytest.approx(14 / 16)
+    assert value("empty_measure_rate", apart) == pytest.approx(2 / 4)
+    assert raw("empty_beat_rate", apart) == pytest.approx(1 - 4 / 17)
+
+
+def test_four_equal_bars_groove_perfectly_and_not_so_by_muspy() -> None:
+    bars = melody([60] * 16)
+    assert [value(name, bars) for name in ("groove_consistency", "groove_jaccard", "grooving_similarity")] == [1, 1, 1]
+    assert raw("groove_consistency", bars) == pytest.approx(1 - 4 / (16 * 4))
+
+
+def test_dyads_are_polyphonic_and_not_so_by_muspy() -> None:
+    assert (value("polyphony_rate_ge2", DYADS), raw("polyphony_rate", DYADS)) == (1, 0)
+
+
+def test_a_key_struck_again_while_it_sounds_is_one_pitch() -> None:
+    again: Notes = [(0, 4, 60), (1, 1, 60), (3, 2, 60), (7, 1, 60)]
+    assert (value("polyphony", again), value("polyphony_rate_ge2", again)) == (1, 0)
+    assert value("empty_beat_rate", again) == pytest.approx(2 / 8)
+
+
+def test_grooves_count_onsets_that_bars_do_not_share() -> None:
+    three_bars: Notes = [(0, 1, 60), (2, 1, 60), (4, 1, 60), (7, 1, 60), (8, 1, 60), (10, 1, 60)]  # 02, 03, 02
+    assert value("groove_consistency", three_bars) == pytest.approx(1 - 2 / 16)
+    assert value("groove_jaccard", three_bars) == pytest.approx(1 / 3)
+    assert value("grooving_similarity", three_bars) == pytest.approx(1 - (2 + 2 + 0) / 3 / 16)
+
+
+def test_bars_without_onsets_are_alike_in_slots_and_no_pair_in_onsets() -> None:
+    held: Notes = [(0, 16, 60), (12, 1, 60)]
+    assert value("groove_consistency", held) == pytest.approx(1 - (1 + 0 + 1) / 3 / 16)
+    assert value("groove_jaccard", held) == 0
+
+
+def test_bars_end_with_that_of_the_last_onset() -> None:
+    held: Notes = [(0, 1, 60), (4, 40, 60)]
+    assert value("groove_consistency", held) == value("grooving_similarity", held) == 1
+    assert math.isnan(value("groove_consistency", held[1:]))
+
+
+def test_local_entropy_slides_over_bars_and_leaves_out_those_without_notes() -> None:
+    bars = [(60, 62), (60, 60), (), (64, 65), (67, 67), (60, 62)]
+    notes: Notes = [(4 * bar + beat, 1, key) for bar, keys in enumerate(bars) for beat, key in enumerate(keys)]
+    assert value("pitch_class_entropy_1bar", notes) == pytest.approx((1 + 0 + 1 + 0 + 1) / 5)
+    first = -(3 / 6 * math.log2(3 / 6) + 3 * (1 / 6) * math.log2(1 / 6))
+    second = -(2 / 6 * math.log2(2 / 6) * 2 + 2 * (1 / 6) * math.log2(1 / 6))  # of 60 60 64 65 67 67
+    third = -(2 / 6 * math.log2(2 / 6) + 4 * (1 / 6) * math.log2(1 / 6))  # of 64 65 67 67 60 62
+    assert value("pitch_class_entropy_4bar", notes) == pytest.approx((first + second + third) / 3)
+
+
+def test_grooves_of_random_windows_are_those_of_bars_compared_one_by_one() -> None:
+    windows = random_windows(40)
+    expected: list[list[float]] = []
+    for notes in windows.common.pieces():
+        bars: list[set[int]] = [set() for _ in range(max(notes.notes["onset"], default=-1) // 16 + 1)]
+        for onset in notes.notes["onset"].tolist():
+            bars[onset // 16].add(onset % 16)
+        neighbours, pairs = list(itertools.pairwise(bars)), list(itertools.combinations(bars, 2))
+        either = [(one, other) for one, other in neighbours if one | other]
+        expected.append(
+            [
+                1 - fmean(len(one ^ other) / 16 for one, other in neighbours) if neighbours else NAN,
+                fmean(len(one & other) / len(one | other) for one, other in either) if either else NAN,
+                1 - fmean(len(one ^ other) / 16 for one, other in pairs) if pairs else NAN,
+            ]
+        )
+    columns = ["groove_consistency", "groove_jaccard", "grooving_similarity"]
+    np.testing.assert_allclose(score(windows)[columns].to_numpy(), expected, rtol=0, atol=1e-12)
+
+
+def test_rounding_keeps_every_note_and_moves_equal_offbeats_alike() -> None:
+    offbeats: Notes = [(beat + 1 / 8, 1 / 8, 60) for beat in range(8)]
+    assert value("groove_consistency", offbeats, grid=Beats(steps_per_beat=8)) == 1
+    assert value("polyphony", offbeats, grid=Beats(steps_per_beat=8)) == 1
+
+
+@pytest.mark.parametrize("grid", [PAPER_GRID, Seconds(steps_per_second=31.25)], ids=str)
+def test_where_muspy_is_right_the_numbers_are_its_own(grid: Grid) -> None:
+    import muspy
+
+    windows = random_windows(300, grid=grid)
+    ours, theirs = score(windows), score_raw(windows)
+    for name, corrected in RIGHT.items():
+        np.testing.assert_allclose(ours[corrected], theirs[name], rtol=0, atol=1e-9, err_msg=name)
+    for index, one in enumerate(windows.common.pieces()[:50]):
+        track = muspy.Track(notes=[muspy.Note(*map(int, row)) for row in one.notes[["onset", "pitch", "duration"]]])
+        rate = muspy.polyphony_rate(muspy.Music(resolution=4, tracks=[track]), threshold=1)
+        assert ours["polyphony_rate_ge2"][index] == pytest.approx(rate, abs=1e-9, nan_ok=True)

@@ -1,0 +1,109 @@
+"""MLflow's page over the local store, with the real server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from eval.tracking import ui
+from eval.tracking.relocation import EXPERIMENT
+from eval.tracking.store import open_store
+from replication.util.errors import UserError
+from tests.support.program import PATHS, elsewhere
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def post(port: int, path: str, body: object) -> object:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        return json.loads(connection.getresponse().read())
+
+
+def status(port: int, headers: dict[str, str]) -> int:
+    """Return the status of the answer to a request with these headers."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        words = {"Content-Type": "application/json"} | headers
+        connection.request("POST", "/api/2.0/mlflow/experiments/search", '{"max_results": 1}', words)
+        return connection.getresponse().status
+
+
+def listening(family: list[int]) -> set[str]:
+    """Return the addresses at which processes can be reached."""
+    sockets = [one for pid in family for one in psutil.Process(pid).net_connections("inet")]
+    return {one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN}
+
+
+@pytest.mark.slow
+def test_the_server_shows_the_store_on_a_free_port_of_this_machine_and_leaves_nobody_behind(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(tmp_path)
+    observed = tmp_path_factory.mktemp("observed") / "observed"
+    monkeypatch.setenv("OBSERVED", str(observed))
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        occupied = taken.getsockname()[1]
+        with ui.server(tmp_path, occupied) as (process, address):
+            port = int(address.split("/")[2].rpartition(":")[2])
+            assert port != occupied
+            found = post(port, "/api/2.0/mlflow/experiments/search", {"max_results": 10})
+            assert isinstance(found, dict)
+            (number,) = (row["experiment_id"] for row in found["experiments"] if row["name"] == EXPERIMENT)
+            assert f"/#/experiments/{number}/runs?" in address
+            family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+            assert listening(family) == {"127.0.0.1"}
+            # A page elsewhere can lead a browser here under its own name, or send it here without asking.
+            assert status(port, {"Host": f"evil.example:{port}"}) == http.client.FORBIDDEN
+            assert status(port, {"Origin": "http://evil.example"}) == http.client.FORBIDDEN
+            assert status(port, {}) == http.client.OK
+    assert elsewhere(observed) == set()
+    assert not [pid for pid in family if psutil.pid_exists(pid)]
+    assert {file.name for file in tmp_path.iterdir()} <= {"mlflow.db", "mlflow.db-shm", "mlflow.db-wal", "mlartifacts"}
+
+
+def test_without_a_store_the_message_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nox -s replicate"):
+        ui.serve(tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(b"no database")
+    with pytest.raises(UserError, match="nox -s replicate"):
+        ui.serve(tmp_path)
+
+
+def test_a_server_elsewhere_is_left_to_its_own_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example")
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
+        ui.serve(tmp_path)
+
+
+def test_a_taken_port_is_replaced_and_a_free_one_kept() -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert ui._free(port) != port
+    assert ui._free(port) == port
+
+
+def test_a_server_that_dies_at_once_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ui, "_experiment", lambda _: "1")
+    monkeypatch.setattr(ui, "relocate", lambda _: False)
+    monkeypatch.setattr("sys.executable", "/bin/echo")
+    with pytest.raises(UserError, match="mlflow ui --workers 1"), ui.server(tmp_path):
+        pass
+    assert os.environ.get("MLFLOW_TRACKING_URI") is None

@@ -1,0 +1,254 @@
+"""The long series of test_tracking_faults.py, about half an hour on two cores: `nox -s faults -- tracking`.
+
+CUTS says how many cuts each kind of store gets; the seeds are the numbers from 0.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.command import upgrade
+from mlflow.store.db import utils
+from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
+from sqlalchemy import create_engine
+
+from eval.tracking.store import Store, StoreError, open_store
+from replication.util.locks import alone
+from tests.support.line import line_to
+from tests.support.program import ROOT, etude, python
+from tests.support.small_trials import bits, planned, run_here
+from tests.support.stores import (
+    bring_anew,
+    cut_and_brought,
+    eight_writers,
+    expected,
+    finish,
+    killed_and_brought,
+    postgres,
+    served,
+    shown,
+    trial_in,
+)
+from tests.support.tracked import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.line import Line
+
+CUTS = range(int(os.environ.get("CUTS", "40")))
+
+
+@contextmanager
+def server_on_sqlite(folder: Path) -> Iterator[tuple[str, Line]]:
+    with served(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, line_to(port) as line:
+        yield f"http://127.0.0.1:{line.port}", line
+
+
+@contextmanager
+def server_on_postgres(folder: Path) -> Iterator[tuple[str, Line]]:
+    with postgres() as database, served(database.uri, folder) as port, line_to(port) as line:
+        yield f"http://127.0.0.1:{line.port}", line
+
+
+@contextmanager
+def server_that_loses_postgres(folder: Path) -> Iterator[tuple[str, Line]]:
+    with (
+        postgres() as database,
+        line_to(database.port) as line,
+        served(database.uri.replace(str(database.port), str(line.port)), folder) as port,
+    ):
+        yield f"http://127.0.0.1:{port}", line
+
+
+@contextmanager
+def postgres_alone(_: Path) -> Iterator[tuple[str, Line]]:
+    with postgres() as database, line_to(database.port) as line:
+        yield database.uri.replace(str(database.port), str(line.port)), line
+
+
+KINDS = (server_on_sqlite, server_on_postgres, server_that_loses_postgres, postgres_alone)
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__, scope="module")
+def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """A line to a store that MLFLOW_TRACKING_URI names, or behind it."""
+    with pytest.MonkeyPatch.context() as patch, request.param(tmp_path_factory.mktemp("server")) as (uri, line):
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        yield line
+
+
+@pytest.fixture(scope="module")
+def whole(line: Line, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Bytes of a sync that is not cut."""
+    root = tmp_path_factory.mktemp("whole")
+    store = open_store(root)
+    line.mend()
+    store.sync(finish(trial_in(root, "whole")), final=True)
+    return line.passed
+
+
+def test_eight_writers_find_no_store_and_make_one(line: Line, tmp_path: Path) -> None:
+    line.mend()
+    eight_writers(tmp_path)
+
+
+@pytest.mark.parametrize("seed", CUTS)
+def test_a_line_that_is_cut_anywhere(
+    line: Line, whole: int, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(seed % 2))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    cut_and_brought(line, tmp_path, seed, whole=whole)
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("file")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        open_store(root)
+    return root / "mlflow.db"
+
+
+@pytest.mark.usefixtures("local")
+@pytest.mark.parametrize("seed", CUTS)
+def test_a_writer_to_a_file_that_is_killed_anywhere(file: Path, seed: int) -> None:
+    killed_and_brought(file, seed)
+
+
+@pytest.mark.usefixtures("local")
+@pytest.mark.parametrize("round_", range(5))
+def test_eight_writers_to_no_file(tmp_path: Path, round_: int) -> None:
+    eight_writers(tmp_path / str(round_))
+
+
+def down(line: Line) -> None:
+    line.down = True
+
+
+def cut(line: Line) -> None:
+    line.limit = 60_000
+
+
+def slow(line: Line) -> None:
+    line.delay = 5.0
+
+
+@pytest.mark.parametrize("fault", [down, cut, slow], ids=lambda fault: fault.__name__)
+def test_the_program_runs_on_and_sync_makes_up_for_it(
+    fault: Callable[[Line], None],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = planned(tmp_path_factory.mktemp("alone"), "ngram")
+    run_here(alone)
+    words = ("--scale", "smoke", "--only", "ngram", "--seeds", "1")
+    with server_on_sqlite(tmp_path_factory.mktemp("server")) as (place, line):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+        fault(line)
+        done = etude("run", *words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        warnings = [text for text in done.stderr.splitlines() if "warning" in text]
+        assert len(warnings) == (0 if fault is slow else 1), done.stderr
+        assert all("`etude sync` will bring MLflow level" in text for text in warnings)
+        assert "Traceback" not in done.stderr
+        plan = planned(tmp_path, "ngram")
+        assert bits(plan) == bits(alone)
+        line.mend()
+        before = None
+        for _ in range(2):
+            done = etude("sync", folder=tmp_path)
+            assert (done.returncode, done.stdout) == (0, "MLflow is level with 1 trials\n"), done.stderr
+            found = frames(tmp_path)
+            assert (found["tags.trial_id"] == plan.trials[0].about()["id"]).sum() == 1
+            assert before is None or before.equals(found)
+            before = found
+
+
+@pytest.mark.usefixtures("local")
+def test_a_trial_that_was_killed_is_marked_and_ends_in_the_same_run(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "e2e")
+    (trial,) = plan.trials
+    words = ["run", "--scale", "smoke", "--only", "e2e", "--seeds", "1"]
+    settings = {"ETUDE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    program = subprocess.Popen([sys.executable, "-m", "etude", *words], cwd=tmp_path, env=os.environ | settings)
+    while program.poll() is None and not (trial.folder / "metrics.jsonl").exists():
+        pass
+    program.kill()
+    program.wait()
+    with alone(trial.folder / ".lock"):  # its worker ends too
+        assert etude("sync", folder=tmp_path).returncode == 0
+        assert frames(tmp_path).query("`tags.kind` == 'trial'")["status"].tolist() == ["RUNNING"]
+    assert etude("sync", folder=tmp_path).returncode == 0
+    (dead,) = frames(tmp_path).query("`tags.kind` == 'trial'").to_dict("records")
+    assert dead["status"] == "KILLED"
+    assert etude(*words, folder=tmp_path).returncode == 0
+    (run,) = frames(tmp_path).query("`tags.kind` == 'trial'").to_dict("records")
+    assert (run["status"], run["run_id"]) == ("FINISHED", dead["run_id"])
+
+
+@pytest.mark.usefixtures("local")
+def test_the_store_of_an_older_mlflow_is_brought_up_as_was_said(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    InitialBase.metadata.create_all(create_engine(uri))
+    config = utils._get_alembic_config(uri)  # type: ignore[no-untyped-call] # MLflow's
+    upgrade(config, "acf3f17fdcc7")  # of MLflow 2.11
+    folder = finish(trial_in(tmp_path, "old"))
+    with pytest.raises(StoreError, match=r"run `mlflow db upgrade sqlite:///.*`; the results are safe"):
+        Store(tmp_path).sync(folder, final=True)
+    done = python("mlflow", "db", "upgrade", uri, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    bring_anew(tmp_path, folder)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    file, folder = tmp_path / "mlflow.db", finish(trial_in(tmp_path, "damaged"))
+    bring_anew(tmp_path, folder)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = file.read_bytes()
+    file.write_bytes(content[:4096] + b"\xff" * 65536 + content[4096 + 65536 :])
+    done = etude("sync", folder=tmp_path)
+    assert done.returncode == 2
+    assert "move that file away, and it is made anew from the run folders" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    file.rename(tmp_path / "away.db")
+    bring_anew(tmp_path, folder)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_folder_that_is_read_only_is_told_in_a_sentence(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    folder = finish(trial_in(root, "read-only"))
+    bind = subprocess.run(["mount", "--bind", root, root], check=False, capture_output=True)
+    if bind.returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
+        done = etude("sync", "--root", str(root), folder=tmp_path)
+    finally:
+        subprocess.run(["umount", root], check=True)
+    assert done.returncode == 2
+    assert "give permission to write there" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    bring_anew(root, folder)
+    assert shown(open_store(root), folder) == expected(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__, "-q", "--durations=5", *sys.argv[1:]]))

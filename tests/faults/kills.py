@@ -1,0 +1,252 @@
+"""Kills the program at seeded random moments, and holds what it comes to against a run that nobody has disturbed.
+
+`python tests/faults/kills.py 60 7` kills 60 times with seed 7: a chain of kills, each followed by the same command,
+then the comparison; then downloads and the smaller commands. It prints what was in progress at each, and exits with 1
+if anything was lost, half-written, twice or left over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pandas as pd
+import psutil
+
+from replication.corpora.transfer import CHUNK
+from tests.support import small_trials
+from tests.support.killing import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Place, family_of
+from tests.support.program import ROOT, music, python
+from tests.support.served import Served, serve
+from tests.support.small_trials import timeless
+from tests.support.tracked import frames
+from tests.support.wholeness import damaged, drafts
+
+# What says how long something took, or when it was.
+TIMES = (*small_trials.TIMES, "started", "ended", "environment", "moves", "seconds")
+# Files of a trial and of the report that hold such numbers. Their tables are compared without them, figures are not.
+TIMED: tuple[str, ...] = (
+    "timing.json",
+    "last.safetensors",
+    "cost.",
+    "pareto.",
+    "report.md",
+    "index.html",
+    "facts.json",
+)
+TIMED += ("samplers.", ".sha256")
+SECONDS = ("fit_seconds", "sample_seconds")
+CHAIN = 16  # kills after which a chain is finished and compared, and the next one begins from nothing
+SLOW = 20.0  # seconds of the smaller commands at most, in which they are killed
+
+
+def aims(count: int, random: Random, *, victims: tuple[str, ...] = VICTIMS) -> list[Aim]:
+    """Return moments in the order of the work, of every stage in turn."""
+    stages = [STAGES[number % len(STAGES)] for number in range(count)]
+    return [
+        Aim(stage=stage, writing=random.random() < 1 / 2, victim=random.choice(victims))
+        for stage in sorted(stages, key=STAGES.index)
+    ]
+
+
+def differences(place: Place, reference: Place) -> list[str]:
+    """Return in what a place differs from the reference, times left out."""
+    ours, theirs = _files(place.folder), _files(reference.folder)
+    found = [f"only in one of the two: {name}" for name in sorted(ours.keys() ^ theirs.keys())]
+    both = sorted(name for name in ours.keys() & theirs.keys() if not any(timed in name for timed in TIMED))
+    found += [f"not the same: {name}" for name in both if _content(ours[name]) != _content(theirs[name])]
+    for trial in TRIALS:
+        log = place.comparison / trial / "metrics.jsonl"
+        steps = [record["step"] for record in timeless(log)]
+        if steps != sorted(set(steps)):
+            found.append(f"steps of {trial}: {steps}")
+    return found + _differences_of_stores(place.folder, reference.folder)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    places = (path for part in ("runs", "reports") for path in (folder / part).rglob("*"))
+    return {path.relative_to(folder).as_posix(): path for path in places if path.is_file()}
+
+
+def _content(path: Path) -> object:
+    """Return the content of a file without what says how long something took."""
+    if path.suffix in {".json", ".jsonl"}:
+        return timeless(path, *TIMES)
+    if path.name == "trials.csv":
+        return pd.read_csv(path).drop(columns=[*SECONDS]).to_csv()
+    if path.name in {"trials.parquet", "curves.parquet"}:
+        frame = pd.read_parquet(path).drop(columns=[*SECONDS], errors="ignore")
+        return frame[~frame["key"].isin(TIMES)].to_csv() if "key" in frame else frame.to_csv()
+    return path.read_bytes()
+
+
+def _differences_of_stores(ours: Path, theirs: Path) -> list[str]:
+    """Return in what MLflow's runs differ: each is to be there once, ended, with every point once."""
+    found = []
+    tables = [frames(folder).set_index("name").sort_index() for folder in (ours, theirs)]
+    found += [f"in MLflow twice: {name}" for name in tables[0].index[tables[0].index.duplicated()]]
+    found += [f"in MLflow {status}: {name}" for name, status in tables[0]["status"].items() if status != "FINISHED"]
+    timed = [f"metrics.{name}" for name in TIMES]
+    kept = [name for name in tables[1] if name not in {"run_id", *timed} and not name.startswith("metrics.cost/")]
+    if not (set(kept) <= set(tables[0]) and tables[0][kept].equals(tables[1][kept])):
+        found.append("MLflow's runs are not the same")
+    points = [_points(folder / "mlflow.db") for folder in (ours, theirs)]
+    found += [
+        f"points in MLflow: {name} {points[0][name]} times, not {points[1][name]}"
+        for name in points[0].keys() | points[1].keys()
+        if points[0][name] != points[1][name]
+    ]
+    return found
+
+
+def _points(database: Path) -> Counter[tuple[object, ...]]:
+    query = "SELECT name, key, step FROM metrics JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active'"
+    with closing(sqlite3.connect(database)) as connection:
+        return Counter(connection.execute(query).fetchall())
+
+
+def chain(place: Place, reference: Place, moments: list[Aim], random: Random) -> tuple[list[Kill], list[str]]:
+    """Kill at each of the moments, give the command until it is done; return the kills and what is wrong."""
+    killed = Chain(place, random)
+    for aim in moments:
+        killed.kill(aim)
+    wrong = killed.finish()
+    return killed.kills, wrong + differences(place, reference)
+
+
+def again(place: Place, words: tuple[str, ...], random: Random) -> tuple[Kill, list[str]]:
+    """Kill a smaller command, but nothing that it has started, at a random moment, and give it again."""
+    process, until = place.start(*words), time.monotonic() + random.uniform(0, SLOW)
+    while process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    family = family_of(process)
+    process.kill()
+    process.wait()
+    whole = damaged(place.folder)
+    kill = Kill(stage=words[0], victim="program", drafts=drafts(place.folder), damaged=whole, kept=place.kept())
+    place.finish(*words)
+    left = psutil.wait_procs(family, timeout=60)[1]
+    return kill, [*whole, *(f"still running after {words[0]}: {process}" for process in left)]
+
+
+def commands(place: Place, reference: Place, count: int, random: Random) -> tuple[list[Kill], list[str]]:
+    """Kill the smaller commands in a place that is done, one after the other."""
+    more = ("--scale", "smoke", "--corpus", str(place.corpus), "--seeds")
+    rows = (("sync",), ("samplers", *more, "1"), ("export", "bundle.zip", *more, "2", "--only", "ngram"))
+    kills, wrong = list[Kill](), list[str]()
+    for number in range(count):
+        if number % len(rows) == 0:  # all that `sync` brings is to be brought again
+            (place.folder / "mlflow.db").unlink()
+            shutil.rmtree(place.folder / "mlartifacts")
+        kill, faults = again(place, rows[number % len(rows)], random)
+        kills.append(kill)
+        wrong += faults
+    if count > 1:
+        reference.finish(*rows[1])
+    if count > 2:
+        assert zipfile.ZipFile(place.folder / "bundle.zip").testzip() is None
+    wrong += [f"left: {draft}" for draft in drafts(place.folder)]
+    return kills, wrong + differences(place, reference)
+
+
+ROW = """
+import os, sys
+from replication import corpora
+from replication.corpora.catalogue import Archive, Licence, Published
+from etude.cli.main import main
+origin = Archive(url=os.environ["URL"], file="served.zip", checksum=os.environ["CHECKSUM"])
+source = Published(pack="served", origin=origin, members="(.*)", files=1, content=None)
+licence = Licence(name="CC0-1.0", note="", consent=False)
+corpora.CORPORA["served"] = corpora.Corpus(name="served", title="", licence=licence, citation="", source=source)
+main()
+"""
+
+
+def downloads(folder: Path, count: int, random: Random) -> tuple[list[Kill], list[str]]:
+    """Kill `etude corpus fetch` again and again while it downloads; what has come is never asked for again."""
+    kills, sizes, wrong = list[Kill](), list[int](), list[str]()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.mid", random.randbytes(4 * 2**20))
+    body, part = archive.getvalue(), folder / "downloads" / "served.zip.part"
+    with serve(Served(body=body)) as served:
+        checksum = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        settings = {"PYTHONPATH": str(ROOT), "ETUDE_DATA": "", "ETUDE_CACHE": str(folder), "NO_PROXY": "127.0.0.1"}
+        settings |= {"URL": served.url, "CHECKSUM": checksum}
+        command = [sys.executable, "-c", ROW, "corpus", "fetch", "served"]
+        for stop in sorted(random.randrange(CHUNK, len(body)) for _ in range(count)):
+            served.stop_after, served.go_on = stop, threading.Event()
+            with subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL) as process:
+                while len(served.requests) == len(kills) or not part.exists() or part.stat().st_size < stop - 2 * CHUNK:
+                    assert process.poll() is None
+                    time.sleep(0.001)
+                process.kill()
+            served.go_on.set()
+            sizes.append(part.stat().st_size)
+            if not body.startswith(part.read_bytes()):
+                wrong.append(f"{part} is not the beginning of what is served")
+            kills.append(Kill(stage="download", victim="program", drafts=[], damaged=[], kept={}))
+        served.stop_after = len(body)
+        subprocess.run(command, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
+        asked = [request.get("Range") for request in served.requests[1:]]
+        if asked != [f"bytes={size}-" for size in sizes]:
+            wrong.append(f"{sizes} bytes were there, and {asked} asked for")
+    if part.with_suffix("").read_bytes() != body or part.exists():
+        wrong.append("the download is not what is served")
+    return kills, wrong
+
+
+def show(kills: list[Kill]) -> None:
+    """Print how many kills there were at each stage, and whom they met."""
+    print(f"{'in progress':12} {'kills':>5} {'writing':>7}  killed")
+    for stage in dict.fromkeys(kill.stage for kill in kills):
+        own = [kill for kill in kills if kill.stage == stage]
+        victims = Counter(kill.victim for kill in own)
+        writing = sum(bool(kill.drafts) for kill in own)
+        print(f"{stage:12} {len(own):5} {writing:7}  " + ", ".join(f"{name} {n}" for name, n in victims.items()))
+    files = Counter(Path(draft).name.removeprefix(".").rsplit("-", 1)[0] for kill in kills for draft in kill.drafts)
+    print("half-written when killed:", ", ".join(f"{name} {n}" for name, n in files.most_common()) or "nothing")
+
+
+def main(count: int, seed: int) -> int:
+    """Kill so many times; return the exit code."""
+    random, kills, wrong = Random(seed), list[Kill](), list[str]()
+    at_runs = count * 4 // 5
+    at_downloads = (count - at_runs) // 2
+
+    def took(part: str, found: tuple[list[Kill], list[str]]) -> None:
+        kills.extend(found[0])
+        wrong.extend(found[1])
+        print(f"{part}: {len(found[0])} kills, {len(found[1])} faults", *found[1], sep="\n  ", flush=True)
+
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        reference = Place(folder=base / "reference", corpus=music(base, 40))
+        reference.finish()
+        for start in range(0, at_runs, CHAIN):
+            place = Place(folder=base / f"killed-{start}", corpus=reference.corpus)
+            took(place.folder.name, chain(place, reference, aims(min(CHAIN, at_runs - start), random), random))
+            done = python("reports", "--check", "reports/output", folder=place.folder)
+            took("the report", ([], [done.stdout] if done.returncode else []))
+        took("downloads", downloads(base / "cache", at_downloads, random))
+        took("commands", commands(place, reference, count - at_runs - at_downloads, random))
+    show(kills)
+    print(f"{len(kills)} kills, {len(wrong)} faults")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))

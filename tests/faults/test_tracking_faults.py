@@ -1,0 +1,298 @@
+"""Tracking stores that fail, for real: what is trained is not touched, and a sync makes up for all of it, once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy
+
+from etude.runner import plan as suite
+from etude.runner import scheduler as engine
+from etude.runner.executors import Process
+from eval.tracking import logger as live
+from eval.tracking.logger import Tracker
+from eval.tracking.store import Store, StoreError, open_store
+from replication.util.deadline import TimeUpError, at_most
+from tests.support.line import Line, line_to
+from tests.support.small_trials import planned
+from tests.support.stores import (
+    bring_anew,
+    bring_once,
+    cut_and_brought,
+    eight_writers,
+    expected,
+    finish,
+    killed_and_brought,
+    postgres,
+    postgres_programs,
+    served,
+    shown,
+    trial_in,
+)
+from tests.support.trial_folders import append
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tests.support.stores import Postgres
+
+
+WHOLE = 250_000  # bytes of a sync to a server
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres | None]:
+    """The database of the server: PostgreSQL where it is installed."""
+    if postgres_programs() is None:
+        yield None
+        return
+    with postgres() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def server(database: Postgres | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """A line to an MLflow server."""
+    folder = tmp_path_factory.mktemp("server")
+    uri = database.uri if database else f"sqlite:///{folder / 'mlflow.db'}"
+    with served(uri, folder) as port, line_to(port) as line:
+        yield line
+
+
+@pytest.fixture
+def line(server: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """The same, with the server as the tracking store."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    yield server
+    server.mend()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a store with nothing in it, whose making takes seconds."""
+    root = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        open_store(root)
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def file(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a store of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "root").mkdir()
+    shutil.copy(template, tmp_path / "root" / "mlflow.db")
+    return tmp_path / "root" / "mlflow.db"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cut_anywhere_and_synced_again_a_server_says_what_the_folder_says(
+    line: Line, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(seed % 2))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    cut_and_brought(line, tmp_path, seed, whole=WHOLE)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_anywhere_and_synced_again_a_file_says_what_the_folder_says(file: Path, seed: int) -> None:
+    killed_and_brought(file, seed)
+
+
+def test_eight_writers_find_no_store_and_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    eight_writers(tmp_path)
+
+
+def test_a_store_that_never_answers_holds_no_trial_up(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
+    plan = planned(tmp_path, "unigram")
+    datasets = suite.prepare(plan)
+    line.mend()
+    line.delay = 3600.0
+    with Tracker(tmp_path) as tracker:
+        assert engine.run(plan.trials, datasets, plan.corpus.reading.grid, tracker, engine=Process(workers=1)) == []
+        assert line.asked > 0
+        assert line.answered == 0
+        line.mend()
+    (trial,) = plan.trials
+    (run,) = (run for run in Store(tmp_path).runs() if run.data.tags["trial_id"] == trial.about()["id"])
+    assert run.info.status == "FINISHED"
+
+
+def test_a_store_that_dies_and_comes_back_costs_one_warning(
+    line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [trial_in(tmp_path, f"outage-{number}") for number in range(2)]
+    with Tracker(tmp_path, every=0) as tracker:
+        for folder in folders:
+            tracker.update(folder)
+        until(lambda: not tracker._jobs)
+        line.cut()
+        for folder in folders:
+            tracker.update(finish(folder), final=True)
+        until(lambda: not tracker._jobs and tracker._down)
+        line.mend()
+        tracker.level([tmp_path / "runs" / "smoke" / "bach"])
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: MLflow at http://127.0.0.1")
+    for folder in folders:
+        assert shown(open_store(tmp_path), folder) == expected(folder)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.01)
+
+
+def held(line: Line, tracker: Tracker, folder: Path) -> None:
+    """Leave a tracker's block while the line is held."""
+    line.delay = 3600.0
+    with tracker:
+        tracker.update(folder, final=True)
+
+
+def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "PATIENCE", 0.1)
+    said: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda words, **_: said.append(words))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def press() -> None:
+        until(lambda: bool(said))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        held(line, Tracker(tmp_path), finish(trial_in(tmp_path, "left")))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said == [
+        "Bringing MLflow level takes a while; Ctrl-C leaves it to `etude sync`.",
+        "\nMLflow is left behind; `etude sync` brings it level.",
+    ]
+
+
+def test_a_deadline_ends_the_wait_for_a_slow_store(line: Line, tmp_path: Path) -> None:
+    with pytest.raises(TimeUpError), at_most(0.3 / 60):
+        held(line, Tracker(tmp_path), finish(trial_in(tmp_path, "late")))
+
+
+def test_a_database_that_crashes_in_the_middle_is_made_up_for(
+    database: Postgres | None, line: Line, tmp_path: Path
+) -> None:
+    if database is None:
+        pytest.skip("PostgreSQL (Debian: apt install postgresql) or psycopg2 is not installed")
+    folder = trial_in(tmp_path, "crash")
+    store = open_store(tmp_path)
+    store.sync(folder, final=False)
+    finish(folder)
+    line.mend()
+
+    def crash() -> None:
+        until(lambda: line.passed > WHOLE // 4)
+        database.kill()
+
+    crasher = threading.Thread(target=crash)
+    crasher.start()
+    line.delay = 0.05  # it is not through before the crash
+    with pytest.raises(StoreError, match="`etude sync` will bring MLflow level"):
+        store.sync(folder, final=True)
+    crasher.join()
+    line.mend()
+    database.start()
+    bring_once(tmp_path, folder)
+
+
+@contextmanager
+def unwritable(file: Path) -> Iterator[None]:
+    """Take away the permission to write to a file, from root too."""
+    for words in (["chmod", "a-w"], ["chattr", "+i"]):
+        if os.access(file, os.W_OK) and subprocess.run([*words, file], check=False, capture_output=True).returncode:
+            pytest.skip("root may write to every file of this file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", file], check=False, capture_output=True)
+        file.chmod(0o644)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Keep a database locked, and MLflow from waiting 20 seconds for it."""
+
+    def hurry(*words: Any) -> tuple[str, object]:  # noqa: ANN401 - SQLAlchemy's
+        return words[2].replace("busy_timeout = 20000", "busy_timeout = 50"), words[3]
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", hurry, retval=True)
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", hurry)
+
+
+@contextmanager
+def of_another_mlflow(file: Path) -> Iterator[None]:
+    """Have a database say that it was made before the last change of the schema."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        connection.execute("UPDATE alembic_version SET version_num = '1b5f0d9ad7c1'")
+    yield
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+
+
+@contextmanager
+def damaged(file: Path) -> Iterator[None]:
+    """Write over the beginning of a database."""
+    content = file.read_bytes()
+    file.write_bytes(b"\xff" * 4096 + content[4096:])
+    yield
+    file.write_bytes(content)
+
+
+FAULTS: dict[Callable[[Path], AbstractContextManager[None]], tuple[str, str]] = {
+    unwritable: ("readonly", "give permission to write there"),
+    locked: ("database is locked", "end the program that keeps it locked"),
+    of_another_mlflow: ("out-of-date database schema", "run `mlflow db upgrade sqlite:///"),
+    damaged: ("not a database", "move that file away, and it is made anew"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=("unwritable", "locked", "of another MLflow", "damaged"))
+def test_a_file_that_refuses_is_told_once_with_the_way_out(
+    fault: Callable[[Path], AbstractContextManager[None]], file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reason, remedy = FAULTS[fault]
+    folder = finish(trial_in(file.parent, "refused"))
+    with fault(file), Tracker(file.parent) as tracker:
+        tracker.update(folder)
+        tracker.update(append_one(folder), final=True)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("warning: MLflow at sqlite:///")
+    assert reason in line
+    assert remedy in line
+    assert line.endswith("the results are safe in the run folders, and `etude sync` will bring MLflow level")
+    bring_anew(file.parent, folder)
+
+
+def append_one(folder: Path) -> Path:
+    append(folder, range(700, 701))
+    return folder

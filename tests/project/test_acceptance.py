@@ -1,0 +1,220 @@
+"""What the measures must see, and what some cannot: real music beside music made wrong on purpose.
+
+Windows of 8 bars of Bach and of 16 bars of pop, one of each family of pieces, up to 400, and the windows of 66 tokens
+that trials of the cpu scale have. Sets are held against half of the families; controls are made of windows of the other
+half, so that no song stands on both sides. The values beside the limits are those measured, on Bach and on pop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from replication.corpora.catalogue import Published
+from replication.corpora.corpus import CORPORA
+from replication.corpora.download import find
+from tests.support.evidence import BARS, HELD_OUT, Evidence, of_bars, of_scale
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+HARMLESS = ("pitches-permuted", "onsets-shuffled", "bars-shuffled")  # to whoever counts pitch classes
+COPY = "test-copy"  # what the controls are made of
+# Chorales have four voices on almost every beat: a bar of any of their pitches is as varied as a bar of the music, and
+# their formulas are everybody's.
+CHORALES = "bach"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evidence")
+
+
+@pytest.fixture(scope="module", params=BARS)
+def evidence(request: pytest.FixtureRequest, folder: Path) -> Evidence:
+    source = CORPORA[request.param].source
+    if isinstance(source, Published) and find(source) is None:
+        pytest.skip(f"{request.param} is not in ETUDE_DATA")
+    return of_bars(request.param, folder)
+
+
+@pytest.fixture(scope="module")
+def short(folder: Path) -> Evidence:
+    return of_scale("cpu", folder)
+
+
+def test_every_control_changes_what_it_is_to_change(evidence: Evidence) -> None:
+    for name in ("jitter", *HARMLESS, "one-bar"):
+        assert evidence.changed[name] > 0.99
+    assert evidence.changed[COPY] == evidence.changed["mode-collapse"] == 0
+
+
+def test_the_distance_orders_the_controls(evidence: Evidence) -> None:
+    distance = evidence.ratios["wasserstein"]
+    assert 0.7 < distance[HELD_OUT] < 1.3  # 1.10, 1.21
+    assert 0.9 < distance["round-trip"] < 1.1  # 1.00, 1.00
+    assert 0.9 < distance["noise-and-round"] < 1.1  # 1.00, 1.00
+    assert distance[COPY] == 0
+    assert distance["mode-collapse"] > 2  # 2.4, 3.0
+    assert distance["onsets-shuffled"] > 2.8  # 6.1, 3.3
+    assert distance["jitter"] > 5  # 6.3, 7.8
+    assert distance["one-bar"] > 5  # 11, 9.8
+    assert distance["bigram"] > 10  # 37, 19
+    assert distance["unigram"] > 10  # 47, 23: of Bach, half of these have no notes, which counts as far
+    assert distance["uniform"] > 1.2 * distance["unigram"]  # 60, 46
+
+
+def test_the_frechet_distance_sees_what_the_mean_over_single_metrics_nearly_misses(evidence: Evidence) -> None:
+    frechet = evidence.ratios["frechet"]
+    assert 0.7 < frechet[HELD_OUT] < 1.3  # .88, 1.07
+    assert frechet["pitches-permuted"] > 1.6  # 3.9, 1.8
+    assert frechet["mode-collapse"] > 5  # 7.7, 8.6
+    assert frechet["unigram"] > 20  # 28, 42
+
+
+def test_a_classifier_tells_wrong_notes_from_music_and_copies_by_being_too_good(evidence: Evidence) -> None:
+    area = evidence.values["c2st"]
+    assert area[HELD_OUT] == pytest.approx(0.5, abs=0.06)  # .541, .514
+    assert area["pitches-permuted"] > 0.65  # .87, .76
+    assert area["jitter"] > 0.95  # .991, .996
+    assert area["onsets-shuffled"] > 0.95  # .999, .989
+    assert area[COPY] < 0.4  # .28, .27
+
+
+def test_the_p_value_finds_what_is_wrong_and_not_what_is_right(evidence: Evidence) -> None:
+    p = evidence.values["mmd_p"]
+    assert p[HELD_OUT] > 0.05  # .51, .26
+    assert p["round-trip"] > 0.05  # .73, .36
+    for name in ("jitter", "pitches-permuted", "onsets-shuffled", "one-bar", "unigram", "bigram", "uniform"):
+        assert p[name] < 0.01  # .002, the least
+
+
+def test_form_is_seen_by_the_similarity_of_bars(evidence: Evidence) -> None:
+    error, floors = evidence.values["bar_similarity"], evidence.ratios["bar_similarity"]
+    assert 0.6 < floors[HELD_OUT] < 1.5  # 1.35, .71
+    assert floors["bars-shuffled"] > 2.5  # 2.8, 3.3
+    assert error["one-bar"] > 0.5  # .93, .95
+
+
+def test_harmony_is_seen_by_what_sounds_together(evidence: Evidence) -> None:
+    intervals, chords = evidence.ratios["intervals"], evidence.ratios["chords"]
+    for name in ("jitter", "pitches-permuted", "onsets-shuffled", "unigram", "bigram", "uniform"):
+        assert intervals[name] > 100  # 158, 269 for jitter, and more
+        assert chords[name] > 2.5  # 2.8, 5.2 for shuffled onsets, and more
+    assert 0.6 < intervals[HELD_OUT] < 1.3  # .73, .84
+    assert 0.7 < chords[HELD_OUT] < 1.3  # 1.14, .94
+
+
+def test_the_entropy_of_single_bars_sees_dealt_pitches_unless_a_bar_has_them_all(evidence: Evidence) -> None:
+    entropy = evidence.values["pitch_class_entropy_1bar"]
+    more = entropy["pitches-permuted"] - entropy[COPY]
+    assert abs(more) < 0.05 if evidence.corpus == CHORALES else more > 0.15  # -.013, .298
+    assert entropy["jitter"] - entropy[COPY] > 0.15  # .24, .46
+
+
+def test_copies_are_found_by_the_runs_that_they_share(evidence: Evidence) -> None:
+    chorales = evidence.corpus == CHORALES
+    values = evidence.values
+    for name in ("copy_8", "copy_12", "copy_16", "copy_onsets"):
+        assert values.loc[COPY, name] == 1
+    assert values.loc[HELD_OUT, "copy_12"] < (0.06 if chorales else 0.01)  # .029, .0001
+    assert values.loc[HELD_OUT, "copy_onsets"] < 0.01  # 0, 0
+    assert values.loc["pitches-permuted", "copy_12"] == 0
+
+
+def test_collapse_is_found_by_recall_and_by_repetition(evidence: Evidence) -> None:
+    values = evidence.values
+    assert values.loc["mode-collapse", "recall"] < 0.05  # 0, 0
+    assert values.loc["mode-collapse", "coverage"] < 0.4  # .32, .29
+    assert values.loc[HELD_OUT, "recall"] > 0.9  # .95, .93
+    assert values.loc[HELD_OUT, "coverage"] > 0.9  # .97, .95
+    assert values.loc["mode-collapse", "distinct_4"] < values.loc[HELD_OUT, "distinct_4"] / 4  # .06 of .36, .06 of .56
+    assert values.loc["mode-collapse", "self_copy"] == 1
+    assert values.loc["unigram", "precision"] < 0.05  # .005, 0
+
+
+def test_counts_of_pitch_classes_are_blind_to_order(evidence: Evidence) -> None:
+    for metric in ("pitch_class_entropy", "scale_consistency"):
+        values = evidence.values[metric]
+        for name in HARMLESS:
+            assert values[name] == pytest.approx(values[COPY], abs=0.02)  # .015, .009 at most
+
+
+def test_groove_is_blind_to_pitch(evidence: Evidence) -> None:
+    groove = evidence.values["groove_consistency"]
+    assert groove["jitter"] == groove["pitches-permuted"] == groove[COPY]
+    assert groove["onsets-shuffled"] < groove[COPY] - 0.15  # .56 of .81, .61 of .86
+
+
+def test_single_metrics_are_all_but_blind_to_form(evidence: Evidence) -> None:
+    assert evidence.ratios.loc["bars-shuffled", "wasserstein"] < 1.5  # 1.27, 1.17
+    assert evidence.values.loc["bars-shuffled", "c2st"] < 0.7  # .64, .58
+
+
+def test_what_is_in_the_appendix_can_not_tell_music_from_noise(evidence: Evidence) -> None:
+    values = evidence.values
+    assert values.loc["mode-collapse", "mgeval_oa"] > 0.9  # .912, .907, of .965, .964 for real music
+    assert values.loc["onsets-shuffled", "mgeval_oa"] > 0.94  # .951, .957
+    for name in ("mode-collapse", "jitter", *HARMLESS, "unigram", "bigram", "uniform"):
+        assert values.loc[name, "frame_oa_pitch"] > 0.95  # .973, .969 for all words alike
+        assert values.loc[name, "frame_oa_duration"] > 0.9  # .921, .912 for the unigram
+    # Of real music and real music it is no more than this.
+    assert values.loc[HELD_OUT, "frame_variance_duration"] < 0.97  # .89, .86
+
+
+def test_in_66_tokens_wrong_notes_are_seen_as_in_8_bars_but_not_so_far_off(short: Evidence) -> None:
+    distance, frechet = short.ratios["wasserstein"], short.ratios["frechet"]
+    area, p = short.values["c2st"], short.values["mmd_p"]
+    # Windows of the training split are of more songs than half of the test split, and so a little nearer or farther.
+    assert 0.7 < distance[HELD_OUT] < 1.3  # 1.01
+    assert 0.5 < frechet[HELD_OUT] < 1.3  # .66
+    assert area[HELD_OUT] == pytest.approx(0.5, abs=0.1)  # .576
+    assert p[HELD_OUT] > 0.05  # .28
+    assert area[COPY] < 0.4  # .29
+    assert distance["mode-collapse"] > 1.4  # 1.7
+    assert distance["onsets-shuffled"] > 2  # 2.7
+    assert distance["jitter"] > 2.5  # 3.3
+    assert distance["one-bar"] > 2.5  # 3.6
+    for name in ("bigram", "unigram", "uniform"):
+        assert distance[name] > 10  # 22, 25, 28
+    assert frechet["pitches-permuted"] > 1.3  # 1.5, where the distance has 1.26
+    assert frechet["mode-collapse"] > 3  # 4.1
+    assert area["pitches-permuted"] > 0.7  # .80
+    assert area["jitter"] > 0.9  # .941
+    assert area["onsets-shuffled"] > 0.9  # .975
+    for name in ("pitches-permuted", "jitter", "onsets-shuffled", "one-bar", "bigram", "unigram", "uniform"):
+        assert p[name] < 0.05  # .02 for dealt pitches, .002 for all others
+
+
+def test_in_66_tokens_harmony_copies_and_collapse_are_seen(short: Evidence) -> None:
+    values, intervals, chords = short.values, short.ratios["intervals"], short.ratios["chords"]
+    for name in ("jitter", "pitches-permuted", "onsets-shuffled", "unigram", "bigram", "uniform"):
+        assert intervals[name] > 40  # 58 for jitter, and more
+        assert chords[name] > 1.5  # 1.9 for shuffled onsets, and more
+    assert 0.7 < intervals[HELD_OUT] < 1.3  # .95
+    assert 0.7 < chords[HELD_OUT] < 1.3  # 1.02
+    assert values.loc[COPY, "copy_12"] == 1
+    assert values.loc[HELD_OUT, "copy_12"] < 0.06  # .014
+    assert values.loc["mode-collapse", "recall"] < 0.05  # 0
+    assert values.loc["mode-collapse", "coverage"] < 0.4  # .15
+    assert values.loc[HELD_OUT, "recall"] > 0.9  # .96
+    assert values.loc["mode-collapse", "distinct_4"] < values.loc[HELD_OUT, "distinct_4"] / 5  # .03 of .55
+
+
+def test_in_66_tokens_there_is_no_form_to_see(short: Evidence) -> None:
+    # Windows have two bars on average, and half of them no two whole ones to exchange.
+    assert short.changed["bars-shuffled"] < 0.6  # .48
+    for measure in ("wasserstein", "frechet", "intervals", "chords", "bar_similarity"):
+        assert 0.7 < short.ratios.loc["bars-shuffled", measure] < 1.5  # 1.04, 1.01, 1.30, 1.10, .85
+    assert short.values.loc["bars-shuffled", "c2st"] == pytest.approx(0.5, abs=0.06)  # .53
+    assert short.values.loc["bars-shuffled", "mmd_p"] > 0.05  # .61
+    assert short.ratios.loc["one-bar", "bar_similarity"] > 20  # 86: repetition is seen in two bars too
+    assert short.ratios.loc["one-bar", "chords"] < 1.6  # 1.28
+    # A frame has four bars, and the next begins two bars later: too few windows have two of them.
+    assert np.isnan(short.values.loc[HELD_OUT, "frame_oa_pitch"])
+    # Twenty windows are of too few songs for a test.
+    assert np.isnan(short.values.loc["mode-collapse", "mmd_p"])

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replication.corpora.catalogue import Archive, ByHand, Licence, Published
+from replication.corpora.download import downloads, fetch, find
+from replication.util.errors import UserError
+from tests.support.served import Served, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BODY = bytes(range(256)) * 4096  # 1 MiB
+SHA256 = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
+FREE = Licence(name="CC-BY-4.0", note="for any use", consent=False)
+NON_COMMERCIAL = Licence(name="CC-BY-NC-4.0", note="for non-commercial use", consent=True)
+BY_HAND = ByHand(page="http://page", how="agree", file="by-hand.zip", checksum=SHA256)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ETUDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("ETUDE_DATA", raising=False)
+    return tmp_path / "cache" / "downloads"
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with serve(Served(body=BODY)) as server:
+        yield server
+
+
+def published(origin: Archive | ByHand, content: str | None = None) -> Published:
+    return Published(pack="pack", origin=origin, members=r"(?:.*/)?([^/]+\.mid)", files=1, content=content)
+
+
+def archive(url: str, checksum: str | None = SHA256) -> Archive:
+    return Archive(url=url, file="official.zip", checksum=checksum)
+
+
+def get(source: Published, licence: Licence = FREE, accepted: tuple[str, ...] = ()) -> Path:
+    return fetch(source, name="songs", licence=licence, citation="A. Composer, Songs", accepted=accepted)
+
+
+def sentence(act: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        act()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    return text
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
+
+
+def test_a_download_is_announced_checked_and_kept(
+    served: Served, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = published(archive(served.url))
+    assert get(source) == get(source) == cache / "official.zip"
+    assert (cache / "official.zip").read_bytes() == BODY
+    assert left(cache) == {"official.zip"}
+    assert len(served.requests) == 1
+    assert capsys.readouterr().out == (
+        f"songs: {served.url}\nlicence: CC-BY-4.0, for any use\nplease cite: A. Composer, Songs\n"
+    )
+
+
+def test_redirections_are_followed(served: Served, cache: Path) -> None:
+    get(published(archive(served.url.replace("/file", "/moved"))))
+    assert left(cache) == {"official.zip"}
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "git"])
+def test_checksums_are_those_of_the_publisher(served: Served, algorithm: str, tmp_path: Path) -> None:
+    if algorithm == "git":
+        (tmp_path / "body").write_bytes(BODY)
+        command = ["git", "hash-object", str(tmp_path / "body")]
+        checksum = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    else:
+        checksum = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+    assert get(published(archive(served.url, f"{algorithm}:{checksum}"))).read_bytes() == BODY
+
+
+def test_a_file_with_another_checksum_is_deleted(served: Served, cache: Path) -> None:
+    expected = f"sha256:{'0' * 64}"
+    text = sentence(lambda: get(published(archive(served.url, expected))))
+    assert text.endswith(f"is not the published file ({expected} expected, {SHA256} found): download it again.")
+    assert left(cache) == set()
+
+
+def test_only_those_who_accept_the_licence_download(served: Served, cache: Path) -> None:
+    source = published(archive(served.url))
+    for accepted in ((), ("CC-BY-4.0",)):
+        text = sentence(lambda accepted=accepted: get(source, NON_COMMERCIAL, accepted))  # type: ignore[misc]
+        assert text == (
+            "songs is downloaded only by those who accept its licence, CC-BY-NC-4.0 (for non-commercial use): "
+            "add --accept-licence CC-BY-NC-4.0."
+        )
+    assert not cache.exists()
+    assert get(source, NON_COMMERCIAL, ("CC-BY-NC-4.0",)).exists()
+    assert get(source, NON_COMMERCIAL).exists()  # it is there now
+
+
+def test_a_body_that_breaks_off_is_gone_on_with(served: Served, cache: Path) -> None:
+    served.cut_after = len(BODY) // 2
+    text = sentence(lambda: get(published(archive(served.url))))
+    (size,) = re.findall(r"broke off after ([\d,]+) bytes: give the same command again to go on", text)
+    assert 0 < int(size.replace(",", "")) <= len(BODY) // 2
+    assert left(cache) == {"official.zip.part", "official.zip.part.etag"}
+    served.cut_after = None
+    assert get(published(archive(served.url))).read_bytes() == BODY
+    assert served.requests[1]["Range"] == f"bytes={size.replace(',', '')}-"
+    assert served.requests[1]["If-Range"] == '"first"'
+    assert served.answers == [200, 206]
+    assert left(cache) == {"official.zip"}
+
+
+@pytest.mark.parametrize("etag", ['"second"', None])
+def test_a_new_edition_is_downloaded_from_its_beginning(served: Served, etag: str | None) -> None:
+    served.cut_after = len(BODY) // 2
+    sentence(lambda: get(published(archive(served.url))))
+    served.cut_after, served.etag, served.body = None, etag, BODY[::-1]
+    source = published(archive(served.url, f"sha256:{hashlib.sha256(BODY[::-1]).hexdigest()}"))
+    assert get(source).read_bytes() == BODY[::-1]
+    assert served.answers == [200, 200]
+
+
+@pytest.mark.parametrize("etag", ['W/"weak"', None])
+def test_a_server_without_a_strong_etag_still_resumes(served: Served, etag: str | None) -> None:
+    served.cut_after, served.etag = len(BODY) // 2, etag
+    sentence(lambda: get(published(archive(served.url))))
+    served.cut_after = None
+    assert get(published(archive(served.url))).read_bytes() == BODY
+    assert "Range" in served.requests[1]
+    assert "If-Range" not in served.requests[1]
+    assert served.answers == [200, 206]
+
+
+def test_a_part_that_is_whole_already_is_taken(served: Served, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "official.zip.part").write_bytes(BODY)
+    assert get(published(archive(served.url))).read_bytes() == BODY
+    assert served.answers == [416]
+
+
+CHILD = """
+import sys
+from replication.corpora.catalogue import Archive, Licence, Published; from replication.corpora.download import fetch
+origin = Archive(url=sys.argv[1], file="official.zip", checksum=sys.argv[2])
+source = Published(pack="pack", origin=origin, members="(.*)", files=1, content=None)
+fetch(source, name="songs", licence=Licence(name="MIT", note="", consent=False), citation="", accepted=())
+"""
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["resumes", "starts anew"])
+def test_a_killed_download_is_finished_by_the_same_call(served: Served, cache: Path, ranges: bool) -> None:
+    served.ranges, served.stop_after = ranges, len(BODY) // 2
+    command = [sys.executable, "-c", CHILD, served.url, SHA256]
+    part = cache / "official.zip.part"
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as child:
+        deadline = time.monotonic() + 30
+        while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+    size = part.stat().st_size
+    assert 0 < size < len(BODY)
+    assert left(cache) == {"official.zip.part", "official.zip.part.etag"}
+    served.stop_after = None
+    served.go_on.set()
+    assert subprocess.run(command, cwd=Path(__file__).parents[3], check=False).returncode == 0
+    assert served.requests[1]["Range"] == f"bytes={size}-"
+    assert served.answers == [200, 206 if ranges else 200]
+    assert (cache / "official.zip").read_bytes() == BODY
+    assert left(cache) == {"official.zip"}
+
+
+def test_of_two_that_want_the_same_one_downloads(served: Served) -> None:
+    served.stop_after = len(BODY) // 2
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(get, published(archive(served.url))) for _ in range(2)]
+        time.sleep(0.3)
+        served.go_on.set()
+        assert len({future.result().read_bytes() for future in both}) == 1
+    assert len(served.requests) == 1
+
+
+def test_what_is_not_found_is_told_in_a_sentence(served: Served, cache: Path) -> None:
+    url = served.url.replace("/file", "/gone")
+    assert sentence(lambda: get(published(archive(url)))).startswith(
+        f"{url} answers 404 Not Found: try again later, or"
+    )
+    assert "official.zip" not in left(cache)
+
+
+def test_a_server_that_is_not_there_is_told_in_a_sentence(cache: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"  # nobody listens
+        assert sentence(lambda: get(published(archive(url)))).startswith(f"{url} cannot be reached: check the network")
+    assert sentence(lambda: get(published(archive("http://no.such.host.invalid/file"))))
+    assert "official.zip" not in left(cache)
+
+
+def test_a_full_disk_is_told_in_a_sentence(served: Served, cache: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(BODY) // 2, hard))
+    try:
+        text = sentence(lambda: get(published(archive(served.url))))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert text == f"{cache} cannot be written (File too large): make room, or set ETUDE_CACHE."
+    assert get(published(archive(served.url))).read_bytes() == BODY  # there is room again
+
+
+def zipped(path: Path, content: bytes) -> bytes:
+    with zipfile.ZipFile(path, "w") as writer:
+        writer.writestr("top/a.mid", content)
+    return path.read_bytes()
+
+
+def test_an_archive_without_a_checksum_is_known_by_its_content(served: Served, tmp_path: Path, cache: Path) -> None:
+    content = hashlib.sha256(hashlib.sha256(b"music").hexdigest().encode()).hexdigest()
+    source = published(archive(served.url, None), content)
+    served.body = zipped(tmp_path / "a.zip", b"noise")
+    assert f"is not the published file ({content} expected, " in sentence(lambda: get(source))
+    served.body = b"<html>Sorry!</html>"
+    assert "cannot be read as an archive" in sentence(lambda: get(source))
+    assert left(cache) == set()
+    served.body = zipped(tmp_path / "a.zip", b"music")
+    assert get(source) == cache / "official.zip"
+
+
+def test_what_only_people_can_download_is_explained_and_checked(cache: Path) -> None:
+    assert sentence(lambda: get(published(BY_HAND))) == (
+        f"A program cannot download songs: at http://page agree, and put by-hand.zip into {cache} or a folder of "
+        "ETUDE_DATA."
+    )
+    cache.mkdir(parents=True)
+    (cache / "by-hand.zip").write_bytes(BODY)
+    assert get(published(BY_HAND)) == cache / "by-hand.zip"
+    (cache / "by-hand.zip").write_bytes(BODY[:-1])
+    assert f"{SHA256} expected" in sentence(lambda: get(published(BY_HAND)))
+    assert (cache / "by-hand.zip").exists()  # it is the user's
+
+
+def test_the_first_folder_of_the_search_path_wins_and_the_cache_is_last(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = published(archive(""))
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("ETUDE_DATA", f"{first}{os.pathsep}{second}{os.pathsep}")
+    assert (
+        sentence(lambda: find(source)) == f"{first} is named in ETUDE_DATA and is no folder: make it, or take it out."
+    )
+    for folder in (first, second, cache):
+        folder.mkdir(parents=True)
+    assert find(source) is None
+    for path in (cache / "official.zip", second / "official.zip", second / "pack.tar.xz", first / "pack.zip"):
+        path.touch()
+        assert find(source) == get(source) == path
+    (first / "pack").mkdir()
+    assert find(source) == first / "pack"
+    assert find(source, str(second)) == second / "pack.tar.xz"
+    assert find(source, "") == cache / "official.zip"
+
+
+def test_without_settings_downloads_are_kept_in_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ETUDE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert downloads() == Path("/caches/etude/downloads")
+
+
+def test_a_cache_that_cannot_be_made_is_told_in_a_sentence(served: Served, cache: Path) -> None:
+    cache.parent.touch()
+    source = replace(published(archive(served.url)), pack="other")
+    assert "cannot be written (" in sentence(lambda: get(source))

@@ -1,0 +1,48 @@
+"""How programs end."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replication.util.errors import UserError
+from replication.util.program import end_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def command() -> int:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("take another"), 2, "etude: take another\n"),
+        (OSError(errno.ENOSPC, "-", "runs"), 2, "etude: runs: No space left on device; make room there, and give the"),
+        (OSError(errno.EROFS, "-", "runs"), 2, "etude: runs: Read-only file system; give permission to write there,"),
+        (MemoryError(), 2, "etude: memory ran out: choose fewer --workers or a smaller --scale"),
+        (KeyboardInterrupt(), 130, "\netude: interrupted\n"),
+    ],
+)
+def test_what_a_user_can_mend_is_a_sentence_and_a_code(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        end_with(raising(error), name="etude")
+    assert ended.value.code == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_defect_keeps_its_traceback_and_success_its_code() -> None:
+    with pytest.raises(OSError, match="loop"):
+        end_with(raising(OSError(errno.ELOOP, "loop")), name="etude")
+    with pytest.raises(SystemExit) as ended:
+        end_with(lambda: 75, name="etude")
+    assert ended.value.code == 75

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eval.claims.claims import verdicts_on
+from eval.results.files import read_results, write_results
+from replication.util.errors import UserError
+from reports.page.check import differences
+from tests.support.made_up import made_up
+from tests.support.program import python
+
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published"
+REPORTS = sorted(path.parent for path in PUBLISHED.glob("*/report.md"))
+
+
+@pytest.fixture(params=REPORTS, ids=lambda path: path.name)
+def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return a copy of a published report."""
+    return Path(shutil.copytree(request.param, tmp_path / "report"))
+
+
+@pytest.mark.slow
+def test_a_published_report_is_what_its_results_give_and_what_was_changed_by_hand_is_named(report: Path) -> None:
+    page = report / "report.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("2.", "1.", 1), encoding="utf-8")
+    (report / "tables" / "main.csv").unlink()
+    (report / "figures" / "better.svg").touch()
+    done = python("reports", "--check", str(report), folder=report)
+    wrong = ["tables/main.csv is missing", "figures/better.svg is not part of the report", "report.md differs"]
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines() == [f"{report}: {line}" for line in wrong]
+
+
+def test_verdicts_are_not_kept_but_judged_anew(tmp_path: Path) -> None:
+    results = made_up(samples=16)
+    write_results(results, tmp_path)
+    assert verdicts_on(read_results(tmp_path)) == verdicts_on(results)
+    assert any(verdict.verdict != "not tested" for verdict in verdicts_on(results))
+
+
+@pytest.mark.parametrize("name", ["facts.json", "trials.parquet"])
+def test_results_that_are_damaged_or_missing_are_a_sentence(report: Path, name: str) -> None:
+    path = report / "results" / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=str(report)):
+        differences(report)
+    path.unlink()
+    with pytest.raises(UserError, match="does not hold the results of a report"):
+        differences(report)
+
+
+@pytest.mark.parametrize("words", [(), ("--comparison", "a", "--check", "b")])
+def test_a_report_is_made_or_checked(words: tuple[str, ...], tmp_path: Path) -> None:
+    done = python("reports", *words, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "etude: give --comparison or --check, one of the two\n")

@@ -1,0 +1,299 @@
+"""The page of the report, in a real browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from eval.claims.claims import verdicts_on
+from reports.format.picture import nothing
+from reports.format.table import Table, cell, plain
+from reports.page.html import HEAD, SECTIONS, page
+from reports.sections.figures import FIGURES
+from reports.sections.tables import APPENDIX, TABLES
+from tests.support.browser import DESK, PHONE, chromium, opened, overflow, press, violations
+from tests.support.made_up import made_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Locator
+
+    from eval.results.frames import Results
+    from reports.format.picture import Picture
+    from tests.support.browser import Watched
+
+SCRIPT = "<script>alert(1)</script>"
+ELEMENT = "\"'><img src=x onerror=alert(2)><b id='injected'>"
+MOST = 5_000_000  # bytes
+DRAWN = ("floor_forest", "nll_bars")  # each takes its time
+PLAYING = '.roll[aria-pressed="true"]'
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return made_up(seeds=2, samples=16, without=("pretrained", "pretrained-ar"))
+
+
+@pytest.fixture(scope="module")
+def tables(results: Results) -> list[Table]:
+    return [build(results) for build in TABLES.values()]
+
+
+@pytest.fixture(scope="module")
+def pictures(results: Results) -> dict[str, Picture]:
+    return {name: FIGURES[name](results) for name in DRAWN}
+
+
+@pytest.fixture(scope="module")
+def text(results: Results, tables: list[Table], pictures: dict[str, Picture]) -> str:
+    return page(results, tables, pictures)
+
+
+@pytest.fixture(scope="module")
+def address(text: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    path.write_text(text, encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def watched(browser: Browser, address: str) -> Iterator[Watched]:
+    with opened(browser, address) as found:
+        yield found
+        assert found.complaints == []
+        assert found.requests == [address]
+
+
+def column(table: Locator, number: int) -> list[str]:
+    return [row.locator("th, td").nth(number).inner_text() for row in table.locator("tbody tr").all()]
+
+
+def test_the_page_shows_everything_once_and_the_claims_first(text: str, results: Results) -> None:
+    for name in DRAWN:
+        assert text.count(f'id="figure-{name}"') == 1
+    for name in TABLES:
+        assert text.count(f'id="table-{name}"') == (name != "claims")
+    places = [text.index(f"</span> {claim.statement}") for claim in verdicts_on(results)]
+    places += [text.index(f'id="{kind}"') for kind in ("figure-floor_forest", "table-main", "listening-room", "data")]
+    assert places == sorted(places)
+    for claim in verdicts_on(results):
+        assert f">{claim.verdict.value}</span>" in text
+    assert results.about["command"] in text
+
+
+def test_the_sections_name_what_there_is() -> None:
+    named = [name for names in (HEAD, *SECTIONS.values(), APPENDIX) for name in names]
+    assert len(named) == len(set(named))
+    assert set(named) <= set(TABLES) | set(FIGURES)
+
+
+def test_what_no_section_names_has_a_section_of_its_own(results: Results) -> None:
+    new = Table.of("brand_new", rows=[{"Model": plain("model", "x")}], caption="Never seen before.")
+    odd = nothing("Nothing.", "Odd. Not named either.")
+    found = page(results, [TABLES["claims"](results), new], {"oddity": odd})
+    rest = found[found.index('<section id="more">') :]
+    assert rest.index('id="figure-oddity"') < rest.index('id="table-brand_new"') < rest.index('id="listening-room"')
+    assert 'href="#more"' in found
+    assert 'href="#embeddings"' not in found
+
+
+def test_cells_carry_the_numbers_that_rows_are_sorted_by() -> None:
+    numbers = (0.25, 1e-9, math.inf, math.nan, 3)
+    rows = [{"Model": plain("model", "<i>"), "Score": cell("score", number, mark="&")} for number in numbers]
+    found = Table.of("scores", rows=rows, caption="Some scores. Made up.").html()
+    assert re.findall(r'data-value="(.*?)"', found) == ["0.25", "1e-09", "Infinity", "3"]
+    assert found.count("&lt;i&gt;</th>") == found.count("&amp;</td>") == len(numbers)
+    assert "<p>Made up.</p>" in found
+
+
+def test_equal_results_give_equal_bytes_that_are_not_many(
+    text: str, results: Results, tables: list[Table], pictures: dict[str, Picture]
+) -> None:
+    assert page(results, tables, pictures) == text
+    assert len(text.encode()) < MOST
+
+
+def test_markup_in_names_never_becomes_an_element(browser: Browser, results: Results, tmp_path: Path) -> None:
+    experiments = results.experiments.assign(label=[ELEMENT, *results.experiments["label"][1:]], note=SCRIPT)
+    licence = {"name": SCRIPT, "note": ELEMENT}
+    hostile = dataclasses.replace(
+        results,
+        about=results.about | {"corpus": SCRIPT, "command": f"etude run --corpus '{SCRIPT}'"},
+        card=results.card | {"name": SCRIPT, "title": ELEMENT, "citation": SCRIPT, "licence": licence},
+        experiments=experiments.assign(colour=[ELEMENT, *results.experiments["colour"][1:]]),
+    )
+    path = tmp_path / "index.html"
+    some = [TABLES[name](hostile) for name in ("claims", "main", "cost")]
+    path.write_text(page(hostile, some, {}), encoding="utf-8")
+    asked: list[str] = []
+    with opened(browser, path.as_uri()) as found:
+        found.page.on("dialog", lambda dialog: asked.append(dialog.message))
+        assert found.page.locator("script").count() == 1
+        assert found.page.locator("#injected, img[src=x]").count() == 0
+        assert SCRIPT in found.page.locator("h1").inner_text()
+        assert ELEMENT in found.page.locator("#shelves").inner_text()
+        assert found.requests == [path.as_uri()]
+        assert found.complaints == []
+    assert asked == []
+
+
+def test_nothing_may_run_or_be_fetched_that_is_not_of_the_page(watched: Watched) -> None:
+    watched.page.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "window.intruded = true";
+        document.body.append(script);
+        const image = document.createElement("img");
+        image.src = "http://127.0.0.1:9/x.png";
+        document.body.append(image);
+    }""")
+    watched.page.wait_for_timeout(100)
+    assert watched.page.evaluate("window.intruded") is None
+    assert all("Content Security Policy" in complaint for complaint in watched.complaints)
+    assert len(watched.complaints) == 2
+    watched.complaints.clear()
+    watched.requests.pop()  # it was asked for, and refused
+
+
+@pytest.mark.parametrize("by", ["mouse", "Enter", "Space"])
+def test_a_table_is_sorted_by_the_numbers_behind_its_cells(watched: Watched, by: str) -> None:
+    table = watched.page.locator("#table-main table")
+    head = table.locator("thead th").nth(3)
+    given = column(table, 3)
+    for order, expected in (
+        ("ascending", sorted(given, key=value)),
+        ("descending", sorted(given, key=value, reverse=True)),
+        (None, given),
+    ):
+        press(watched.page, head.get_by_role("button"), by=by)
+        assert head.get_attribute("aria-sort") == order
+        assert column(table, 3) == expected
+    assert [value(text) for text in given] != sorted(value(text) for text in given)
+
+
+def value(text: str) -> float:
+    return float(text.partition(" ")[0].rstrip("\N{DAGGER}"))
+
+
+def test_sorting_by_words_and_by_missing_numbers(watched: Watched) -> None:
+    table = watched.page.locator("#table-main table")
+    heads = table.locator("thead th")
+    heads.nth(0).get_by_role("button").click()
+    names = column(table, 0)
+    assert names[0] == "Autoregressive"
+    last = heads.count() - 1
+    for _ in range(2):
+        heads.nth(last).get_by_role("button").click()
+        shown = column(table, last)
+        known = [text != "-" for text in shown]
+        assert known == sorted(known, reverse=True)
+    assert shown[0] == "= \N{INFINITY}"
+    assert table.locator("th[aria-sort]").count() == 1
+
+
+@pytest.mark.parametrize("by", ["mouse", "Enter", "Space"])
+def test_a_roll_plays_until_it_is_stopped(watched: Watched, by: str) -> None:
+    page = watched.page
+    page.evaluate("""() => {
+        window.begun = 0;
+        const start = OscillatorNode.prototype.start;
+        OscillatorNode.prototype.start = function (...time) { window.begun += 1; return start.apply(this, time); };
+    }""")
+    first, second = (page.locator("#shelves .roll").nth(number) for number in (0, 1))
+    sounding = first.locator(".sounding")
+    press(page, first, by=by)
+    expect(sounding).to_have_attribute("d", re.compile("M"))
+    before = sounding.get_attribute("d")
+    assert before
+    assert before in str(first.locator(".notes").get_attribute("d"))
+    assert page.locator(".playing").inner_text() == "Playing Test split, window 0"
+    expect(sounding).not_to_have_attribute("d", before)
+    assert page.evaluate("window.begun") > 8  # two of them to a note
+    press(page, second, by=by)  # one at a time
+    assert page.locator(PLAYING).count() == 1
+    assert second.get_attribute("aria-pressed") == "true"
+    assert sounding.get_attribute("d") == ""
+    if by == "mouse":
+        page.get_by_role("button", name="Stop").click()
+    elif by == "Enter":
+        page.keyboard.press("Escape")
+    else:
+        page.keyboard.press("Space")
+    assert page.locator(PLAYING).count() == 0
+    assert page.locator(".playing").inner_text() == ""
+
+
+def test_a_piece_ends_by_itself(watched: Watched) -> None:
+    watched.page.evaluate("""() => {
+        const notes = document.querySelector("#shelves .notes");
+        notes.setAttribute("d", notes.getAttribute("d").split("M").slice(0, 2).join("M"));
+    }""")
+    watched.page.locator("#shelves .roll").first.click()
+    watched.page.wait_for_selector(PLAYING)
+    watched.page.wait_for_selector(PLAYING, state="detached")
+
+
+@pytest.mark.parametrize("by", ["mouse", "Enter"])
+def test_the_blind_test_hides_who_plays_and_counts_guesses(watched: Watched, results: Results, by: str) -> None:
+    page = watched.page
+    names = [*results.experiments["label"], "Test split"]
+    press(page, page.locator("#blind"), by=by)
+    questions = page.locator("#dealt li")
+    assert questions.count() == 12  # six real pieces and as many generated ones
+    room = page.locator("#listening-room")
+    assert not [name for name in names if name in room.inner_text()]
+    labels = [roll.get_attribute("aria-label") for roll in room.locator("#dealt .roll").all()]
+    assert labels == [f"Play piece {number}" for number in range(1, 13)]
+    assert page.locator("#dealt [stroke]").count() == 0
+    press(page, page.locator("#dealt .roll").first, by=by)
+    assert page.locator(".playing").inner_text() == "Playing piece 1"
+    told = []
+    for number in range(12):
+        guess = page.locator("#dealt .answer button[value=real]").first
+        press(page, guess, by=by)
+        told.append(questions.nth(number).locator("p").inner_text())
+        assert page.evaluate("document.activeElement.textContent") == told[-1]
+        right = sum(text.startswith("Right") for text in told)
+        assert page.locator("#score").inner_text().startswith(f"{right} of {number + 1} right")
+    assert sorted(told)[:6] == [f"Right: Test split, window {number}" for number in range(6)]
+    assert {re.sub(r"^Wrong: |, sample \d$", "", text) for text in told if text.startswith("Wrong")} < set(names)
+    assert not [text for text in told if "(control)" in text]
+    # 2510 of 4096 ways for a coin to be right six times of twelve or more
+    assert page.locator("#score").inner_text().endswith("as well or better 61 % of the time.")
+    press(page, page.locator("#blind"), by=by)
+    assert page.locator("#shelves").is_visible()
+    assert questions.count() == 0
+    assert page.locator(PLAYING).count() == 0
+
+
+@pytest.mark.parametrize(("width", "dark"), [(PHONE, False), (DESK, True)])
+def test_the_page_fits_and_can_be_used_by_everybody(browser: Browser, address: str, width: int, *, dark: bool) -> None:
+    with opened(browser, address, width=width, dark=dark) as found:
+        assert overflow(found.page) == 0
+        assert violations(found.page) == []
+        found.page.locator("#blind").click()
+        found.page.locator("#dealt .answer button").first.click()
+        found.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert overflow(found.page) == 0
+        assert violations(found.page) == []
+
+
+def test_a_print_shows_what_was_folded_and_no_controls(watched: Watched) -> None:
+    watched.page.emulate_media(media="print")
+    watched.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert watched.page.locator("details:not([open])").count() == 0
+    for hidden in ("nav", ".blind", ".transport"):
+        assert not watched.page.locator(hidden).is_visible()
+    assert watched.page.locator("#shelves .roll").first.is_visible()

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from eval.claims.claims import CLAIMS, Contrasted, verdicts_on
+from eval.metrics.table import METRICS
+from eval.scoring.measures import MEASURES
+from replication.midi.piece import Seconds
+from reports.format.facts import controls, features, metrics_of, models, near, panel_of
+from reports.format.table import DAGGER, Table
+from reports.page.terminal import show
+from reports.sections.figures import FIGURES
+from reports.sections.tables import TABLES
+from tests.support.made_up import made_up
+
+if TYPE_CHECKING:
+    from eval.results.frames import Results
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return made_up()
+
+
+def rows_of(table: Table) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table.csv())))
+
+
+def test_every_claim_has_its_verdict_and_its_grounds(results: Results) -> None:
+    rows = rows_of(TABLES["claims"](results))
+    assert [row["claim"] for row in rows] == [claim.name for claim in CLAIMS]
+    for row, verdict in zip(rows, verdicts_on(results), strict=True):
+        assert (row["verdict"], row["sentence"]) == (verdict.verdict.value, verdict.sentence)
+
+
+def test_every_measure_of_a_claim_is_shown_and_no_bound_is_ranked_against_an_exact_value(results: Results) -> None:
+    table = TABLES["contrasts"](results)
+    families = {claim.name: len(claim.measures) for claim in CLAIMS if isinstance(claim, Contrasted)}
+    assert table.frame["Claim"].value_counts().to_dict() == {**families, "C3": 1}
+    bounds = table.frame[table.frame["Measure"].str.contains("bound")]
+    assert set(bounds["Claim"]) == {"C1", "C2", "C5"}
+    trials = results.panel[results.panel["measure"] == "wasserstein"].groupby("experiment")["ratio"].mean()
+    first = rows_of(table)[0]
+    assert float(first["difference"]) == pytest.approx(trials["e2e"] - trials["gaussian"])
+
+
+def test_a_dagger_marks_what_is_inside_the_floor(results: Results) -> None:
+    frame = TABLES["main"](results).frame.set_index("Model")
+    for column in ("Distance (floors) \N{RIGHTWARDS ARROW} 1", "JSD of chord bigrams \N{RIGHTWARDS ARROW} 0"):
+        marked = set(frame.index[frame[column].str.contains(DAGGER)])
+        assert marked == {"Autoregressive", "Test copy (control)", "Replay (control)"}
+    assert r"$\dagger$" in TABLES["main"](results).latex()
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "p95", "p", "expected"),
+    [
+        ("wasserstein", 0.09, 0.1, math.nan, True),
+        ("wasserstein", 0.11, 0.1, math.nan, False),
+        ("c2st", 0.52, 0.55, math.nan, True),
+        ("c2st", 0.46, 0.55, math.nan, True),
+        ("c2st", 0.40, 0.55, math.nan, False),  # near copies are as telling as noise
+        ("c2st", 0.52, 0.47, math.nan, False),  # above 95 % of floors, though the floors are as far below
+        ("mmd", 0.09, 0.1, 0.2, True),
+        ("mmd", 0.09, 0.1, 0.05, False),  # the test tells them apart
+        ("bar_similarity", 0.0, 0.1, math.nan, True),
+        ("recall", 1.0, 0.9, math.nan, False),
+        ("copy_8", 0.0, math.nan, math.nan, False),
+        ("frechet", math.nan, 0.1, math.nan, False),
+    ],
+)
+def test_near_means_no_further_from_the_ideal_than_the_floor_and_not_told_apart(
+    measure: str, value: float, p95: float, p: float, *, expected: bool
+) -> None:
+    assert near(measure, pd.DataFrame({"value": [value], "floor_p95": [p95], "p": [p]})) is expected
+
+
+def test_controls_are_shown_beside_the_floor_in_every_measure(results: Results) -> None:
+    table = TABLES["controls"](results)
+    assert list(table.frame["Control"]) == ["Test split (floor)", *controls(results).values()]
+    assert table.frame.shape[1] - 1 == sum(not measure.appendix for measure in MEASURES.values())
+    rows = {row["control"]: row for row in rows_of(table)}
+    found = panel_of(results, "onsets-shuffled", "chords")
+    assert float(rows["Onsets shuffled (control)"]["chords"]) == pytest.approx(found["ratio"].mean())
+    seen = TABLES["metrics_of_controls"](results)
+    assert list(seen.frame.columns[1:]) == list(controls(results).values())
+
+
+def test_copies_are_shown_as_a_multiple_of_those_of_real_music(results: Results) -> None:
+    rows = rows_of(TABLES["memorisation"](results))
+    assert len(rows) == 1 + len(results.experiments)
+    found = panel_of(results, "e2e", "copy_12")
+    assert float(rows[1]["copy_12_ratio"]) == pytest.approx((found["value"] / found["floor"]).mean())
+
+
+def test_muspys_own_numbers_stand_beside_the_corrected_ones(results: Results) -> None:
+    rows = rows_of(TABLES["raw"](results))
+    real = results.scores[results.scores["experiment"] == "test"]
+    assert float(rows[0]["polyphony_rate"]) == 0.5
+    assert float(rows[0]["polyphony_rate_corrected"]) == pytest.approx(real["polyphony_rate_ge2"].mean())
+
+
+def test_measures_that_prefer_a_control_to_real_music_are_told(results: Results) -> None:
+    assert "Overlapping area (mgeval): Test copy (control)" in TABLES["overlap"](results).caption
+
+
+def test_the_published_number_stands_beside_a_likelihood_at_every_iteration(results: Results) -> None:
+    rows = rows_of(TABLES["audit"](results))
+    assert [row["step"] for row in rows] == ["0", "200", "400", "800", "1000", "1500", "2000"]
+    assert float(rows[-1]["bits_per_word"]) < 0.001
+    assert float(rows[-1]["nll"]) > 1
+
+
+def test_one_point_of_the_grid_is_chosen_for_each_arm(results: Results) -> None:
+    frame = TABLES["grid"](results).frame
+    assert (frame[frame["Chosen"] == "yes"].groupby("Model").size() == 1).all()
+    assert "375 steps" in TABLES["grid"](results).caption
+
+
+def test_points_of_the_grid_that_failed_have_no_numbers(results: Results) -> None:
+    for missing in (None, math.nan):
+        grid = results.grid.astype(object).where(results.grid["distance"].notna(), missing)
+        grid = grid.assign(**{name: results.grid[name] for name in ("arm", "dimension", "scale", "chosen")})
+        frame = TABLES["grid"](dataclasses.replace(results, grid=grid)).frame
+        assert (frame.groupby("Model")["Distance (floors)"].last() == "-").all()
+
+
+def test_captions_say_how_arms_were_tuned_if_they_were(results: Results) -> None:
+    assert "Diffusion-LM, skip-gram: d 32, scale 0.5" in TABLES["main"](results).caption
+    assert "tuned alike" in TABLES["claims"](results).caption
+    untuned = dataclasses.replace(results, about=results.about | {"tuned": {}})
+    assert "Embeddings" not in TABLES["main"](untuned).caption
+    assert "tuned" not in TABLES["claims"](untuned).caption
+
+
+@pytest.mark.parametrize("name", ["main", "controls", "metrics_of_controls", "memorisation", "raw", "overlap"])
+def test_controls_that_leave_windows_as_they_are_are_told(results: Results, name: str) -> None:
+    notes = [note for note in TABLES[name](results).notes if "are changed" in note]
+    assert notes == [
+        "Test copy (control): 0.0 % of its windows are changed.",
+        "Onsets shuffled (control): 33.7 % of its windows are changed.",
+    ]
+
+
+def test_what_the_grid_of_a_corpus_does_not_admit_is_left_out_with_the_reason() -> None:
+    played = made_up(
+        seeds=2, samples=16, without=("pretrained", "pretrained-ar", "unigram"), grid=Seconds(steps_per_second=8.0)
+    )
+    for build in TABLES.values():
+        assert build(played).markdown() + build(played).latex() + build(played).csv()
+    assert "groove_consistency_difference" not in TABLES["main"](played).csv()
+    notes = " ".join(TABLES["metrics"](played).notes)
+    assert "Groove consistency (16 slots): not measured, since" in notes
+    assert "Bar-similarity error" not in " ".join(TABLES["main"](played).frame.columns)
+    panels = FIGURES["metric_distributions"](played).figure.axes
+    assert len([axes for axes in panels if axes.get_title(loc="left")]) == len(features(played))
+
+
+def test_the_terminal_shows_models_and_verdicts_in_80_columns(
+    results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(results, Path("out"))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    for label in models(results).values():
+        assert label in shown
+    words = " ".join(shown.split())
+    for verdict in verdicts_on(results):
+        assert verdict.statement in words
+        assert verdict.sentence in words
+    assert shown.splitlines()[-3:] == [
+        f"Report:  {Path('out') / 'index.html'}",
+        "MLflow:  nox -s ui",
+        "Bigger:  nox -s replicate -- --scale gpu --seeds 5",
+    ]
+
+
+def test_the_table_of_metrics_counts_what_is_undefined(results: Results) -> None:
+    table = TABLES["metrics"](results)
+    assert list(table.frame["Metric"]) == [METRICS[name].label for name in metrics_of(results)]
+    cells = table.frame.set_index("Metric")["Diffusion-LM, Gaussian"]
+    assert cells["Pitch entropy"].endswith("NaN 7.5 %")
+    assert "NaN" not in cells["Pitches used"]
+    found = results.distances[
+        (results.distances["experiment"] == "gaussian") & (results.distances["metric"] == "notes")
+    ]
+    row = next(row for row in rows_of(table) if row["metric"] == METRICS["notes"].label)
+    assert float(row["gaussian/cliff"]) == pytest.approx(found["cliff"].mean())
+    assert "\N{INFINITY}" in cells["Empty-beat rate"]  # a floor of 0
+
+
+def test_the_terms_of_a_bound_stand_beside_their_references(results: Results) -> None:
+    table = TABLES["likelihood"](results)
+    assert list(table.frame["Model"][-2:]) == ["Uniform (ln V)", "Unigram entropy"]
+    assert list(table.frame["Kind"]) == ["upper bound"] * 5 + ["exact"] * 3 + ["reference"] * 2
+    assert float(rows_of(table)[-2]["nll"]) == math.log(142)
+    assert "Check with every timestep on 2 windows: Diffusion-LM, end-to-end 2.310, of those drawn" in table.notes[-1]
+    exact = dataclasses.replace(results, trials=results.trials.assign(nll_every=math.nan))
+    assert "Check" not in " ".join(TABLES["likelihood"](exact).notes)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.sections.memorisation import copies
+from reports.sections.tradeoffs import _frontier, frontier, pareto
+from tests.support.made_up import made_up
+
+
+def test_the_frontier_passes_by_what_another_is_better_than_in_both() -> None:
+    cost = pd.Series([1.0, 2.0, 3.0, 4.0, 5.0])
+    distance = pd.Series([5.0, 6.0, 2.0, 3.0, 1.0])
+    assert _frontier(cost, distance) == ([1, 3, 3, 5, 5, 5], [5, 5, 2, 2, 1, 1])
+    assert _frontier(cost[:1], distance[:1]) == ([1, 1], [5, 5])
+
+
+def test_every_model_stands_at_its_cost_and_its_distance() -> None:
+    results = made_up(seeds=3)
+    left, right = pareto(results).figure.axes
+    e2e = results.trials[results.trials["experiment"] == "e2e"]
+    marks = {tuple(np.ravel(line.get_xydata()).tolist()) for line in left.lines if line.get_marker() == "o"}
+    assert any(found == pytest.approx((e2e["fit_seconds"].mean(), e2e["floor_ratio"].mean())) for found in marks)
+    assert len(marks) == 6  # models; controls cost nothing that says anything
+    texts = {text.get_text() for text in right.texts}
+    assert {"Diffusion-LM, end-to-end", "Autoregressive"} <= texts
+
+
+def test_real_music_is_the_point_to_hit() -> None:
+    results = made_up(seeds=2)
+    (axes,) = frontier(results).figure.axes
+    (cross,) = [line for line in axes.lines if line.get_marker() == "P"]
+    assert np.ravel(cross.get_xydata()).tolist() == pytest.approx([0.4, 0.4])
+    panel = results.panel.assign(value=results.panel["value"].where(results.panel["measure"] != "teacher_nll"))
+    (text,) = frontier(dataclasses.replace(results, panel=panel)).figure.texts
+    assert text.get_text() == "No model was judged by the teacher."
+
+
+def test_what_is_copied_is_shown_sample_by_sample_and_a_search_in_part_is_told() -> None:
+    results = made_up(seeds=2)
+    scores = results.scores.assign(copied=np.where(results.scores["experiment"] == "e2e", 1.0, 0.02))
+    picture = copies(dataclasses.replace(results, scores=scores))
+    steps: Any = picture.figure.axes[0].patches
+    samples, windows = (patch.get_data()[0] for patch in steps)
+    assert samples[-1] == windows[0] == 100  # percent of them
+    assert samples[:-1].sum() == windows[1:].sum() == 0
+    assert "were searched" not in picture.caption
+    part = dataclasses.replace(results, trials=results.trials.assign(searched=0.125))
+    assert "Of the training windows, 12.5 % were searched" in copies(part).caption
+
+
+def test_samples_without_runs_have_no_rate() -> None:
+    results = made_up(seeds=1)
+    (text,) = copies(dataclasses.replace(results, scores=results.scores.assign(copied=math.nan))).figure.texts
+    assert text.get_text() == "No model has samples of 8 notes."

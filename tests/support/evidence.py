@@ -1,0 +1,180 @@
+"""Real music, the controls made of it, and what every measure says of them: what the acceptance test looks at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from baselines.ngram import NGram
+from eval.distances.copying import Known, memorisation
+from eval.distances.noise_floor import MEAN, Origin, floor_ratios
+from eval.metrics.table import features_on
+from eval.metrics.windows import Windows
+from eval.scoring.controls import CONTROLS, FromTest, Material, changed
+from eval.scoring.music import Scored, read
+from eval.scoring.panel import set_distances
+from eval.scoring.reference import reference
+from replication.corpora.corpus import CORPORA, located
+from replication.corpora.reading import load
+from replication.midi.piece import Beats, Piece
+from replication.tokens.encodings import encoding_on
+from replication.tokens.protocol import CLS, SEP
+from replication.training.scales import SCALES
+from replication.windows.cutting import Cutting
+from replication.windows.prepared import prepare
+from replication.windows.splits import kinship
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from replication.tokens.protocol import Encoding
+
+# As long as what the measures of form need, and as most pieces have.
+BARS = {"bach": 8, "pop909-cl": 16}
+# By name the order of the n-gram: tokens by themselves, each given the one before, and all words alike.
+GRAMS = {"unigram": 1, "bigram": 2, "uniform": 0}
+HELD_OUT = "held-out"
+DRAWS = 10  # of the distances of single metrics
+MOST = 400  # windows, so that the sets of all corpora are of one size
+
+
+class Evidence(NamedTuple):
+    """What the measures say of the controls of a corpus; a row for each, and one for real music, "held-out".
+
+    Attributes:
+        corpus: its name.
+        values: distances from half of the songs, copying from it, and means of the metrics of single windows.
+        ratios: distances, those of single metrics too, as multiples of what they are of the other half of the songs.
+        changed: by control, the share of the windows in which there was something to change.
+    """
+
+    corpus: str
+    values: pd.DataFrame
+    ratios: pd.DataFrame
+    changed: dict[str, float]
+
+
+def of_bars(name: str, folder: Path) -> Evidence:
+    """Measure the controls of windows of whole bars, one of each family of pieces, working in a folder."""
+    windows = cut(name, folder, np.random.default_rng(0))
+    third = len(windows) // 3
+    real, held_out = (Scored.of(windows.take(part)) for part in (range(third, len(windows)), range(third)))
+    return gather(name, real, held_out, folder)
+
+
+def of_scale(name: str, folder: Path) -> Evidence:
+    """Measure the controls of windows as trials of a scale see them; real music is also that of its training split."""
+    scale = SCALES[name]
+    corpus = located(CORPORA[scale.corpus])
+    encoding = encoding_on("paper", corpus.reading.grid)
+    dataset = prepare(corpus, encoding, Cutting(length=scale.length), cache=folder)
+    train = dataset.splits["train"].tokens
+    held_out = np.asarray(train[np.linspace(0, len(train) - 1, scale.samples).astype(int)])
+    real = reference(dataset, encoding, split=scale.held_out).scored
+    return gather(scale.corpus, real, read(held_out, encoding).scored, folder)
+
+
+def gather(name: str, real: Scored, held_out: Scored, folder: Path) -> Evidence:
+    """Measure the controls of real music, and other real music, at the size of the latter."""
+    most = len(held_out.windows)
+    sets, shares = _controls(real, folder, most)
+    sets[HELD_OUT] = held_out
+    songs = np.random.default_rng(0).permutation(np.unique(real.songs))
+    half = np.isin(real.songs, songs[: len(songs) // 2])
+    known = Known(windows=real.windows.take(np.flatnonzero(half)), share=1.0)
+
+    values: dict[str, dict[str, float]] = {}
+    ratios: dict[str, dict[str, float]] = {}
+    for control, sample in sets.items():
+        against = real.songs[half if sample.origin is Origin.SAME_HALF else ~half]
+        kept = np.flatnonzero(np.isin(sample.songs, against) | (sample.origin is Origin.INDEPENDENT))
+        copied = memorisation(sample.windows.take(kept), known, np.arange(len(kept)))
+        distances, ratios[control] = _compared(sample, real, most)
+        values[control] = distances | copied | dict(sample.scores.mean())
+    return Evidence(name, pd.DataFrame(values).T, pd.DataFrame(ratios).T, shares)
+
+
+def _compared(sample: Scored, real: Scored, most: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return distances from real music, and they and those of single metrics as multiples of their floors."""
+    metrics = floor_ratios(
+        sample.scores,
+        real.scores,
+        real.songs,
+        rng=np.random.default_rng(1),
+        features=features_on(real.windows.grid),
+        draws=DRAWS,
+        origin=sample.origin,
+        songs=sample.songs,
+        most=most,
+    )
+    panel = set_distances(sample, real, seed=1, most=most).set_index("measure")
+    values = {"wasserstein": metrics.loc[MEAN, "distance"], **panel["value"]}
+    return values, {"wasserstein": metrics.loc[MEAN, "ratio"], **panel["ratio"], **metrics["ratio"].drop(MEAN)}
+
+
+def cut(name: str, folder: Path, rng: np.random.Generator) -> Windows:
+    """Return windows of whole bars of 4 beats, of random pieces and places, one of each family that has one so long."""
+    loaded = load(located(CORPORA[name]), folder)
+    assert isinstance(loaded.grid, Beats)
+    bar = 4 * loaded.grid.steps_per_beat
+    found: dict[int, Piece] = {}
+    kin = kinship(loaded)
+    for number in rng.permutation(np.flatnonzero(kin.kept)):
+        notes = loaded.pieces[int(number)].notes
+        starts = (int(notes["onset"].max()) // bar + 1) - BARS[name]
+        if starts >= 0:
+            window = _between(notes, bar * int(rng.integers(starts + 1)), bar * BARS[name])
+            if len(window):
+                found[int(kin.families[number])] = Piece(notes=window, id="", group="", grid=loaded.grid)
+    return Windows.of(list(found.values())[:MOST])
+
+
+def _between(notes: NDArray[np.void], start: int, length: int) -> NDArray[np.void]:
+    """Return the notes that begin in a stretch of time, counted from the first of them and cut at its end."""
+    inside = notes[(notes["onset"] >= start) & (notes["onset"] < start + length)].copy()
+    inside["duration"] = np.minimum(inside["duration"], start + length - inside["onset"])
+    inside["onset"] -= inside["onset"][:1]
+    return inside
+
+
+def _controls(real: Scored, folder: Path, most: int) -> tuple[dict[str, Scored], dict[str, float]]:
+    """Return the controls, and of those that are made of real windows which share is not as it was."""
+    windows = real.windows
+    encoding, scale = encoding_on("paper", windows.grid), SCALES["cpu"]
+    # In place of trained embeddings those that training starts from.
+    table = torch.randn(len(encoding.vocabulary), scale.dimension, generator=torch.Generator().manual_seed(0))
+    save_file({"embedding.weight": table}, folder / "e2e")
+    rng = np.random.default_rng(2)
+    material = Material(real=windows, encoding=encoding, scale=scale, sibling=lambda name: folder / name, rng=rng)
+    sets, shares = {}, {}
+    for row in CONTROLS:
+        assert isinstance(row.model, FromTest)
+        made, sources = row.model.make(material)
+        sets[row.name] = Scored.of(made, songs=real.songs[sources], origin=row.model.origin)
+        shares[row.name] = float(changed(windows, made, sources).mean())
+    return sets | {name: Scored.of(_drawn(windows, order, encoding, most)) for name, order in GRAMS.items()}, shares
+
+
+def _drawn(real: Windows, order: int, encoding: Encoding, count: int) -> Windows:
+    """Return windows of an n-gram of the tokens of real ones, cut to the length of the longest of them."""
+    rows = [encoding.windows(piece.notes, 4000)[0][0] for piece in real.pieces()]
+    words = [row[row > SEP] for row in rows]
+    length = max(map(len, words))
+    stream = np.concatenate(words)
+    # Without [SEP], so that the length in time is that of real windows, not in tokens.
+    training = np.insert(stream[: len(stream) // length * length].reshape(-1, length), 0, CLS, axis=1)
+    model = NGram(order=order, vocabulary=len(encoding.vocabulary), length=length + 1)
+    model._count(torch.from_numpy(training.astype(np.int16)))
+    tokens = model.sample(range(count), seed=0)
+    span = int(real.ends.max())
+    pieces = [
+        Piece(notes=_between(encoding.decode(row).notes, 0, span), id="", group="", grid=real.grid)
+        for row in tokens.tolist()
+    ]
+    return Windows.of(pieces)

@@ -1,0 +1,129 @@
+"""Small real trials for tests of what runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from etude.runner import plan as suite
+from etude.runner import scheduler as engine
+from etude.runner.worker import Task, work
+from eval.tracking.logger import Tracker
+from replication.midi.piece import PAPER_GRID
+from replication.tokens.encodings import encoding_on
+from replication.util.files import sha256
+from replication.util.locks import alone
+from replication.windows.prepared import prepare
+from tests.support.program import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from etude.runner.executors import Engine
+    from etude.runner.plan import Plan
+    from etude.trial.trial import Trial
+    from replication.windows.prepared import Dataset
+
+ONE_THREAD = os.cpu_count() or 1  # so many workers have one thread each
+TIMED = {"trial.json", "timing.json", "last.safetensors"}  # say when it was or how long it took
+VARYING = re.compile(r'"(time|checksum|train/seconds|system/peak_memory_mb|cost/\w+_seconds)": [^,}\n]*,?')
+TIMES = ("time", "train/seconds", "system/peak_memory_mb", "checksum")
+
+
+def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:
+    """Return a plan at the smoke scale of these experiments, trained for so many steps."""
+    plan = suite.plan(scale="smoke", only=names, seeds=seeds, root=root)
+    return replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=steps)))
+
+
+def run(plan: Plan, place: Engine) -> list[Trial]:
+    """Run the trials of a plan on an engine; return those that failed."""
+    with Tracker(plan.root) as tracker:
+        return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, engine=place)
+
+
+def task(trial: Trial, root: Path) -> Task:
+    """Return the task of a trial, with one thread, on windows that are prepared if need be."""
+    return Task(trial=trial, windows=windows(trial, root).folder, grid=PAPER_GRID, threads=1)
+
+
+def windows(trial: Trial, root: Path) -> Dataset:
+    """Return the windows of a trial."""
+    encoding = encoding_on(trial.experiment.encoding, PAPER_GRID)
+    return prepare(suite.find_corpus(trial.corpus), encoding, trial.scale.cutting, cache=root / "runs" / "cache")
+
+
+def run_here(plan: Plan) -> None:
+    """Run the trials of a plan in this process, one after the other: what every engine must come to."""
+    for trial in plan.trials:
+        work(task(trial, plan.root))
+
+
+# The program, which hears Ctrl-C also where what started the tests in the background has it ignored.
+HEEDFUL = """
+import signal
+from etude.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
+def interrupt(plan: Plan, *words: str) -> None:
+    """Start the program on the one trial of a plan, press Ctrl-C when it is half-way, and see that it stops."""
+    (trial,) = plan.trials
+    command = ["run", "--scale", plan.scale.name, "--only", trial.experiment.name, "--seeds", "1", *words]
+    program = subprocess.Popen(
+        [sys.executable, "-c", HEEDFUL, *command],
+        cwd=plan.root,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "ETUDE_CACHE": str(plan.root / "cache")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while program.poll() is None and not (trial.folder / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    program.send_signal(signal.SIGINT)
+    error = program.communicate()[1]
+    assert program.returncode == 130, error
+    assert "Interrupted; the same command goes on from the last checkpoint." in error
+    with alone(trial.folder / ".lock", beat=1.0):  # no worker holds it
+        assert not trial.is_done()
+
+
+def bits(plan: Plan) -> dict[str, list[str]]:
+    """Return the hashes of the weights and the samples of every trial of a plan."""
+    return {
+        trial.name: [sha256(trial.weights), sha256(trial.folder / "samples.npz"), sha256(trial.folder / "samples.txt")]
+        for trial in plan.trials
+    }
+
+
+def timeless(path: Path, *more: str) -> list[dict[str, Any]]:
+    """Return the objects of a file without what says how long something took, and more by name."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    objects = map(json.loads, text.splitlines() if path.suffix == ".jsonl" else [text] * bool(text))
+    return [
+        {name: value for name, value in one.items() if name not in (*TIMES, *more) and not name.startswith("cost/")}
+        for one in objects
+    ]
+
+
+def results(root: Path, pattern: str = "runs/smoke/*/*/*/**/*") -> dict[str, str]:
+    """Return the hashes of all that trials below a folder have left and that is to be the same in every run."""
+    found = {}
+    for path in sorted(root.glob(pattern)):
+        name = path.relative_to(root)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and path.suffix != ".sha256" and path.name not in TIMED:
+            content = path.read_bytes()
+            if path.suffix in {".json", ".jsonl"}:
+                content = VARYING.sub("", content.decode()).encode()
+            found[str(name)] = hashlib.sha256(content).hexdigest()
+    return found
