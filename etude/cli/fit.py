@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
 from etude.runner import plan as suite
-from etude.trial.workbench import Workbench
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ def _trials(plan: Plan) -> list[Trial]:
 def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.device) -> bool:
     """Train a trial's network, if it has one that is not trained; return whether it did not fail."""
     from etude.trial import stages
+    from etude.trial.workbench import Workbench
     from eval.scoring.controls import FromTest
     from replication.training.distributed import group
     from replication.training.loop import DivergedError

@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
 _ALL = 0.995  # of its windows: a control that has changed more is not said to have left some
 # What is shown of the panel besides the measures that are shown in floors.
-_VALUES = ("c2st", "recall", "coverage", "copy_8", "copy_12", "longest_run", "distinct_4", "self_copy", "token_entropy")
+_VALUES = (
+    "classifier_auc",
+    "recall",
+    "coverage",
+    "copy_8",
+    "copy_12",
+    "longest_run",
+    "distinct_4",
+    "self_copy",
+    "token_entropy",
+)
 
 
 def score_files(path: Path, plan: Plan) -> str:

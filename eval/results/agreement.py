@@ -13,6 +13,7 @@ import numpy as np
 from baselines import NGramConfig, ReplayConfig
 from eval.scoring.controls import FromTest
 from eval.scoring.experiments import EXPERIMENTS
+from eval.scoring.measures import DISTANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -133,10 +134,11 @@ def compare(here: Results, there: Results) -> list[Compared]:
 
 def _values(results: Results) -> dict[Key, dict[str, float]]:
     """Return the measures of every trial."""
-    trials = results.trials.set_index(["experiment", "seed"])[["nll", "validity", "floor_ratio"]]
+    trials = results.trials.set_index(["experiment", "seed"])[["nll", "validity"]]
     found = {key: dict(row) for key, row in trials.iterrows()}
-    for name, seed, measure, value in results.panel[["experiment", "seed", "measure", "value"]].itertuples(index=False):
-        found[name, seed][measure] = value
+    columns = ["experiment", "seed", "measure", "value", "ratio"]
+    for name, seed, measure, value, ratio in results.measures[columns].itertuples(index=False):
+        found[name, seed][measure] = ratio if measure == DISTANCE else value
     return found
 
 
@@ -164,7 +166,7 @@ def _of_real(results: Results, encoding: str, counted: list[Key]) -> dict[str, f
     real = results.scores[(results.scores["experiment"] == "test") & (results.scores["encoding"] == encoding)]
     metrics = real.drop(columns=["experiment", "encoding", "seed", "sample", "song"]).astype(float).mean()
     own = results.experiments.set_index("name")["encoding"]
-    floors = results.panel[["experiment", "seed", "measure", "floor"]].itertuples(index=False)
+    floors = results.measures[["experiment", "seed", "measure", "floor"]].itertuples(index=False)
     return dict(metrics) | {
         f"floor of {measure} for {name} seed {seed}": floor
         for name, seed, measure, floor in floors
