@@ -13,7 +13,7 @@ from replication.corpora.reading import load
 from tests.support.program import python
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("replication", "baselines", "eval", "reports")
+PACKAGES = ("replication", "baselines", "eval", "reports", "etude")
 # How the tables begin that a row is added to.
 TABLES = {
     "BASELINES": "BASELINES: tuple[Experiment, ...] = (\n",
@@ -32,9 +32,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert [(path, table) for path, table, _ in blocks] == [
         ("baselines/positional.py", ""),
         ("baselines/__init__.py", "BASELINES"),
-        ("eval/leaps.py", ""),
+        ("eval/metrics/leaps.py", ""),
         ("eval/metrics/table.py", "METRICS"),
-        ("replication/note_tables.py", ""),
+        ("replication/corpora/note_tables.py", ""),
         ("replication/corpora/corpus.py", "CORPORA"),
     ]
     for path, table, code in blocks:
