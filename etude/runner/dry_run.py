@@ -12,13 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etude.runner.executors import end_with_parent
 from eval.results.schema import as_written
 from eval.scoring import bits_per_word as audit
 from eval.scoring.likelihood import LIKELIHOOD_WINDOWS
 from replication.util.errors import UserError
 from replication.util.files import read_json
 from replication.util.memory import available, peak_memory
+from replication.util.processes import end_with_parent
 from replication.util.system_errors import lacks_memory
 
 if TYPE_CHECKING:
