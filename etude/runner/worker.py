@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from etude.trial.workbench import Workbench
 from replication.util.errors import UserError
-from replication.util.locks import alone
+from replication.util.locks import lease
 from replication.util.system_errors import disk_trouble, memory_trouble
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _work(task: Task) -> None:
 
     trial = task.trial
     torch.set_num_threads(task.threads)
-    with alone(trial.folder / ".lock"):  # whoever else is at this trial finishes first
+    with lease(trial.folder / ".lock"):  # whoever else is at this trial finishes first
         if trial.open(dataset := _windows(task.windows)):  # a mistake here says nothing of the trial that is there
             return
         try:

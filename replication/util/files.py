@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
-from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from replication.util.errors import UserError
 from replication.util.system_errors import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pandas as pd
+    from filelock import FileLock
 
 CHECKSUM = "checksum"  # the key of an object's own
 LOCK = ".lock"  # of a draft, in its folder
@@ -52,17 +53,15 @@ def atomic(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _draft(path: Path) -> tuple[Path, TextIO]:
+def _draft(path: Path) -> tuple[Path, AbstractContextManager[FileLock]]:
     """Return a folder for a draft of `path`, and for what writers put beside it, with its lock, which is held."""
+    from filelock import FileLock
+
     while True:
         folder = path.with_name(f"{_prefix(path)}{uuid.uuid4().hex}")
         folder.mkdir()
-        with suppress(FileNotFoundError), ExitStack() as stack:  # if another process sweeps it, then the next
-            lock = stack.enter_context((folder / LOCK).open("a"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            (folder / LOCK).stat()
-            stack.pop_all()
-            return folder, lock
+        with suppress(FileNotFoundError):  # another process has swept the folder before it was locked
+            return folder, FileLock(folder / LOCK).acquire()
 
 
 def _sweep(path: Path) -> None:
@@ -81,10 +80,9 @@ def sweep(folder: Path) -> None:
 
 
 def _remove(draft: Path) -> None:
-    with suppress(OSError):  # its process lives, or somebody else has removed it
-        with (draft / LOCK).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (draft / LOCK).unlink()  # seen by the process that has made it and was only about to lock it
+    from filelock import FileLock
+
+    with suppress(OSError), FileLock(draft / LOCK, blocking=False):  # an error if its process lives
         shutil.rmtree(draft)
 
 
