@@ -148,7 +148,7 @@ def _state(file: Path | os.DirEntry[str]) -> tuple[int, ...]:
 
 
 def _kind(path: Path) -> str:
-    return path.name.lower().removesuffix(".part")  # a download is looked into before it gets its name
+    return path.name.lower()
 
 
 def _with_ids(found: Found, members: re.Pattern[str] | None) -> Found:
