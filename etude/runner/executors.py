@@ -22,7 +22,7 @@ from etude.runner.worker import Task, work
 from replication.corpora.sandbox import read_guarded
 from replication.util.errors import UserError
 from replication.util.processes import end_with_parent
-from replication.util.system_errors import WANTS_MEMORY
+from replication.util.system_errors import MEMORY_ADVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -138,7 +138,7 @@ def _watch(process: ForkServerProcess, mistake: Connection) -> None:
     with mistake, suppress(EOFError, OSError):  # nothing, or a part
         raise UserError(mistake.recv_bytes().decode())
     if process.exitcode == -signal.SIGKILL:
-        raise LostError(f"its process was killed, as happens where memory runs out: {WANTS_MEMORY}")
+        raise LostError(f"its process was killed, as happens where memory runs out: {MEMORY_ADVICE}")
     if process.exitcode:
         raise LostError(f"its process ended with code {process.exitcode}")
 

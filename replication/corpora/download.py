@@ -54,9 +54,7 @@ def find(source: Published, search: str | None = None) -> Path | None:
     folders = [_folder(folder) for folder in search.split(os.pathsep) if folder]
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(
-                f"{folder}, which ETUDE_DATA names, is not a folder: create it, or remove it from ETUDE_DATA."
-            )
+            raise UserError(f"{folder}, named in ETUDE_DATA, is not a folder: create it, or remove it from ETUDE_DATA.")
     names = (source.pack, *(source.pack + ending for ending in ARCHIVES), source.origin.file)
     paths = (folder / name for folder in (*folders, downloads()) for name in names)
     return next((path for path in paths if path.exists()), None)

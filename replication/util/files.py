@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from replication.util.errors import UserError
-from replication.util.system_errors import naming
+from replication.util.system_errors import writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,12 +38,12 @@ def atomic(path: Path) -> Iterator[Path]:
     raises, what was written is removed and `path` stays as it was; what the disk refuses is an `OSError` that names it.
     What a killed process leaves of its draft is removed by the next one that writes to `path`, or by `sweep`.
     """
-    with naming(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         folder, lock = _draft(path)
     try:
-        with lock, naming(path):
+        with lock, writing(path):
             draft = folder / path.name
             yield draft
             _fsync(draft)

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from replication.util.errors import UserError
-from replication.util.system_errors import trouble
+from replication.util.system_errors import shortage_message
 from replication.util.text import tame
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
     except KeyboardInterrupt:
         code = _end(INTERRUPTED, f"\n{name}: interrupted")
     except Exception as error:
-        if (said := trouble(error)) is None:  # a defect
+        if (said := shortage_message(error)) is None:  # a defect
             raise
         code = _end(MISTAKE, f"{name}: {said}")
     sys.exit(code)

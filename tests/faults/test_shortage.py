@@ -23,7 +23,7 @@ from etude.runner.worker import Task, work
 from replication.midi.piece import PAPER_GRID
 from replication.util.errors import UserError
 from replication.util.files import atomic
-from replication.util.system_errors import disk_trouble, memory_trouble
+from replication.util.system_errors import disk_message, memory_message
 from tests.faults.full_disk import BLOCK, ROOM, Disk, disk
 from tests.support.program import ROOT, assert_a_mistake, etude
 from tests.support.small_trials import planned, results, windows
@@ -73,15 +73,13 @@ def refused(path: Path) -> str:
         WRITERS[path.suffix](draft)
     assert path.read_bytes() == b"before"
     assert [*path.parent.iterdir()] == [path]
-    return disk_trouble(caught.value) or ""
+    return disk_message(caught.value) or ""
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_whatever_library_meets_a_full_disk_the_file_is_named_and_the_old_one_stays(suffix: str, small: Disk) -> None:
     path = small.path / f"file{suffix}"
-    assert refused(path).startswith(
-        f"{path}: No space left on device; make room there, and give the same command again"
-    )
+    assert refused(path).startswith(f"{path}: No space left on device; free some space and run the same command again")
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -110,7 +108,7 @@ def test_a_trial_goes_on_whenever_there_is_room_and_comes_to_the_same_bits(small
     trial, task = trial_on(small.path, tmp_path, checkpoint_every=20)
     for path in ("checkpoint/last.safetensors", "checkpoint/model.safetensors", "samples.npz", "scores.parquet"):
         small.resize(_before(undisturbed.folder / path, undisturbed.comparison))
-        with pytest.raises(UserError, match=rf"{path}: No space left on device; make room there, and give the same"):
+        with pytest.raises(UserError, match=rf"{path}: No space left on device; free some space and run the same"):
             work(task)
         assert left(trial).items() - {("metrics.jsonl", left(trial).get("metrics.jsonl", ""))} <= expected.items()
     small.resize(ROOM)
@@ -136,13 +134,13 @@ def test_a_worker_tells_of_a_disk_that_may_not_be_written_to(small: Disk, tmp_pa
     small.close()
     with pytest.raises(UserError) as caught:
         work(task)
-    assert str(caught.value).startswith(f"{trial.folder.parent}: Read-only file system; give permission to write there")
+    assert str(caught.value).startswith(f"{trial.folder.parent}: Read-only file system; allow writing there")
 
 
 def test_the_program_tells_of_a_disk_that_may_not_be_written_to(small: Disk) -> None:
     small.close()
     done = etude("run", "--scale", "smoke", folder=small.path)
-    assert_a_mistake(done, "Read-only file system; give permission to write there")
+    assert_a_mistake(done, "Read-only file system; allow writing there")
     assert f"etude: {small.path}" in done.stderr
 
 
@@ -150,7 +148,7 @@ def test_the_program_tells_of_an_output_that_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         words = [sys.executable, "-m", "etude", "list"]
         done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert_a_mistake(done, "the disk that is written to: No space left on device; make room there")
+    assert_a_mistake(done, "the output: No space left on device; free some space")
 
 
 @pytest.mark.slow
@@ -162,7 +160,7 @@ def test_a_trial_without_memory_has_failed_and_goes_on_when_there_is_some(tmp_pa
         work(task)
     about = trial.about()
     assert about["status"] == "FAILED"
-    assert about["error"].startswith("memory ran out: choose fewer --workers or a smaller --scale, and give the same")
+    assert about["error"].startswith("memory ran out: choose fewer --workers or a smaller --scale, and run the same")
     work(task)
     assert trial.is_done()
     assert left(trial) == left(undisturbed)
@@ -180,14 +178,14 @@ def test_a_trial_without_memory_has_failed_and_goes_on_when_there_is_some(tmp_pa
     ],
 )
 def test_what_says_that_memory_ran_out(error: Exception, *, said: bool) -> None:
-    assert (memory_trouble(error) is not None) is said
+    assert (memory_message(error) is not None) is said
 
 
 def test_what_a_library_wraps_is_found_and_a_defect_is_none() -> None:
     wrapped = RuntimeError("the compiler failed")
     wrapped.__cause__ = OSError(errno.ENOSPC, "-", "kernel.cpp")
-    assert (disk_trouble(wrapped) or "").startswith("kernel.cpp: No space left on device")
-    assert disk_trouble(ValueError("a defect")) is None
-    assert disk_trouble(FileNotFoundError(errno.ENOENT, "-", "gone")) is None
+    assert (disk_message(wrapped) or "").startswith("kernel.cpp: No space left on device")
+    assert disk_message(ValueError("a defect")) is None
+    assert disk_message(FileNotFoundError(errno.ENOENT, "-", "gone")) is None
     nowhere = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
-    assert "make room in one of these or set TMPDIR" in (disk_trouble(nowhere) or "")
+    assert "free some space in one of these or set TMPDIR" in (disk_message(nowhere) or "")

@@ -25,8 +25,8 @@ def raising(error: BaseException) -> Callable[[], int]:
     ("error", "code", "said"),
     [
         (UserError("take another"), 2, "etude: take another\n"),
-        (OSError(errno.ENOSPC, "-", "runs"), 2, "etude: runs: No space left on device; make room there, and give the"),
-        (OSError(errno.EROFS, "-", "runs"), 2, "etude: runs: Read-only file system; give permission to write there,"),
+        (OSError(errno.ENOSPC, "-", "runs"), 2, "etude: runs: No space left on device; free some space and run the"),
+        (OSError(errno.EROFS, "-", "runs"), 2, "etude: runs: Read-only file system; allow writing there and"),
         (MemoryError(), 2, "etude: memory ran out: choose fewer --workers or a smaller --scale"),
         (KeyboardInterrupt(), 130, "\netude: interrupted\n"),
     ],
