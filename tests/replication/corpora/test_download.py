@@ -249,7 +249,7 @@ def test_the_first_folder_of_the_search_path_wins_and_the_cache_is_last(
     monkeypatch.setenv("ETUDE_DATA", f"{first}{os.pathsep}{second}{os.pathsep}")
     assert (
         sentence(lambda: find(source))
-        == f"{first}, which ETUDE_DATA names, is not a folder: create it, or remove it from ETUDE_DATA."
+        == f"{first}, named in ETUDE_DATA, is not a folder: create it, or remove it from ETUDE_DATA."
     )
     for folder in (first, second, cache):
         folder.mkdir(parents=True)

@@ -19,7 +19,7 @@ PRELOAD = ["replication.util.processes"]
 
 
 def pause(path: Path, seconds: float) -> None:
-    """Write the number of this process, then be busy."""
+    """Write the number of this process, then sleep."""
     path.with_suffix(".draft").write_text(str(os.getpid()), encoding="utf-8")
     path.with_suffix(".draft").rename(path)
     time.sleep(seconds)
@@ -39,7 +39,7 @@ def runs(process: int) -> bool:
 
 
 @pytest.mark.parametrize("preload", [[], PRELOAD])
-def test_a_worker_is_used_for_many_tasks_unless_each_is_to_have_a_fresh_one(preload: list[str]) -> None:
+def test_a_worker_runs_many_tasks_unless_each_gets_a_fresh_one(preload: list[str]) -> None:
     for fresh in (False, True):
         with process_pool(1, preload=preload, fresh=fresh) as pool:
             tasks = [pool.schedule(os.getpid) for _ in range(3)]
@@ -63,7 +63,7 @@ def test_a_worker_that_is_killed_costs_its_own_task_only() -> None:
         assert pool.schedule(os.getpid).result() != number
 
 
-def test_leaving_drops_what_waits_and_kills_what_runs(tmp_path: Path) -> None:
+def test_leaving_drops_waiting_tasks_and_kills_running_ones(tmp_path: Path) -> None:
     since = time.monotonic()
     with process_pool(1, preload=PRELOAD) as pool:
         tasks = [pool.schedule(pause, args=[tmp_path / str(number), 100.0]) for number in range(2)]

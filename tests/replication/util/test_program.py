@@ -1,4 +1,4 @@
-"""How programs end."""
+"""The exit of programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def raising(error: BaseException) -> Callable[[], int]:
         (KeyboardInterrupt(), 130, "\netude: interrupted\n"),
     ],
 )
-def test_what_a_user_can_mend_is_a_sentence_and_a_code(
+def test_a_problem_that_the_user_can_fix_is_a_sentence_and_a_code(
     error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -40,7 +40,7 @@ def test_what_a_user_can_mend_is_a_sentence_and_a_code(
     assert capsys.readouterr().err.startswith(said)
 
 
-def test_a_defect_keeps_its_traceback_and_success_its_code() -> None:
+def test_a_bug_keeps_its_traceback_and_success_its_code() -> None:
     with pytest.raises(OSError, match="loop"):
         end_with(raising(OSError(errno.ELOOP, "loop")), name="etude")
     with pytest.raises(SystemExit) as ended:
