@@ -74,7 +74,7 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
     from replication.training.distributed import group
     from replication.training.loop import DivergedError
     from replication.training.trainable import Trainable
-    from replication.util.locks import alone
+    from replication.util.locks import lease
 
     processes, dataset = group(), datasets[trial.experiment.encoding]
     bench = Workbench(trial=trial, dataset=dataset, grid=plan.corpus.reading.grid, device=device)
@@ -84,7 +84,7 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
         if processes.first:
             print(f"{trial.name}: skipped, for it needs {', '.join(trial.missing)}", file=sys.stderr)
         return False
-    with alone(trial.folder / ".lock") if processes.first else nullcontext():
+    with lease(trial.folder / ".lock") if processes.first else nullcontext():
         if processes.first:
             trial.open(dataset)
         processes.wait()

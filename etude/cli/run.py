@@ -49,7 +49,7 @@ def run(
     from etude.runner import dry_run as estimate
     from etude.runner import executors as engines
     from eval.tracking.logger import Tracker
-    from replication.util.deadline import UNFINISHED, TimeUpError, at_most
+    from replication.util.deadline import UNFINISHED, TimeUpError, time_limit
 
     place = engines.chosen(engine, workers=workers, address=address)
     if dry_run:
@@ -58,7 +58,7 @@ def run(
     if isinstance(place, engines.Process):  # of other machines nothing is known here
         estimate.check_memory(plan, workers=place.workers)
     try:
-        with at_most(minutes):
+        with time_limit(minutes):
             # First, so that a corpus that will not do is known before anything is made.
             datasets = prepare(plan, batches=place.read)
             with Tracker(plan.root) as tracker:

@@ -28,7 +28,7 @@ from eval.results.schema import check_about
 from replication.util.checkpoint import CHECKPOINT
 from replication.util.errors import UserError
 from replication.util.files import atomic, describe, write_json
-from replication.util.locks import alone
+from replication.util.locks import lease
 from replication.windows.prepared import open_windows
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def take(path: Path, root: Path) -> Counter[str]:
                 found.append((trial, prefix, _in_order(names), merged))
         for trial, prefix, names, merged in found:
             try:
-                with alone(trial.folder / ".lock", wait=False):
+                with lease(trial.folder / ".lock", wait=False):
                     counts["taken" if _take(archive, trial, prefix, names, merged) else "kept"] += 1
             except BlockingIOError:
                 raise UserError(f"{trial.name} is being run here: interrupt that or wait, then import again") from None

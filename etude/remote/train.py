@@ -19,7 +19,7 @@ from etude.remote.archive import grid_of, pack, unpack
 from etude.runner import executors as engines
 from etude.runner.threads import threads_of
 from etude.runner.worker import Task
-from replication.util.deadline import UNFINISHED, TimeUpError, at_most
+from replication.util.deadline import UNFINISHED, TimeUpError, time_limit
 from replication.util.errors import UserError
 from replication.util.program import end_with
 
@@ -53,7 +53,7 @@ def run(file: Path, output: Path, *, minutes: float | None = None, workers: int 
 
     code = 1
     try:
-        with engine.open() as pool, at_most(minutes):
+        with engine.open() as pool, time_limit(minutes):
             _run(trials, task, pool)
     except KeyboardInterrupt as interruption:
         code = UNFINISHED

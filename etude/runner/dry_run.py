@@ -12,14 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etude.runner.executors import end_with_parent
 from eval.results.schema import as_written
 from eval.scoring import bits_per_word as audit
 from eval.scoring.likelihood import LIKELIHOOD_WINDOWS
 from replication.util.errors import UserError
 from replication.util.files import read_json
 from replication.util.memory import available, peak_memory
-from replication.util.system_errors import lacks_memory
+from replication.util.processes import end_with_parent
+from replication.util.system_errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int) -> list[Cost]
                 try:
                     measured[kind] = asked.result()
                 except (MemoryError, RuntimeError) as error:
-                    if not (isinstance(error, BrokenProcessPool) or lacks_memory(error)):
+                    if not (isinstance(error, BrokenProcessPool) or is_out_of_memory(error)):
                         raise
                     raise UserError(
                         f"{trial.name} ended when it was tried, as where memory runs out: choose a smaller --scale"

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,7 +21,8 @@ from etude.runner.threads import default_workers, threads_of
 from etude.runner.worker import Task, work
 from replication.corpora.sandbox import read_guarded
 from replication.util.errors import UserError
-from replication.util.system_errors import WANTS_MEMORY
+from replication.util.processes import end_with_parent
+from replication.util.system_errors import MEMORY_ADVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -133,24 +133,12 @@ def _work_here(task: Task, mistake: Connection) -> None:
         mistake.send_bytes(str(error).encode())
 
 
-def end_with_parent() -> None:
-    """Have this process end with the one that started it, however that ends: no pool of the standard library does."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
 def _watch(process: ForkServerProcess, mistake: Connection) -> None:
     process.join()
     with mistake, suppress(EOFError, OSError):  # nothing, or a part
         raise UserError(mistake.recv_bytes().decode())
     if process.exitcode == -signal.SIGKILL:
-        raise LostError(f"its process was killed, as happens where memory runs out: {WANTS_MEMORY}")
+        raise LostError(f"its process was killed, as happens where memory runs out: {MEMORY_ADVICE}")
     if process.exitcode:
         raise LostError(f"its process ended with code {process.exitcode}")
 

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etude.runner import plan as suite
 from etude.runner.comparison import at_chosen
-from etude.runner.executors import PRELOADED, end_with_parent
+from etude.runner.executors import PRELOADED
 from etude.runner.threads import threads_of
 from etude.runner.tuning import TUNED
 from eval.results.sampler_study import EVALUATIONS, sampler_of, sampler_paths
 from replication.diffusion.samplers import Ancestral
 from replication.util.errors import UserError
 from replication.util.files import sha256, write_json
+from replication.util.processes import end_with_parent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from etude.trial.workbench import Workbench
 from replication.util.errors import UserError
-from replication.util.locks import alone
-from replication.util.system_errors import disk_trouble, memory_trouble
+from replication.util.locks import lease
+from replication.util.system_errors import disk_message, memory_message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def work(task: Task) -> None:
     try:
         _work(task)
     except Exception as error:
-        if (said := disk_trouble(error)) is None:
+        if (said := disk_message(error)) is None:
             raise
         raise UserError(said) from None
 
@@ -59,7 +59,7 @@ def _work(task: Task) -> None:
 
     trial = task.trial
     torch.set_num_threads(task.threads)
-    with alone(trial.folder / ".lock"):  # whoever else is at this trial finishes first
+    with lease(trial.folder / ".lock"):  # whoever else is at this trial finishes first
         if trial.open(dataset := _windows(task.windows)):  # a mistake here says nothing of the trial that is there
             return
         try:
@@ -73,11 +73,11 @@ def _work(task: Task) -> None:
             trial.close(error=str(error))
             raise
         except Exception as error:
-            if said := disk_trouble(error):
+            if said := disk_message(error):
                 with suppress(OSError):  # there may be no room for saying so
                     trial.close(error=said)
                 raise
-            said = memory_trouble(error)  # there may be enough for others
+            said = memory_message(error)  # there may be enough for others
             trial.close(error=said or f"{type(error).__name__}: {error}")
             if not said:  # a defect: its traceback goes to the terminal
                 raise

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from replication.util.errors import UserError
 from replication.util.memory import peak_memory
-from replication.util.system_errors import naming
+from replication.util.system_errors import writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ class TrainingLog:
             return
         self.last, self.seconds = step, values["train/seconds"]
         memory = {"system/peak_memory_mb": round(peak_memory() / 1e6, 1)}  # of the process so far
-        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "time": time.time(), **values, **memory}) + "\n")
             file.flush()
             os.fsync(file.fileno())  # before the next checkpoint, which must not be ahead of the log

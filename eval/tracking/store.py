@@ -24,7 +24,7 @@ from eval.tracking.relocation import EXPERIMENT, artifact_root, relocate
 from eval.tracking.views import image_name, view_tags
 from replication.util.errors import UserError
 from replication.util.files import atomic
-from replication.util.locks import alone, turn
+from replication.util.locks import lease, locked_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,20 +61,20 @@ class Store:
         """
         trial = Record.read(folder)
         if final and trial.about["status"] == "RUNNING":
-            with suppress(OSError), alone(folder / ".lock", wait=False):  # else there is one, or nobody can tell
+            with suppress(OSError), lease(folder / ".lock", wait=False):  # else there is one, or nobody can tell
                 trial = Record.read(folder).abandoned()
-        with self._speaking(), turn(self.root):
+        with self._speaking(), locked_folder(self.root):
             status = trial.about["status"]
             self._sync(trial, final=status == "FAILED" or (final and status != "RUNNING"))
 
     def show(self, record: Record) -> None:
         """Bring what is no trial and has MLflow lacks, as `sync` does."""
-        with self._speaking(), turn(self.root):
+        with self._speaking(), locked_folder(self.root):
             self._sync(record, final=True)
 
     def connect(self) -> None:
         """Make the database and the experiment unless they are there, and bring its description up to date."""
-        with self._speaking(), turn(self.root):
+        with self._speaking(), locked_folder(self.root):
             self._describe(self._connect())
 
     def runs(self) -> list[Any]:

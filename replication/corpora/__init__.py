@@ -1,1 +1,1 @@
-"""Corpora: which there are, where they come from, and reading their files safely."""
+"""The corpora, their download and verification, and the safe reading of their files."""

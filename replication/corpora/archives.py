@@ -1,7 +1,7 @@
-"""The files of a folder or an archive, read in place: nothing is extracted to disk.
+"""Read the files of a folder or an archive in place, without extracting them to disk.
 
-Archives are taken for hostile. Names are ids here and never paths that are written to; links are skipped; what a member
-and what an archive may unpack to is bounded.
+Archives are treated as hostile. A name is an id and never a path to write to, links are skipped, and the unpacked size
+of a member and of an archive is limited.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tar.xz", ".tgz")
 
-# Bytes. A piano piece takes some ten thousand: what is larger than this is no music, or a decompression bomb.
+# Bytes. A piano piece takes some ten thousand: a larger file is not music, or is a decompression bomb.
 LARGEST = 64 * 2**20
 
 # Bytes and members of an archive. Lakh MIDI, the largest collection in use, has 178,561 files in some 6 GB.
 MOST_BYTES = 64 * 2**30
 MOST_MEMBERS = 2_000_000
 
-_RATION = 2 * LARGEST  # what of a tar file may be in memory at once: a member, and the header of the next
+_RATION = 2 * LARGEST  # bytes of a tar file in memory at once: a member, and the header of the next
 
 _DAMAGE = (
     tarfile.TarError,
@@ -50,8 +50,8 @@ _DAMAGE = (
     lzma.LZMAError,
     EOFError,
     OSError,
-    RuntimeError,  # a password, or a compression that Python lacks
-    ArithmeticError,  # these of headers that hold no numbers, or others than there can be
+    RuntimeError,  # a password, or a compression that Python does not support
+    ArithmeticError,  # this and the next two: headers with invalid numbers
     LookupError,
     ValueError,
 )
@@ -59,30 +59,30 @@ _DAMAGE = (
 
 def check_container(path: Path) -> None:
     """Raise a `UserError` unless `path` is a folder or has the name of an archive."""
-    if not os.path.exists(path):  # noqa: PTH110 - a Path would raise for a name that is too long to be one
+    if not os.path.exists(path):  # noqa: PTH110 - a Path would raise for a name that is too long
         raise UserError(f"{path} does not exist: give a folder or an archive of MIDI files.")
     if not path.is_dir() and not (is_regular(path) and _kind(path).endswith(ARCHIVES)):
         raise UserError(f"{path} is neither a folder nor an archive ({', '.join(ARCHIVES)}): give one with MIDI files.")
 
 
 def midi_files(path: Path, members: re.Pattern[str] | None = None) -> Found:
-    """Yield the id and the content of every MIDI file below `path`, or why it has none.
+    """Yield the id and the content of every MIDI file below `path`, or the reason why the content cannot be read.
 
-    A MIDI file is one whose name ends in `.mid` or `.midi`, in any case, but the shadows that macOS adds to archives.
-    Links in archives, and links to folders, are skipped: what they point to is there as well, or is outside.
+    The name of a MIDI file ends in `.mid` or `.midi`, in any case. The resource forks that macOS adds to archives are
+    skipped. Links in archives, and links to folders, are skipped: their target is read as well, or is outside.
 
     Args:
-        path: a folder, or an archive with one of the endings `ARCHIVES`.
-        members: matches the whole names of the files that belong; its one group is their id. By default all files
-            belong, and the id is the name. A name is relative to `path`, with `/`.
+        path: Folder, or archive with one of the endings `ARCHIVES`.
+        members: Pattern that matches the full names of the files of the corpus; its one group is their id. By default
+            all files belong to the corpus, and the id is the name. A name is relative to `path`, with `/`.
 
-    Returns:
-        ids, relative and each once (of two files with one id the second gets ` (2)`), and contents of at most `LARGEST`
-        bytes; in the order of the names, but those of a tar file as they come.
+    Yields:
+        Unique relative ids (of two files with the same id the second gets ` (2)`) and contents of at most `LARGEST`
+        bytes, in the order of the names, or in the order of the archive for a tar file.
 
     Raises:
-        UserError: the path is neither, it is damaged, it cannot be read, or it unpacks to more than `MOST_BYTES` bytes
-            or `MOST_MEMBERS` members.
+        UserError: If the path is neither a folder nor an archive, is damaged or cannot be read, or if it unpacks to
+            more than `MOST_BYTES` bytes or `MOST_MEMBERS` members.
     """
 
     def belongs(name: str) -> bool:
@@ -92,7 +92,7 @@ def midi_files(path: Path, members: re.Pattern[str] | None = None) -> Found:
 
 
 def files(path: Path, wanted: Callable[[str], bool]) -> Found:
-    """Yield the name and the content of the files with the names that are wanted, as `midi_files` but for the ids."""
+    """Yield the name and the content of the files whose names are wanted, as `midi_files` does with ids."""
     check_container(path)
     if path.is_dir():
         return _in_folder(path, wanted)
@@ -100,16 +100,16 @@ def files(path: Path, wanted: Callable[[str], bool]) -> Found:
 
 
 def is_midi(name: str) -> bool:
-    """Return whether a file of that name, with `/`, is a MIDI file."""
+    """Return whether a name, with `/`, is that of a MIDI file."""
     *folders, last = name.split("/")
     return last.lower().endswith((".mid", ".midi")) and not last.startswith("._") and "__MACOSX" not in folders
 
 
 def content_key(path: Path, memo: Path) -> str:
-    """Return a hash that changes with any MIDI file below the folder `path`, or with the archive `path`.
+    """Return a hash of the MIDI files below the folder `path`, or of the archive `path`.
 
-    To hash gigabytes at every start would be slow: a note in the folder `memo` keeps the hash for as long as no file
-    changes its name, size, times or place on the disk.
+    Hashing gigabytes at every start would be slow. A note in the folder `memo` keeps the hash as long as no file
+    changes its name, size, times or inode.
     """
     check_container(path)
     states = [(name, *_state(entry)) for name, entry in _listed(path, is_midi)] if path.is_dir() else _state(path)
@@ -117,7 +117,7 @@ def content_key(path: Path, memo: Path) -> str:
     note = memo / f"content-{digest(str(path.absolute()))[:32]}.json"
     try:
         known = read_json(note)
-    except (OSError, UserError):  # none yet, or damaged
+    except (OSError, UserError):  # missing or damaged
         known = {}
     if known.get("listing") != listing:
         known = {"path": str(path.absolute()), "listing": listing, "key": _hash(path)}
@@ -142,13 +142,13 @@ def _hash(path: Path) -> str:
 def _state(file: Path | os.DirEntry[str]) -> tuple[int, ...]:
     try:
         found = file.stat()
-    except OSError:  # gone since it was listed
+    except OSError:  # deleted since it was listed
         return ()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _kind(path: Path) -> str:
-    return path.name.lower().removesuffix(".part")  # a download is looked into before it gets its name
+    return path.name.lower()
 
 
 def _with_ids(found: Found, members: re.Pattern[str] | None) -> Found:
@@ -184,7 +184,7 @@ def _listed(root: Path, wanted: Callable[[str], bool]) -> list[tuple[str, os.Dir
 def _in_folder(root: Path, wanted: Callable[[str], bool]) -> Found:
     for name, entry in _listed(root, wanted):
         try:
-            with open(entry.path, "rb") as file:  # noqa: PTH123 - of a hundred thousand a Path each would be slow
+            with open(entry.path, "rb") as file:  # noqa: PTH123 - a Path for each of a hundred thousand files would be slow
                 content = _bounded(file)
         except OSError:
             content = Reason.UNREADABLE
@@ -198,11 +198,11 @@ def _in_zip(path: Path, wanted: Callable[[str], bool]) -> Found:
         _refuse(path, error)
     with archive:
         members = sorted(archive.infolist(), key=lambda member: member.filename)
-        # Of no member more is read than it says that it holds.
+        # No more is read of a member than the size that it declares.
         _check_size(path, len(members), sum(min(member.file_size, LARGEST) for member in members))
         for member in members:
             name = _relative(member.filename)
-            is_link = stat.S_ISLNK(member.external_attr >> 16)  # where zip keeps the mode of Unix
+            is_link = stat.S_ISLNK(member.external_attr >> 16)  # the Unix mode
             if wanted(name) and not member.is_dir() and not is_link:
                 yield name, _member(archive, member)
 
@@ -211,10 +211,10 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Reason
     if member.file_size > LARGEST:
         return Reason.TOO_LARGE
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        return Reason.UNREADABLE  # zipfile would unpack the others, rare in zip files, without a bound
+        return Reason.UNREADABLE  # zipfile would unpack the other, rare methods without a limit
     try:
         return archive.read(member)
-    except _DAMAGE:  # members stand alone: one that is damaged costs no other
+    except _DAMAGE:  # a damaged member does not affect the others
         return Reason.UNREADABLE
 
 
@@ -222,10 +222,10 @@ _UNPACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".tgz": gzip.op
 
 
 class _Rationed(io.BufferedReader):
-    """A stream that gives no more than `left` bytes: headers of tar files may ask for any number."""
+    """A stream that returns at most `left` bytes: the header of a tar file may ask for any number."""
 
     left = 0
-    last = b""  # what was read last
+    last = b""  # the bytes read last
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.left -= LARGEST if size is None or size < 0 else size
@@ -243,17 +243,17 @@ def _in_tar(path: Path, wanted: Callable[[str], bool]) -> Found:
                 count = 0
                 while member := archive.next():
                     stream.left = _RATION
-                    archive.members.clear()  # type: ignore[attr-defined]  # not in the stubs; tarfile would keep them all
+                    archive.members.clear()  # type: ignore[attr-defined]  # not in the stubs; tarfile would keep all members
                     count += 1
-                    # Before the member is read or skipped: either unpacks it.
+                    # Before the member is read or skipped, because both unpack it.
                     _check_size(path, count, archive.offset)
                     name = _relative(member.name)
                     file = archive.extractfile(member) if member.isreg() and wanted(name) else None
                     if file:
                         yield name, _bounded(file)
-            if stream.last.strip(b"\0"):  # tarfile takes a damaged header for the end
+            if stream.last.strip(b"\0"):  # tarfile treats a damaged header as the end
                 raise tarfile.ReadError("a damaged file header")
-            while stream.read(io.DEFAULT_BUFFER_SIZE):  # to the end, where compressed files have their checksums
+            while stream.read(io.DEFAULT_BUFFER_SIZE):  # to the end, where a compressed file has its checksum
                 pass
     except _DAMAGE as error:
         _refuse(path, error)
@@ -267,7 +267,7 @@ def _check_size(path: Path, members: int, size: int) -> None:
 
 
 def _relative(name: str) -> str:
-    """Return a member's name without what would lead out of a folder."""
+    """Return a member's name without the parts that would lead out of a folder."""
     return "/".join(part for part in PurePosixPath(name).parts if part.strip("/") not in {"", ".."})
 
 

@@ -1,7 +1,7 @@
-"""The corpora that others publish: what they are and whose, their licences, where they are, how to know them again.
+"""The published corpora: title, licence, citation, address, and checksums of their files.
 
-What is None is not known. The contents were computed from copies of the publishers' repositories at the commits below;
-nobody here has downloaded from the other addresses, whose checksums are those that several projects agree on.
+None stands for an unknown value. The contents were computed from copies of the publishers' repositories at the commits
+below. The other addresses have not been downloaded from; their checksums are those that several projects agree on.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Licence:
-    """What one may do with the notes.
+    """The terms of use of the notes.
 
     Attributes:
-        name: what `--accept-licence` takes: an SPDX identifier, or "none-stated".
-        note: the same in words, as far as is known.
-        consent: whether only those who accept it by name may download: it forbids commercial use, or there is none.
+        name: Argument of `--accept-licence`: an SPDX identifier, or "none-stated".
+        note: Terms in words, as far as they are known.
+        consent: Whether a download requires that the user accepts the licence by name: it forbids commercial use, or no
+            licence is stated.
     """
 
     name: str
@@ -26,13 +27,13 @@ class Licence:
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """What a program may download.
+    """An archive that a program may download.
 
     Attributes:
-        url: where it is.
-        file: the name that it gets.
-        checksum: "sha256:HEX", "md5:HEX", or "git:HEX" (git's name of the blob); None where the host makes the archive
-            anew for every download, so that only its content can be checked.
+        url: Address of the archive.
+        file: Name of the downloaded file.
+        checksum: "sha256:HEX", "md5:HEX", or "git:HEX" (git's name of the blob). None if the host creates the archive
+            for every download; then only its content can be verified.
     """
 
     url: str
@@ -42,13 +43,13 @@ class Archive:
 
 @dataclass(frozen=True, kw_only=True)
 class ByHand:
-    """What only a person can download.
+    """An archive that only a person can download.
 
     Attributes:
-        page: where to begin.
-        how: what to do there.
-        file: the name of what one gets.
-        checksum: as that of an `Archive`.
+        page: Address of the page to start from.
+        how: Instructions for that page.
+        file: Name of the downloaded file.
+        checksum: Checksum in the format of `Archive`.
     """
 
     page: str
@@ -59,15 +60,15 @@ class ByHand:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """MIDI files that someone publishes.
+    """The MIDI files of a published corpus.
 
     Attributes:
-        pack: the name of their folder in `ETUDE_DATA`, or of the archive of it without the ending.
-        origin: what the publisher offers.
-        members: a regular expression with one group for the whole names of the files that belong; the group is the id,
-            the same in a pack, in the publisher's archive and in a folder that this was unpacked to.
-        files: how many belong.
-        content: the hex SHA-256 of the files' sorted hex SHA-256s, a line each; None where it is not known.
+        pack: Name of their folder in `ETUDE_DATA`, or of an archive of that folder without the ending.
+        origin: Publisher's download.
+        members: Regular expression with one group that matches the full names of the files of the corpus. The group is
+            the id. It is the same in a pack, in the publisher's archive and in a folder with the unpacked archive.
+        files: Number of files.
+        content: Hex SHA-256 of the sorted hex SHA-256s of the files, one per line; None if it is unknown.
     """
 
     pack: str
@@ -78,14 +79,14 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Entry:
     """A published corpus.
 
     Attributes:
-        title: what it is, in words.
-        licence: what one may do with it.
-        citation: whom to thank.
-        source: where it is.
+        title: Description in words.
+        licence: Terms of use.
+        citation: Work to cite.
+        source: Files and where to get them.
     """
 
     title: str
@@ -95,11 +96,11 @@ class Row:
 
 
 def _github(repository: str, commit: str) -> Archive:
-    """Return a repository as it was at a commit; its files stand in a folder with the archive's name."""
+    """Return the archive of a repository at a commit; its files are in a folder with the archive's name."""
     return Archive(
         url=f"https://codeload.github.com/{repository}/zip/{commit}",
         file=f"{repository.split('/')[1]}-{commit}.zip",
-        checksum=None,  # GitHub makes the archive for every download, and promises no equal bytes
+        checksum=None,  # GitHub creates the archive for every download and does not promise equal bytes
     )
 
 
@@ -124,7 +125,7 @@ _NON_COMMERCIAL = Licence(
 _POP909 = "Z. Wang et al., POP909: A Pop-song Dataset for Music Arrangement Generation, ISMIR 2020"
 
 PUBLISHED = {
-    "adl": Row(
+    "adl": Entry(
         title="ADL Piano MIDI: piano tracks cut out of Lakh MIDI, and piano files from the web, in 18 genres",
         licence=Licence(
             name="none-stated",
@@ -146,13 +147,13 @@ PUBLISHED = {
                 checksum="git:3d00b27fa0b3c5c440f0d3010812cde11fe2f29a",
             ),
             members=r"(?:.*/)?([^/]+/[^/]+/[^/]+/[^/]*\.mid)",  # genre/subgenre/artist/title
-            # Of a copy that was unpacked from this zip. Its authors state 11,086, and some names in it come twice: it
-            # may verify as 11 files more.
+            # Of a copy that was unpacked from this zip. Its authors state 11,086, and some names in it occur twice: the
+            # zip may verify with 11 files more.
             files=11_075,
             content="3e47cf54af41e9d5c2385ce420b40c05b3a4656f0ce1966eb815573dce737362",
         ),
     ),
-    "lakh-piano": Row(
+    "lakh-piano": Entry(
         title="the piano of Lakh MIDI (LMD-full)",
         licence=_LAKH_LICENCE,
         citation=_LAKH_CITATION,
@@ -164,7 +165,7 @@ PUBLISHED = {
             content=None,
         ),
     ),
-    "lakh-matched-piano": Row(
+    "lakh-matched-piano": Entry(
         title="the piano of those files of Lakh MIDI that were matched to the Million Song Dataset (LMD-matched)",
         licence=_LAKH_LICENCE,
         citation=_LAKH_CITATION,
@@ -176,7 +177,7 @@ PUBLISHED = {
             content=None,
         ),
     ),
-    "maestro": Row(
+    "maestro": Entry(
         title="MAESTRO v3.0.0: performances of classical piano music in competition, recorded on a Disklavier",
         licence=_NON_COMMERCIAL,
         citation=(
@@ -195,7 +196,7 @@ PUBLISHED = {
             content="dddcdfd15515a3a4304ff3b9003d6756c68617adcb66cc02f7d7b465654611cb",
         ),
     ),
-    "giantmidi": Row(
+    "giantmidi": Entry(
         title="GiantMIDI-Piano v1.2: recordings of classical piano music, transcribed by a neural network",
         licence=Licence(
             name="CC-BY-4.0", note="for any use with attribution, after agreeing to a disclaimer", consent=False
@@ -218,7 +219,7 @@ PUBLISHED = {
             content=None,
         ),
     ),
-    "pop909": Row(
+    "pop909": Entry(
         title="POP909: piano arrangements of Chinese pop songs, by professionals",
         licence=Licence(
             name="MIT", note="for any use; covers the arrangements, the songs are in copyright", consent=False
@@ -232,7 +233,7 @@ PUBLISHED = {
             content="37faefe96b2818ab9ac0b6b4b18d7d1c1771eb0be481b0b659d58deb24d85ab1",
         ),
     ),
-    "pop909-cl": Row(
+    "pop909-cl": Entry(
         title="POP909-CL: POP909 on a grid, with beats, metres and keys corrected by hand",
         licence=Licence(
             name="MIT", note="for any use; covers the arrangements, the songs are in copyright", consent=False
@@ -249,7 +250,7 @@ PUBLISHED = {
             content="9a816b8456c3c053168a5ade4e3d698ec361293aee062d309422e81b4af9689d",
         ),
     ),
-    "piano-midi-de": Row(
+    "piano-midi-de": Entry(
         title="piano-midi.de: classical piano music, sequenced by Bernd Krueger, as of August 2021",
         licence=Licence(
             name="CC-BY-SA-3.0-DE",
@@ -266,7 +267,7 @@ PUBLISHED = {
             content="99d325fc3f323a5c508bfccfcdf933637b59a6b605563f994421c67408607ed1",
         ),
     ),
-    "asap-scores": Row(
+    "asap-scores": Entry(
         title="the scores of (n)ASAP: classical piano music as notated",
         licence=_NON_COMMERCIAL,
         citation=(
@@ -277,12 +278,12 @@ PUBLISHED = {
         source=Published(
             pack="asap-scores",
             origin=_github("CPJKU/asap-dataset", "4097b45757bed854818cf87e77b92323ebf90615"),
-            members=r"(?:asap-(?:scores|dataset)[^/]*/)?(.+/midi_score\.mid)",  # and not the performances beside it
+            members=r"(?:asap-(?:scores|dataset)[^/]*/)?(.+/midi_score\.mid)",  # not the performances beside it
             files=242,  # of 235 contents
             content="0265d118fc0841f93e5785d9e8552369fbe58db6165666fb4a4ff7adb1bff646",
         ),
     ),
-    "js-fakes": Row(
+    "js-fakes": Entry(
         title="JS Fake Chorales: four-part chorales in the manner of Bach, composed by an algorithm",
         licence=Licence(name="CC-BY-4.0", note="for any use with attribution", consent=False),
         citation=(

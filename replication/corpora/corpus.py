@@ -1,4 +1,4 @@
-"""The corpora: what they are, where their pieces come from, and how those are read."""
+"""The table of corpora: description, licence, source of the pieces, and how files are read."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Pieces and where they come from.
+    """A set of pieces and its source.
 
     Attributes:
-        name: what tables call it.
-        title: what it is, in words.
-        licence: what one may do with the notes, as far as is known.
-        citation: whom to thank.
-        source: where the pieces are read from.
-        reading: how files become pieces.
+        name: Name in tables and on the command line.
+        title: Description in words.
+        licence: Terms of use of the notes, as far as they are known.
+        citation: Work to cite.
+        source: Source that the pieces are read from.
+        reading: Options for turning files into pieces.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Corpus:
 
 # Performances have no beats. A step is the paper's unit at 120 beats a minute, 62.5 ms.
 _PLAYED = Reading(grid=Seconds(steps_per_second=16))
-# The piano parts of band arrangements: where a piano plays a few notes only there is no piece.
+# The piano parts of band arrangements. A file in which the piano plays only a few notes gives no piece.
 _PIANO_PARTS = Reading(programs=(0, 7), shortest=16)
 
-# How files are read where it is not as they are: all tracks merged, drums and pedal left out, on a grid of beats.
+# The corpora whose files are not read in the plain way: all tracks merged, without drums and pedal, on a grid of beats.
 _READINGS = {
     "lakh-piano": _PIANO_PARTS,
     "lakh-matched-piano": _PIANO_PARTS,
@@ -96,13 +96,13 @@ def folder_corpus(path: Path) -> Corpus:
     """Return the corpus of the MIDI files in a folder or an archive.
 
     Raises:
-        UserError: `path` does not exist, is neither, or has no name.
+        UserError: If `path` does not exist, is neither a folder nor an archive, or has no name.
     """
     check_container(path)
-    # The name of a folder too: what cannot be printed would break lines and tables.
+    # The name is also that of a folder. A character that cannot be printed would break lines and tables.
     name = "".join(character if character.isprintable() else "_" for character in path.resolve().name)
     if not name:
-        raise UserError(f"{path} has no name that its corpus could have: give a folder below it.")
+        raise UserError(f"{path} has no name for its corpus: give a folder below it.")
     return Corpus(
         name=name,
         title=f"MIDI files of {name}",
@@ -116,11 +116,11 @@ def located(corpus: Corpus, *, accepted: Collection[str] = ()) -> Corpus:
     """Return the corpus with its files on this machine: found in `ETUDE_DATA` or the cache, or downloaded.
 
     Args:
-        corpus: any; one that is not published as files is returned as it is.
-        accepted: names of licences that the user has agreed to.
+        corpus: Corpus to locate. One that is not published as files is returned unchanged.
+        accepted: Names of the licences that the user accepts.
 
     Raises:
-        UserError: the files are not there and cannot be downloaded, or not without consent.
+        UserError: If the files are missing and cannot be downloaded, or not without consent.
     """
     source = corpus.source
     if not isinstance(source, Published):

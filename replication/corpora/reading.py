@@ -1,4 +1,4 @@
-"""Reading a corpus: every file ends as a piece or as dropped for a named reason; the notes go to disk as they come."""
+"""Read a corpus: each file gives a piece or is dropped for a stated reason, and the notes are written to disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from replication.corpora.catalogue import Published
-from replication.corpora.sandbox import check_may_read, read_guarded
+from replication.corpora.sandbox import check_main_guard, read_guarded
 from replication.corpora.sources import Folder
 from replication.midi.piece import NOTE, Piece
 from replication.midi.smf import Reason, read_midi
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from replication.midi.piece import Grid
     from replication.midi.smf import Reading
 
-# Part of every cache key: raise it when the same content comes to be read as other notes.
+# Part of every cache key. Raise it when the same content is read as different notes.
 EDITION = 2
-BATCH = 256  # files that are read together, and of which a kill costs a few batches
-BLOCK = 1_000_000  # notes in memory at a time when a corpus is gone through
+BATCH = 256  # files that are read together; an interruption loses a few batches
+BLOCK = 1_000_000  # notes in memory at a time when iterating over a corpus
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped:
-    """A file that gave no piece, and why."""
+    """A file that gave no piece, and the reason."""
 
     id: str
     reason: Reason
@@ -54,13 +54,13 @@ class Loaded:
     """A corpus that was read; its notes stay on disk.
 
     Attributes:
-        folder: where they are.
-        grid: of all pieces.
-        ids: of the pieces, sorted.
-        lengths: (n,) notes of each.
-        seconds: (n,) playing time of each, 0 where it is not known.
-        dropped: the files that gave no piece, sorted.
-        digest: a hash of the pieces: ids, grid and every note.
+        folder: Folder of the notes.
+        grid: Time grid of all pieces.
+        ids: Ids of the pieces, sorted.
+        lengths: (n,) number of notes of each piece.
+        seconds: (n,) playing time of each piece, 0 where it is unknown.
+        dropped: Files that gave no piece, sorted.
+        digest: Hash of the pieces: ids, grid and every note.
     """
 
     folder: Path
@@ -73,16 +73,16 @@ class Loaded:
 
     @property
     def pieces(self) -> Sequence[Piece]:
-        """The pieces, each read from disk when it is asked for."""
+        """The pieces. Each access reads a piece from disk."""
         return _Pieces(self)
 
     @property
     def notes(self) -> int:
-        """How many notes there are."""
+        """The number of notes."""
         return int(self.lengths.sum())
 
     def blocks(self) -> Iterator[tuple[NDArray[Any], NDArray[np.int32]]]:
-        """Yield all notes, and the number of the piece of each, `BLOCK` or so at a time and whole pieces each time."""
+        """Yield all notes and the index of the piece of each, as blocks of whole pieces and about `BLOCK` notes."""
         ends = np.cumsum(self.lengths)
         first = start = 0
         while first < len(ends):
@@ -93,7 +93,7 @@ class Loaded:
             first, start = last, end
 
     def between(self, start: int, end: int) -> NDArray[Any]:
-        """Return these of all notes, counted from the first piece on."""
+        """Return a range of all notes, counted from the first piece."""
         return np.fromfile(self.folder / "notes", NOTE, count=end - start, offset=start * NOTE.itemsize)
 
 
@@ -123,17 +123,17 @@ class _Pieces(Sequence[Piece]):
 
 
 def load(corpus: Corpus, cache: Path, *, batches: Batches = read_guarded) -> Loaded:
-    """Read a corpus, or what an earlier call kept in the folder `cache` of the same content.
+    """Read a corpus, or load it from the folder `cache` if an earlier call read the same content.
 
-    A call that was killed is gone on with where it was. Files are read by `batches`, here or on other machines.
+    Resumes after an interruption. `batches` reads the files, on this machine or on others.
 
     Raises:
-        UserError: the source cannot be read, or holds nothing that gives a piece.
+        UserError: If the source cannot be read, or if no file gives a piece.
     """
     source, reading = corpus.source, corpus.reading
     if isinstance(source, Published):
-        raise TypeError(f"{corpus.name} has to be located first: see replication.corpora.corpus.located")
-    check_may_read()  # before the lock, which a process that started this one may hold
+        raise TypeError(f"{corpus.name} must be located first: see replication.corpora.corpus.located")
+    check_main_guard()  # before the lock, which the parent process may hold
     folder = cache / f"pieces-{digest(EDITION, type(source).__name__, source.key(cache), reading)[:32]}"
     with locked(folder):
         if (folder / "about.json").exists():
@@ -146,14 +146,14 @@ def load(corpus: Corpus, cache: Path, *, batches: Batches = read_guarded) -> Loa
         try:
             paths = _read(source.items(reading.grid), reading, folder / "shards", batches, title=corpus.name)
             _assemble(source, reading.grid, paths, folder)
-        except UserError:  # what was read is of no use
+        except UserError:  # the shards are useless
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return _restore(folder, reading.grid)
 
 
 def _read(items: Iterator[Item], reading: Reading, shards: Path, batches: Batches, *, title: str) -> list[Path]:
-    """Write what the items give to shards, but those that are there already; return the paths of all."""
+    """Read the items into shards, except those that exist already; return the paths of all shards."""
     from tqdm import tqdm
 
     paths: list[Path] = []
@@ -178,7 +178,7 @@ def _read_file(name: str, content: bytes, *, reading: Reading) -> Piece:
 
 
 def _write_shard(path: Path, items: list[Item], read: Batch) -> None:
-    """Keep what a batch of items gave: what was read of its files, the pieces that came as such, and why not."""
+    """Write the result of a batch of items: pieces read from files, pieces of the source, and dropped files."""
     found = iter(read.found)
     notes, pieces, dropped, start = [np.empty(0, NOTE)], [], [], 0
     for item in items:
@@ -194,7 +194,7 @@ def _write_shard(path: Path, items: list[Item], read: Batch) -> None:
             notes.append(read.notes[start : start + result[0]])
             pieces.append((name, *result))
             start += result[0]
-    # JSON, for it keeps even the file names that are no valid Unicode, and arrays of strings would need pickle.
+    # JSON keeps file names that are not valid Unicode; arrays of strings would need pickle.
     about = json.dumps({"pieces": pieces, "dropped": dropped}).encode()
     with atomic(path) as draft:
         np.savez(draft, notes=np.concatenate(notes), about=np.frombuffer(about, np.uint8))

@@ -1,6 +1,7 @@
-"""Reading files of strangers: in processes of their own, with a limit of memory and of time.
+"""Read files of unknown origin in separate processes, with a limit of memory and of time.
 
-Parsers are written in C++. A file that hangs or crashes its reader is dropped for that reason and costs no other.
+The parsers are written in C++. A file that hangs or crashes its reader is dropped for that reason and does not affect
+the other files.
 """
 
 from __future__ import annotations
@@ -21,80 +22,71 @@ import numpy as np
 from replication.midi.piece import NOTE, Piece
 from replication.midi.smf import MidiError, Reason
 from replication.util.errors import UserError
+from replication.util.processes import process_pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pebble import ProcessPool
 
 
-PATIENCE = 10.0  # seconds for a file; real ones take milliseconds
-MEMORY = 4 * 2**30  # bytes of address space for a process
+TIMEOUT = 10.0  # seconds for a batch; a file of music takes milliseconds
+MEMORY = 4 * 2**30  # bytes of address space of a process
 
 File = tuple[str, bytes]
-# From a name and the content to a piece; raises MidiError. Goes to other processes: a function of a module, or partial.
+# Turns a name and the content into a piece; raises MidiError. It is pickled: a function of a module, or a partial.
 Reader = Callable[[str, bytes], Piece]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """What some files gave, in their order.
+    """The result of reading some files, in their order.
 
     Attributes:
-        notes: (n,) the pieces' notes, one piece after another.
-        found: number of notes and playing time in seconds of each file's piece, or why it gave none.
+        notes: (n,) notes of the pieces, one piece after another.
+        found: Number of notes and playing time in seconds of each file's piece, or the reason why it gave none.
     """
 
     notes: NDArray[Any]
     found: list[tuple[int, float] | Reason]
 
 
-# Reads batches of files in their order: `read_guarded`, or what does the same on other machines.
+# Reads batches of files in their order: `read_guarded`, or a function that does the same on other machines.
 Batches = Callable[[Iterable[list[File]], Reader], Iterator[Batch]]
 
 
 def read_guarded(batches: Iterable[list[File]], read: Reader, *, processes: int | None = None) -> Iterator[Batch]:
-    """Yield what batches of files give, in order; looks ahead no further than keeps the processes busy."""
-    from pebble import ProcessPool
-
+    """Yield the results of batches of files in order. Take only as many batches ahead as keep the processes busy."""
     processes = processes or os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    others = multiprocessing.active_children()
-    with ProcessPool(processes, initializer=_limit_memory, initargs=(MEMORY,), context=context) as pool:
-        waiting: deque[tuple[list[File], Future[Batch]]] = deque()
-        try:
-            for files in batches:
-                waiting.append((files, _start(pool, files, read)))
-                if len(waiting) > 2 * processes:
-                    yield _end(pool, *waiting.popleft(), read)
-            while waiting:
-                yield _end(pool, *waiting.popleft(), read)
-        finally:
-            pool.stop()  # type: ignore[no-untyped-call]  # not annotated; without it, what is under way is waited for
-            # One that is only starting would die with a traceback when the pool takes its locks away.
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()
+    waiting: deque[tuple[list[File], Future[Batch]]] = deque()
+    with process_pool(processes, memory=MEMORY) as pool:
+        for files in batches:
+            waiting.append((files, _submit(pool, files, read)))
+            if len(waiting) > 2 * processes:
+                yield _result(pool, *waiting.popleft(), read)
+        while waiting:
+            yield _result(pool, *waiting.popleft(), read)
 
 
-def check_may_read() -> None:
-    """Raise a `RuntimeError` in a process that is only being started, where a script is imported that should be run."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
-        raise RuntimeError("a script that reads files does so below `if __name__ == '__main__':`")
+def check_main_guard() -> None:
+    """Raise a `RuntimeError` in a starting process that imports a script whose work has no `__main__` guard."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # the test of multiprocessing itself
+        raise RuntimeError("a script that reads files must do so below `if __name__ == '__main__':`")
 
 
-def _start(pool: ProcessPool, files: list[File], read: Reader) -> Future[Batch]:
-    if not files:  # nothing that a process would have to be started for
+def _submit(pool: ProcessPool, files: list[File], read: Reader) -> Future[Batch]:
+    if not files:  # starts no process
         future = Future[Batch]()
         future.set_result(Batch(notes=np.empty(0, NOTE), found=[]))
         return future
-    scheduled: Future[Batch] = pool.schedule(read_batch, args=[files, read], timeout=PATIENCE)
+    scheduled: Future[Batch] = pool.schedule(read_batch, args=[files, read], timeout=TIMEOUT)
     return scheduled
 
 
-def _end(pool: ProcessPool, files: list[File], future: Future[Batch], read: Reader, *, again: bool = True) -> Batch:
-    """Return the result; where the reader died or was too slow, find out at which file.
+def _result(pool: ProcessPool, files: list[File], future: Future[Batch], read: Reader, *, again: bool = True) -> Batch:
+    """Return the result of a batch. If the reader died or was too slow, read its files one by one to find the cause.
 
-    A reader that was killed from outside, as where memory runs out, says nothing of its file, which is read `again`.
+    A reader that was killed from outside, for example because memory ran out, says nothing about its file. The file is
+    read `again`.
     """
     from pebble import ProcessExpired
 
@@ -102,16 +94,16 @@ def _end(pool: ProcessPool, files: list[File], future: Future[Batch], read: Read
         return future.result()
     except BrokenProcessPool:
         raise UserError(
-            "The processes that read files do not start: a script has to be a file, and to do its work below"
+            "The processes that read files do not start: a script must be a file and do its work below"
             " `if __name__ == '__main__':`."
         ) from None
     except (OutOfTimeError, ProcessExpired, MemoryError) as error:
         if len(files) == 1:
             if again and isinstance(error, ProcessExpired) and error.exitcode == -signal.SIGKILL:
-                return _end(pool, files, _start(pool, files, read), read, again=False)
+                return _result(pool, files, _submit(pool, files, read), read, again=False)
             reasons = {OutOfTimeError: Reason.TOO_SLOW, ProcessExpired: Reason.CRASHED, MemoryError: Reason.TOO_LARGE}
             return Batch(notes=np.empty(0, NOTE), found=[reasons[type(error)]])
-    single = [_end(pool, [file], _start(pool, [file], read), read) for file in files]
+    single = [_result(pool, [file], _submit(pool, [file], read), read) for file in files]
     return Batch(notes=np.concatenate([one.notes for one in single]), found=[one.found[0] for one in single])
 
 
@@ -127,10 +119,3 @@ def read_batch(files: list[File], read: Reader) -> Batch:
             notes.append(piece.notes)
             found.append((len(piece.notes), piece.seconds))
     return Batch(notes=np.concatenate(notes), found=found)
-
-
-def _limit_memory(limit: int) -> None:
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

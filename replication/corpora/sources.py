@@ -1,4 +1,4 @@
-"""Sources of a corpus: each yields whole pieces, or files that `replication.corpora.reading` turns into pieces."""
+"""Sources of a corpus. Each yields pieces, or files that `replication.corpora.reading` turns into pieces."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     from replication.midi.piece import Grid
 
-# A file by its id, with its content or why it has none; or what has been read already.
+# The id of a file with its content, or with the reason why that cannot be read; or a piece.
 Item = tuple[str, bytes | Reason] | Piece
 
 
 class Source(Protocol):
-    """What a corpus is read from: a frozen dataclass."""
+    """The source of a corpus; a frozen dataclass."""
 
     def key(self, cache: Path) -> str:
-        """Return a hash of the content and of what reads it; slow hashes may be noted in the folder `cache`."""
+        """Return a hash of the content and of the parser's version; the folder `cache` may keep slow hashes."""
 
     def items(self, grid: Grid) -> Iterator[Item]:
         """Yield pieces on the grid, or files, always in the same order."""
@@ -40,10 +40,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Music21Bach:
-    """The Bach scores in MusicXML, most of them chorales, that ship with music21."""
+    """The Bach scores in MusicXML, most of them chorales, that come with music21."""
 
-    def key(self, cache: Path) -> str:  # noqa: ARG002 - as the other sources
-        """Return a hash of what the scores are read from and with."""
+    def key(self, cache: Path) -> str:  # noqa: ARG002 - part of the protocol
+        """Return a hash of the number of scores and the versions of the libraries that hold and read them."""
         return digest(len(self._scores()), version("music21"), version("muspy"))
 
     def items(self, grid: Grid) -> Iterator[Item]:
@@ -58,7 +58,7 @@ class Music21Bach:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     music = read(path)
-            except Exception:  # noqa: BLE001 - mido raises of all kinds
+            except Exception:  # noqa: BLE001 - mido raises exceptions of all kinds
                 yield path.stem, Reason.UNREADABLE
                 continue
             notes = [note for track in music.tracks for note in track.notes]
@@ -71,7 +71,7 @@ class Music21Bach:
             )
 
     def _scores(self) -> list[Path]:
-        spec = importlib.util.find_spec("music21")  # which does not import it: that takes seconds
+        spec = importlib.util.find_spec("music21")  # without importing it, which takes seconds
         if spec is None or spec.origin is None:
             raise UserError("The Bach scores come with music21, which is missing: pip install 'etude[suite]'.")
         files = (Path(spec.origin).parent / "corpus" / "bach").rglob("*")
@@ -83,35 +83,36 @@ class Folder:
     """The MIDI files of a folder with its subfolders, or of an archive.
 
     Attributes:
-        path: where they are.
-        members: a regular expression with one group, of the files that belong and the ids they get; None for all.
+        path: Folder or archive.
+        members: Regular expression with one group that matches the names of the files of the corpus; the group is the
+            id. None for all files.
     """
 
     path: Path
     members: str | None = None
 
     def key(self, cache: Path) -> str:
-        """Return a hash of the content and of what reads it; the path is not part of it."""
+        """Return a hash of the content and of the parser's version, but not of the path."""
         return digest(content_key(self.path, cache), self.members, version("symusic"))
 
-    def items(self, grid: Grid) -> Iterator[Item]:  # noqa: ARG002 - as the other sources
+    def items(self, grid: Grid) -> Iterator[Item]:  # noqa: ARG002 - part of the protocol
         """Yield every file; see `replication.corpora.archives.midi_files`."""
         return iter(midi_files(self.path, members=re.compile(self.members) if self.members else None))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synthetic:
-    """Piano music by rule: needs neither files nor parsers.
+    """Piano music by rule, without files and parsers.
 
     Attributes:
-        count: how many pieces; the first ones do not depend on it.
-        seed: of the whole corpus.
+        count: Number of pieces. The first pieces do not depend on it.
+        seed: Seed of the whole corpus.
     """
 
     count: int
     seed: int
 
-    def key(self, cache: Path) -> str:  # noqa: ARG002 - as the other sources
+    def key(self, cache: Path) -> str:  # noqa: ARG002 - part of the protocol
         """Return a hash of the two numbers that determine the pieces."""
         return digest(self)
 

@@ -1,4 +1,4 @@
-"""Whether the files of a corpus are those that were published."""
+"""Compare the files of a corpus with those that were published."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ MANIFEST = "MANIFEST.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """How the files of a folder or an archive compare with what is published.
+    """The result of comparing the files of a folder or an archive with the published files.
 
     Attributes:
-        files: how many there are.
-        content: as that of `Published`.
-        missing: names that the manifest lists and that are not there; none without a manifest, as of `extra`.
-        extra: names that are there, or there once more, and that the manifest does not list.
-        damaged: names of files that cannot be read or differ from the manifest.
-        ok: whether everything is as it should be.
+        files: Number of files.
+        content: Hash of all files, as in `Published`.
+        missing: Names in the manifest without a file; empty without a manifest.
+        extra: Names of files that are not in the manifest, or occur again; empty without a manifest.
+        damaged: Names of files that cannot be read or differ from the manifest.
+        ok: Whether all files are those that were published.
     """
 
     files: int
@@ -44,17 +44,17 @@ class Verification:
 
 
 def verify(source: Published, path: Path) -> Verification:
-    """Compare what a folder or an archive holds with what is published, and with its manifest if it has one.
+    """Compare the files of a folder or an archive with the published files, and with its manifest if it has one.
 
-    A manifest is a file `MANIFEST.csv` at the top of a pack, with the columns `path`, relative to it, and `sha256`. The
-    texts that it lists beside the music do not matter.
+    A manifest is a file `MANIFEST.csv` at the top of a pack, with the columns `path`, relative to it, and `sha256`.
+    Only its rows about the music count.
 
     Args:
-        source: what is published.
-        path: as for `replication.corpora.archives.midi_files`.
+        source: Published files.
+        path: Folder or archive, as for `replication.corpora.archives.midi_files`.
 
     Raises:
-        UserError: the container, or its manifest, cannot be read.
+        UserError: If the folder, the archive or its manifest cannot be read.
     """
     members = re.compile(source.members)
 
@@ -94,7 +94,7 @@ def _is_manifest(name: str) -> bool:
 
 
 def _manifest(path: Path, name: str, content: bytes) -> dict[str, str]:
-    """Return the hashes of the files that the manifest `name` lists, by their names in the container."""
+    """Return the hashes that the manifest `name` lists, by the names of the files in the container."""
     try:
         rows = csv.DictReader(content.decode().splitlines(keepends=True), strict=True)
         return {str(PurePosixPath(name).parent / row["path"]): row["sha256"] for row in rows}

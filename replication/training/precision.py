@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import torch
 
 from replication.util.generators import untouched
-from replication.util.system_errors import is_passing
+from replication.util.system_errors import is_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def has_compiler(device: torch.device) -> bool:
             x = torch.ones(2, device=device, requires_grad=True)
             torch.compile(lambda x: (x * x).sin().sum())(x).backward()
     except Exception as error:
-        if is_passing(error):  # it works with more room: going on without would be another computation
+        if is_shortage(error):  # it works with more room: going on without would be another computation
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         print(f"torch.compile does not work here ({reason}); going on without it", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Errors, atomic files, checksums, locks, named random generators and what every program needs."""
+"""Errors, atomic files, checksums, locks, process pools, seeded random generators and the exit of a program."""

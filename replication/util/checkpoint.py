@@ -1,4 +1,4 @@
-"""What training leaves on disk: checkpoints to go on from, weights of milestones; safetensors, never pickle."""
+"""Checkpoints to resume from and weights of milestones, as safetensors and never as pickle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKPOINT = "last.safetensors"
 
 
 def milestone(folder: Path, step: int) -> Path:
-    """Return where training keeps the weights of this step, not averaged, if it is one of the budget's milestones."""
+    """Return the path of the weights, not averaged, that training saves at a step that is a milestone of the budget."""
     return folder / f"step-{step}.safetensors"
 
 
@@ -35,7 +35,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
 def save_checkpoint(
     path: Path, progress: dict[str, str], model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
-    """Write all that training goes on from, with a checksum; `progress` is kept as it is."""
+    """Write everything that training resumes from, with a checksum; `progress` is stored as it is."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
@@ -48,10 +48,10 @@ def save_checkpoint(
 def restore_checkpoint(
     path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
 ) -> dict[str, str]:
-    """Load a checkpoint in place; return the progress it was written with.
+    """Load a checkpoint in place; return the progress that it was saved with.
 
     Raises:
-        UserError: for a checkpoint that is damaged or belongs to another model.
+        UserError: If the checkpoint is damaged or belongs to another model.
     """
     tensors, progress = read_tensors(path)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
@@ -69,7 +69,7 @@ def restore_checkpoint(
 
 
 def trained(path: Path) -> int:
-    """Return after how many steps a checkpoint was written; -1 where there is none, or a damaged one."""
+    """Return the step at which a checkpoint was written; -1 if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             return int((file.metadata() or {})["step"])
@@ -81,11 +81,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file and its metadata.
 
     Raises:
-        UserError: if the file is damaged.
+        UserError: If the file is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
+            tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise _damaged(path, str(error)) from None
     if about.pop(CHECKSUM, None) not in {None, _checksum(tensors, about)}:
@@ -98,7 +98,7 @@ def _damaged(path: Path, why: str) -> UserError:
 
 
 def _checksum(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
-    """Return a SHA-256 of tensors, their names and shapes, and of what is said of them."""
+    """Return a SHA-256 of tensors, their names and shapes, and of the metadata."""
     found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -107,10 +107,10 @@ def _checksum(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Put tensors into a model in place.
+    """Load tensors into a model in place.
 
     Raises:
-        UserError: if they are not the tensors of this model; names the file and the first difference.
+        UserError: If they are not the tensors of this model. The message names the file and the first difference.
     """
     own = model.state_dict()
     for name in sorted({*own, *tensors}):
@@ -118,6 +118,6 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
         if found != wanted:
             raise UserError(
                 f"{path} belongs to another model: {name} has shape {found} there and {wanted} here;"
-                " use the configuration that it was made with, or delete the trial's folder"
+                " use the configuration that it was created with, or delete the trial's folder"
             )
     model.load_state_dict(tensors)

@@ -1,4 +1,4 @@
-"""Work that must end in time, as on a machine that is lent by the hour."""
+"""Time limits for work on a machine that is available for a limited time."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
-UNFINISHED = os.EX_TEMPFAIL  # the exit code of a program that the same command goes on with
+UNFINISHED = os.EX_TEMPFAIL  # exit code of a program that the same command resumes
 
 
 class TimeUpError(KeyboardInterrupt):
-    """The time is over: ends the work as Ctrl-C does, so that there is one way of being interrupted."""
+    """The time limit has expired. Ends the work as Ctrl-C does, so that there is one kind of interruption."""
 
 
 @contextmanager
-def at_most(minutes: float | None) -> Iterator[None]:
-    """Raise `TimeUpError` in a block of the main thread after so many minutes; None sets no limit.
+def time_limit(minutes: float | None) -> Iterator[None]:
+    """Raise `TimeUpError` in a block of the main thread after a number of minutes; None sets no limit.
 
     Raises:
-        UserError: for a limit that is no positive number, or more than timers can count.
+        UserError: If the limit is not a positive number, or is larger than timers support.
     """
     if minutes is None:
         yield

@@ -1,8 +1,8 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exception whose message is meant for the user."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one sentence that names the file or value and says what to do.
+    """A problem that the user can fix: one sentence that names the file or value and says what to do.
 
-    The command line prints the sentence without a traceback and exits with code 2.
+    The command line prints the message without a traceback and exits with code 2.
     """

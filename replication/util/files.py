@@ -1,48 +1,50 @@
-"""Files that are whole or absent, and hashes that name their content."""
+"""Atomic files, JSON with a checksum, and hashes of content."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
-from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from replication.util.errors import UserError
-from replication.util.system_errors import naming
+from replication.util.system_errors import writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pandas as pd
+    from filelock import FileLock
 
-CHECKSUM = "checksum"  # the key of an object's own
-LOCK = ".lock"  # of a draft, in its folder
-HEX = 32  # digits of the number of a draft
+CHECKSUM = "checksum"  # key of the checksum in a JSON object
+LOCK = ".lock"  # name of the lock in the folder of a draft
+HEX = 32  # hexadecimal digits in the name of a draft
 _DRAFT = re.compile(rf"\..+-[0-9a-f]{{{HEX}}}")
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a fresh path to write a file to; on success it takes the place of `path`.
+    """Yield the path of a draft to write; on success the draft replaces `path`.
 
-    Whoever looks at `path` sees the old file or the new, never a part: written beside, fsynced, renamed. If the block
-    raises, what was written is removed and `path` stays as it was; what the disk refuses is an `OSError` that names it.
-    What a killed process leaves of its draft is removed by the next one that writes to `path`, or by `sweep`.
+    A reader of `path` sees the old file or the new one, never a part: the draft is written beside it, synced and
+    renamed. If the block raises, the draft is removed and `path` does not change. If the disk refuses to write, the
+    `OSError` names `path`. The draft of a killed process is removed by the next process that writes `path`, or by
+    `sweep`.
     """
-    with naming(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         folder, lock = _draft(path)
     try:
-        with lock, naming(path):
+        with lock, writing(path):
             draft = folder / path.name
             yield draft
             _fsync(draft)
@@ -52,39 +54,36 @@ def atomic(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _draft(path: Path) -> tuple[Path, TextIO]:
-    """Return a folder for a draft of `path`, and for what writers put beside it, with its lock, which is held."""
+def _draft(path: Path) -> tuple[Path, AbstractContextManager[FileLock]]:
+    """Return a folder for a draft of `path` and for temporary files of the writer, with its lock, which is held."""
+    from filelock import FileLock
+
     while True:
         folder = path.with_name(f"{_prefix(path)}{uuid.uuid4().hex}")
         folder.mkdir()
-        with suppress(FileNotFoundError), ExitStack() as stack:  # if another process sweeps it, then the next
-            lock = stack.enter_context((folder / LOCK).open("a"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            (folder / LOCK).stat()
-            stack.pop_all()
-            return folder, lock
+        with suppress(FileNotFoundError):  # another process has swept the folder before it was locked
+            return folder, FileLock(folder / LOCK).acquire()
 
 
 def _sweep(path: Path) -> None:
-    """Remove drafts of `path` whose processes have ended, so that their locks are free."""
+    """Remove the drafts of `path` whose processes have ended and whose locks are therefore free."""
     prefix = _prefix(path)
-    for name in os.listdir(path.parent):  # noqa: PTH208 - of thousands of files, before each of them is written
+    for name in os.listdir(path.parent):  # noqa: PTH208 - fast: called before each of thousands of files
         if name.startswith(prefix) and len(name) == len(prefix) + HEX:
             _remove(path.with_name(name))
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes have left of the drafts of all files in a folder and below it."""
+    """Remove the drafts of killed processes in a folder and below it."""
     for draft in folder.rglob(".*-*"):
         if _DRAFT.fullmatch(draft.name) and draft.is_dir():
             _remove(draft)
 
 
 def _remove(draft: Path) -> None:
-    with suppress(OSError):  # its process lives, or somebody else has removed it
-        with (draft / LOCK).open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (draft / LOCK).unlink()  # seen by the process that has made it and was only about to lock it
+    from filelock import FileLock
+
+    with suppress(OSError), FileLock(draft / LOCK, blocking=False):  # an error if its process lives
         shutil.rmtree(draft)
 
 
@@ -107,7 +106,7 @@ def sha256(path: Path) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as indented JSON that carries a checksum of itself, atomically."""
+    """Write an object atomically as indented JSON with a checksum of itself."""
     plain = json.loads(json.dumps({key: value for key, value in content.items() if key != CHECKSUM}))
     with atomic(path) as draft:
         sealed = {**plain, CHECKSUM: digest(plain)}
@@ -115,35 +114,35 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read an object from a JSON file; its checksum, which one that people have written need not have, is left out.
+    """Read an object from a JSON file and verify its checksum if it has one; return it without the checksum.
 
     Raises:
-        UserError: if it is damaged.
+        UserError: If the file is damaged.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     if not isinstance(content, dict):
-        raise _damaged(path, "it holds no object")
+        raise _damaged(path, "it is not an object")
     if content.pop(CHECKSUM, None) not in (None, digest(content)):
         raise _damaged(path, "it does not match its checksum")
     return content
 
 
 def _damaged(path: Path, why: str) -> UserError:
-    return UserError(f"{path} is damaged ({why}); delete it or its folder to make it again")
+    return UserError(f"{path} is damaged ({why}); delete it or its folder to create it again")
 
 
 class DamagedError(Exception):
-    """A file does not hold what was written to it."""
+    """The content of a file is not what was written to it."""
 
 
 @contextmanager
 def undamaged() -> Iterator[None]:
-    """Have whatever a block trips over in what it reads be a `DamagedError`: flipped bits surface anywhere.
+    """Raise a `DamagedError` for every exception of a block that reads a file: flipped bits can cause any of them.
 
-    Memory that runs out says nothing of the file.
+    A `MemoryError` passes, because it says nothing about the file.
     """
     try:
         yield
@@ -156,7 +155,7 @@ def undamaged() -> Iterator[None]:
 def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any shape
     """Return `value` as plain JSON data in which every dataclass keeps its class name.
 
-    `dataclasses.asdict` drops the names, so that two choices with equal fields would look the same.
+    `dataclasses.asdict` drops the names, and two choices with equal fields would look the same.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -169,7 +168,7 @@ def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any sha
 
 
 def digest(*values: object) -> str:
-    """Return the hex SHA-256 of the values' description: equal for equal choices, in any process."""
+    """Return the hex SHA-256 of the values' descriptions. It is equal for equal values in every process."""
     text = json.dumps([describe(value) for value in values], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

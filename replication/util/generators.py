@@ -1,4 +1,4 @@
-"""Random numbers named by what they are for, so that none depends on what was drawn before."""
+"""Random generators seeded by a key of their purpose, so that no draw depends on earlier draws."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def generator(*key: str | int, device: torch.device | str = "cpu") -> torch.Gene
 
 
 def untouched(device: torch.device) -> AbstractContextManager[None]:
-    """Return a context after which torch's global generators, and that of the device, are as they were before."""
+    """Return a context that restores torch's global generators, and that of the device, on exit."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 @contextmanager
 def seeded(*key: str | int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Run a block with torch's global generators seeded by a key, and put them back afterwards.
+    """Run a block with torch's global generators seeded by a key, and restore them afterwards.
 
-    For the few places that take no generator: the initialisation of layers, and dropout.
+    For the few operations that take no generator: the initialisation of layers, and dropout.
     """
     with untouched(torch.device(device)):
         torch.manual_seed(seed_of(*key))

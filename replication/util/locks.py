@@ -7,96 +7,97 @@ import os
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BEAT = 5.0  # seconds between the signs of life of a worker
+    from filelock import FileLock
 
-
-PATIENCE = 120.0  # seconds without a sign of life after which a machine is given up; NFS may hide one for 60
-
-
-@contextmanager
-def alone(path: Path, *, wait: bool = True, beat: float = BEAT, patience: float = PATIENCE) -> Iterator[None]:
-    """Run a block while no other worker, on any machine that shares the folder, runs one with the same path.
-
-    The lock is the system's, and a worker that dies gives it free. Of a machine that is lost, a network file system may
-    keep it for ever; so a worker touches its file every `beat` seconds, and after `patience` seconds without that, by
-    the clock of who waits, the file is replaced. A worker that was only halted finds its file gone, and ends itself.
-
-    Raises:
-        BlockingIOError: if there is one and `wait` is not set.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    released = threading.Event()
-    with _locked(path, beat, patience if wait else None) as lock:
-        sign = threading.Thread(target=_show_life, args=(path, lock, beat, released), daemon=True)
-        sign.start()
-        try:
-            yield
-        finally:
-            released.set()
-            sign.join()
-
-
-def _locked(path: Path, beat: float, patience: float | None) -> TextIO:
-    seen, since = None, 0.0
-    while True:
-        lock = path.open("a")  # opened at each look, for a network file system shows changes then
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            status = os.fstat(lock.fileno())
-            lock.close()
-            if patience is None:
-                raise
-            if (sign := (status.st_ino, status.st_mtime_ns)) != seen:
-                seen, since = sign, time.monotonic()
-            elif time.monotonic() - since > patience:
-                path.unlink(missing_ok=True)  # a new file is a new lock
-            time.sleep(beat / 10)
-        else:
-            if _is_at(lock, path):
-                return lock
-            lock.close()  # replaced in between
-
-
-def _show_life(path: Path, lock: TextIO, beat: float, released: threading.Event) -> None:
-    while not released.wait(beat):
-        if not _is_at(lock, path):
-            os._exit(1)
-        with suppress(OSError):  # a disk that may no longer be written to
-            os.utime(lock.fileno())
-
-
-def _is_at(lock: TextIO, path: Path) -> bool:
-    with suppress(OSError):  # it is gone
-        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
-    return False
+HEARTBEAT = 5.0  # seconds
+PATIENCE = 120.0  # seconds without a heartbeat after which a machine counts as lost; NFS may hide one for 60
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Run a block while no other process runs one with the same path; a process that dies gives it free."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Run a block while no other process runs one with the same path. The lock ends with its process."""
+    from filelock import FileLock
+
+    with FileLock(path.with_name(f".{path.name}.lock")):
         yield
 
 
 @contextmanager
-def turn(folder: Path) -> Iterator[None]:
-    """Run a block while no other process has its turn with the same folder, which may be read-only.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Run a block while no other process runs one with the same folder, which may be read-only.
 
-    Where the file system has no such locks there are no turns.
+    On a file system without locks on folders, blocks may run at the same time.
     """
-    place = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
-            fcntl.flock(place, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(place)
+        os.close(descriptor)
+
+
+@contextmanager
+def lease(path: Path, *, wait: bool = True, heartbeat: float = HEARTBEAT, patience: float = PATIENCE) -> Iterator[None]:
+    """Run a block while no other worker, on any machine that shares the folder, runs one with the same path.
+
+    The operating system releases the lock of a worker that dies. A network file system may keep the lock of a lost
+    machine for ever. Therefore the holder touches the file every `heartbeat` seconds, and a worker that waits replaces
+    the file after `patience` seconds without a change, measured by its own clock. A holder that was only suspended
+    finds its file replaced and ends its process.
+
+    Raises:
+        BlockingIOError: if another worker holds the lease and `wait` is false.
+    """
+    lock = _acquired(path, heartbeat / 10, patience if wait else None)
+    released = threading.Event()
+    beats = threading.Thread(target=_beat, args=(path, _inode(path), heartbeat, released), daemon=True)
+    try:
+        beats.start()
+        yield
+    finally:
+        released.set()
+        beats.join()
+        lock.release()
+
+
+def _acquired(path: Path, interval: float, patience: float | None) -> FileLock:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    seen, since = None, 0.0
+    while True:
+        try:  # opens the file: a network file system shows changes then
+            lock.acquire(blocking=False)
+        except Timeout:
+            if patience is None:
+                raise BlockingIOError(f"another worker holds {path}") from None
+        else:
+            return lock
+        with suppress(FileNotFoundError):  # replaced by another worker
+            status = path.stat()
+            if (sign := (status.st_ino, status.st_mtime_ns)) != seen:
+                seen, since = sign, time.monotonic()
+            elif time.monotonic() - since > patience:
+                path.unlink()  # a new file is a new lock
+        time.sleep(interval)
+
+
+def _beat(path: Path, inode: int | None, interval: float, released: threading.Event) -> None:
+    while not released.wait(interval):
+        if _inode(path) != inode:
+            os._exit(1)
+        with suppress(OSError):  # the disk may have become read-only
+            os.utime(path)
+
+
+def _inode(path: Path) -> int | None:
+    with suppress(OSError):
+        return path.stat().st_ino
+    return None

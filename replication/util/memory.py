@@ -1,4 +1,4 @@
-"""How much memory a process takes, and how much there is."""
+"""Memory that this process has used, and memory that is free."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """Return the most resident memory in bytes that this process has had."""
+    """Return the peak resident memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # what `getrusage` says there includes the process that this one was started from
+    if status.exists():  # `getrusage` includes the parent process there
         lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes where there is no /proc
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on systems without /proc
 
 
 def available() -> int:
-    """Return the free bytes of memory: of the GPU where there is one."""
+    """Return the free memory in bytes, of the GPU if there is one."""
     import psutil
     import torch
 

@@ -1,4 +1,4 @@
-"""What users name: folders that can be made, and files that can be read to an end."""
+"""Checks of the paths that users give."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 
 def folder_at(path: Path) -> Path:
-    """Return the absolute path of a folder that is there or can be made.
+    """Return the absolute path of a folder that exists or can be created.
 
     Raises:
-        UserError: if something else is there or on the way there, or if no folder can have the name.
+        UserError: If the path, or a part of it, is not a folder, or if the name is not valid.
     """
     try:
         found = path.resolve()
         nearest = next(mode for mode in map(_mode, (found, *found.parents)) if mode)
-    except (OSError, RuntimeError) as error:  # the latter for links that lead to themselves
-        raise UserError(f"{path} can be no folder ({getattr(error, 'strerror', error)}): give another") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError for links that form a loop
+        raise UserError(f"{path} cannot be a folder ({getattr(error, 'strerror', error)}): give another path") from None
     if not stat.S_ISDIR(nearest):
-        raise UserError(f"{path} can be no folder ({os.strerror(errno.ENOTDIR)}): give another")
+        raise UserError(f"{path} cannot be a folder ({os.strerror(errno.ENOTDIR)}): give another path")
     return found
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether there is a file with an end: pipes and devices may give bytes for ever, or none and wait."""
+    """Return whether a path is a regular file. Reading from a pipe or a device may never end."""
     try:
         return stat.S_ISREG(_mode(path))
     except OSError:
@@ -38,7 +38,7 @@ def is_regular(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """Return the mode of what is there; 0 for nothing."""
+    """Return the mode of the file at a path; 0 if it does not exist."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:

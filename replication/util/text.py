@@ -1,4 +1,4 @@
-"""Text and numbers from files that others may have written."""
+"""Text and numbers from files of unknown origin."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 
 
 def printable(text: str) -> str:
-    """Return a name for people: files and folders may be called anything, even what would command a terminal."""
+    """Return a name without control characters, which file names may contain and terminals would obey."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def tame(text: str) -> str:
-    """Return a text without what would command a terminal: files may be called anything."""
+def printable_lines(text: str) -> str:
+    """Return a text without control characters other than line breaks."""
     return "".join(mark if mark.isprintable() or mark == "\n" else "\N{REPLACEMENT CHARACTER}" for mark in text)
 
 
 def number(value: float | None) -> float:
-    """Return a number of a JSON file, NaN for null."""
+    """Return a number from a JSON file, NaN for null."""
     return math.nan if value is None else value
 
 

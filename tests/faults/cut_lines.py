@@ -19,7 +19,7 @@ from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from sqlalchemy import create_engine
 
 from eval.tracking.store import Store, StoreError, open_store
-from replication.util.locks import alone
+from replication.util.locks import lease
 from tests.support.line import line_to
 from tests.support.program import ROOT, etude, python
 from tests.support.small_trials import bits, planned, run_here
@@ -190,7 +190,7 @@ def test_a_trial_that_was_killed_is_marked_and_ends_in_the_same_run(tmp_path: Pa
         pass
     program.kill()
     program.wait()
-    with alone(trial.folder / ".lock"):  # its worker ends too
+    with lease(trial.folder / ".lock"):  # its worker ends too
         assert etude("sync", folder=tmp_path).returncode == 0
         assert frames(tmp_path).query("`tags.kind` == 'trial'")["status"].tolist() == ["RUNNING"]
     assert etude("sync", folder=tmp_path).returncode == 0

@@ -51,7 +51,7 @@ MOMENTS = (  # files in the order in which they come
     "reports/output/figures",
 )
 SENTENCE = re.compile(
-    r"^etude: (.+): No space left on device; make room there, and give the same command again", re.MULTILINE
+    r"^etude: (.+): No space left on device; free some space and run the same command again", re.MULTILINE
 )
 
 

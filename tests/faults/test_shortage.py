@@ -1,4 +1,4 @@
-"""Full and read-only disks, and too little memory; full_disk.py runs the whole program on one."""
+"""Full and read-only disks, and too little memory. full_disk.py runs the whole program on a full disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from etude.runner.worker import Task, work
 from replication.midi.piece import PAPER_GRID
 from replication.util.errors import UserError
 from replication.util.files import atomic
-from replication.util.system_errors import disk_trouble, memory_trouble
+from replication.util.system_errors import disk_message, memory_message
 from tests.faults.full_disk import BLOCK, ROOM, Disk, disk
 from tests.support.program import ROOT, assert_a_mistake, etude
 from tests.support.small_trials import planned, results, windows
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from etude.trial.trial import Trial
 
-NOISE = np.random.default_rng(0).integers(0, 256, 10**6, dtype=np.uint8)  # bytes that do not get less when packed
+NOISE = np.random.default_rng(0).integers(0, 256, 10**6, dtype=np.uint8)  # bytes that do not compress
 WRITERS: dict[str, Callable[[Path], Any]] = {
     ".bin": lambda path: path.write_bytes(NOISE.tobytes()),
     ".npy": lambda path: np.save(path, NOISE),
@@ -57,7 +57,7 @@ def small(tmp_path: Path) -> Iterator[Disk]:
 
 @contextmanager
 def limited(kind: int, amount: int) -> Iterator[None]:
-    """Have the system allow this process so much, for a block."""
+    """Set a resource limit of this process for a block."""
     before = resource.getrlimit(kind)
     resource.setrlimit(kind, (amount, before[1]))
     try:
@@ -67,25 +67,23 @@ def limited(kind: int, amount: int) -> Iterator[None]:
 
 
 def refused(path: Path) -> str:
-    """Return what is told of a file that cannot be written, of which the old one has to stay."""
+    """Return the message for a file that cannot be written, and check that the old file stays."""
     path.write_bytes(b"before")
     with pytest.raises(OSError, match=path.stem) as caught, atomic(path) as draft:
         WRITERS[path.suffix](draft)
     assert path.read_bytes() == b"before"
     assert [*path.parent.iterdir()] == [path]
-    return disk_trouble(caught.value) or ""
+    return disk_message(caught.value) or ""
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_whatever_library_meets_a_full_disk_the_file_is_named_and_the_old_one_stays(suffix: str, small: Disk) -> None:
+def test_a_full_disk_names_the_file_and_keeps_the_old_one_with_every_library(suffix: str, small: Disk) -> None:
     path = small.path / f"file{suffix}"
-    assert refused(path).startswith(
-        f"{path}: No space left on device; make room there, and give the same command again"
-    )
+    assert refused(path).startswith(f"{path}: No space left on device; free some space and run the same command again")
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_whatever_library_meets_a_limit_of_the_system_the_same_holds(suffix: str, tmp_path: Path) -> None:
+def test_a_file_size_limit_names_the_file_and_keeps_the_old_one_with_every_library(suffix: str, tmp_path: Path) -> None:
     with limited(resource.RLIMIT_FSIZE, BLOCK):
         assert refused(path := tmp_path / f"file{suffix}").startswith(f"{path}: ")
 
@@ -103,14 +101,14 @@ def left(trial: Trial) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_trial_goes_on_whenever_there_is_room_and_comes_to_the_same_bits(small: Disk, tmp_path: Path) -> None:
+def test_a_trial_resumes_after_a_full_disk_and_gives_the_same_bits(small: Disk, tmp_path: Path) -> None:
     undisturbed, task = trial_on(tmp_path / "roomy", tmp_path, checkpoint_every=20)
     work(task)
     expected = left(undisturbed)
     trial, task = trial_on(small.path, tmp_path, checkpoint_every=20)
     for path in ("checkpoint/last.safetensors", "checkpoint/model.safetensors", "samples.npz", "scores.parquet"):
         small.resize(_before(undisturbed.folder / path, undisturbed.comparison))
-        with pytest.raises(UserError, match=rf"{path}: No space left on device; make room there, and give the same"):
+        with pytest.raises(UserError, match=rf"{path}: No space left on device; free some space and run the same"):
             work(task)
         assert left(trial).items() - {("metrics.jsonl", left(trial).get("metrics.jsonl", ""))} <= expected.items()
     small.resize(ROOM)
@@ -119,11 +117,11 @@ def test_a_trial_goes_on_whenever_there_is_room_and_comes_to_the_same_bits(small
     assert trial.is_done()
 
 
-REWRITTEN = "timing.json"  # by every stage, so that its own time says nothing
+REWRITTEN = "timing.json"  # written by every stage, so its modification time does not count
 
 
 def _before(path: Path, folder: Path) -> int:
-    """Return the bytes that suffice for what was written before a file."""
+    """Return the bytes that the files written before a file take."""
     times = {each: each.stat().st_mtime_ns for each in folder.rglob("*") if each.is_file()}
     sizes = [
         -(-each.stat().st_size // BLOCK) for each, time in times.items() if time < times[path] or each.name == REWRITTEN
@@ -131,30 +129,30 @@ def _before(path: Path, folder: Path) -> int:
     return (sum(sizes) + 2) * BLOCK  # and for a draft of trial.json
 
 
-def test_a_worker_tells_of_a_disk_that_may_not_be_written_to(small: Disk, tmp_path: Path) -> None:
+def test_a_worker_reports_a_read_only_disk(small: Disk, tmp_path: Path) -> None:
     trial, task = trial_on(small.path, tmp_path)
     small.close()
     with pytest.raises(UserError) as caught:
         work(task)
-    assert str(caught.value).startswith(f"{trial.folder.parent}: Read-only file system; give permission to write there")
+    assert str(caught.value).startswith(f"{trial.folder.parent}: Read-only file system; allow writing there")
 
 
-def test_the_program_tells_of_a_disk_that_may_not_be_written_to(small: Disk) -> None:
+def test_the_program_reports_a_read_only_disk(small: Disk) -> None:
     small.close()
     done = etude("run", "--scale", "smoke", folder=small.path)
-    assert_a_mistake(done, "Read-only file system; give permission to write there")
+    assert_a_mistake(done, "Read-only file system; allow writing there")
     assert f"etude: {small.path}" in done.stderr
 
 
-def test_the_program_tells_of_an_output_that_cannot_be_written() -> None:
+def test_the_program_reports_an_output_that_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         words = [sys.executable, "-m", "etude", "list"]
         done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert_a_mistake(done, "the disk that is written to: No space left on device; make room there")
+    assert_a_mistake(done, "the output: No space left on device; free some space")
 
 
 @pytest.mark.slow
-def test_a_trial_without_memory_has_failed_and_goes_on_when_there_is_some(tmp_path: Path) -> None:
+def test_a_trial_fails_without_memory_and_resumes_with_enough(tmp_path: Path) -> None:
     undisturbed, task = trial_on(tmp_path / "roomy", tmp_path, batch=8192, steps=1)
     work(task)
     trial, task = trial_on(tmp_path / "tight", tmp_path, batch=8192, steps=1)
@@ -162,7 +160,7 @@ def test_a_trial_without_memory_has_failed_and_goes_on_when_there_is_some(tmp_pa
         work(task)
     about = trial.about()
     assert about["status"] == "FAILED"
-    assert about["error"].startswith("memory ran out: choose fewer --workers or a smaller --scale, and give the same")
+    assert about["error"].startswith("memory ran out: choose fewer --workers or a smaller --scale, and run the same")
     work(task)
     assert trial.is_done()
     assert left(trial) == left(undisturbed)
@@ -179,15 +177,15 @@ def test_a_trial_without_memory_has_failed_and_goes_on_when_there_is_some(tmp_pa
         (RuntimeError("a defect"), False),
     ],
 )
-def test_what_says_that_memory_ran_out(error: Exception, *, said: bool) -> None:
-    assert (memory_trouble(error) is not None) is said
+def test_out_of_memory_errors_get_a_message(error: Exception, *, said: bool) -> None:
+    assert (memory_message(error) is not None) is said
 
 
-def test_what_a_library_wraps_is_found_and_a_defect_is_none() -> None:
+def test_a_wrapped_disk_error_gets_a_message_and_a_bug_gets_none() -> None:
     wrapped = RuntimeError("the compiler failed")
     wrapped.__cause__ = OSError(errno.ENOSPC, "-", "kernel.cpp")
-    assert (disk_trouble(wrapped) or "").startswith("kernel.cpp: No space left on device")
-    assert disk_trouble(ValueError("a defect")) is None
-    assert disk_trouble(FileNotFoundError(errno.ENOENT, "-", "gone")) is None
+    assert (disk_message(wrapped) or "").startswith("kernel.cpp: No space left on device")
+    assert disk_message(ValueError("a defect")) is None
+    assert disk_message(FileNotFoundError(errno.ENOENT, "-", "gone")) is None
     nowhere = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
-    assert "make room in one of these or set TMPDIR" in (disk_trouble(nowhere) or "")
+    assert "free some space in one of these or set TMPDIR" in (disk_message(nowhere) or "")

@@ -21,7 +21,7 @@ from etude.runner.executors import Process
 from eval.tracking import logger as live
 from eval.tracking.logger import Tracker
 from eval.tracking.store import Store, StoreError, open_store
-from replication.util.deadline import TimeUpError, at_most
+from replication.util.deadline import TimeUpError, time_limit
 from tests.support.line import Line, line_to
 from tests.support.small_trials import planned
 from tests.support.stores import (
@@ -191,7 +191,7 @@ def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypat
 
 
 def test_a_deadline_ends_the_wait_for_a_slow_store(line: Line, tmp_path: Path) -> None:
-    with pytest.raises(TimeUpError), at_most(0.3 / 60):
+    with pytest.raises(TimeUpError), time_limit(0.3 / 60):
         held(line, Tracker(tmp_path), finish(trial_in(tmp_path, "late")))
 
 

@@ -20,7 +20,7 @@ from replication.corpora.archives import midi_files
 from replication.util.errors import UserError
 from replication.util.files import read_json, write_json
 from replication.util.paths import folder_at, is_regular
-from replication.util.text import tame
+from replication.util.text import printable_lines
 from tests.etude.remote.test_archive import packed  # noqa: F401 - a fixture
 from tests.support.program import PATHS
 
@@ -63,7 +63,7 @@ def test_devices_and_pipes_are_no_archives(tmp_path: Path) -> None:
 def test_a_root_that_can_be_no_folder_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(UserError, match="can be no folder"):
+    with pytest.raises(UserError, match="cannot be a folder"):
         folder_at(tmp_path / name)
     assert folder_at(tmp_path / "new" / "folder") == tmp_path.resolve() / "new" / "folder"
 
@@ -85,7 +85,7 @@ def test_seeds_without_number_are_refused_before_they_are_counted(tmp_path: Path
 
 
 def test_what_is_told_commands_no_terminal() -> None:
-    assert tame("a\x1b[2J\r\u202e\x9b\nb") == "a\ufffd[2J\ufffd\ufffd\ufffd\nb"
+    assert printable_lines("a\x1b[2J\r\u202e\x9b\nb") == "a\ufffd[2J\ufffd\ufffd\ufffd\nb"
 
 
 def test_what_a_process_connects_to_is_observed(tmp_path: Path) -> None:

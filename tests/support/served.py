@@ -14,28 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Served:
-    """What is served at `url`; may be changed while the server runs.
+    """The file that is served at `url`; may be changed while the server runs.
 
     Attributes:
-        body: the file.
-        etag: what the server calls this edition; None for a server that says nothing.
-        ranges: whether the server sends parts.
-        stop_after: bytes after which it waits for `go_on`.
-        cut_after: bytes after which it closes the connection, whatever length it has promised.
-        go_on: lets it send the rest.
-        requests: the headers of every request so far.
-        answers: the status of every answer so far.
-        url: where the file is.
+        body: Content of the file.
+        stop_after: Bytes after which the server waits for `go_on`.
+        cut_after: Bytes after which the server closes the connection, whatever length it has promised.
+        cuts: Number of requests whose connection is closed; None for all.
+        go_on: Event that lets the server send the rest.
+        requests: Headers of every request so far.
+        url: Address of the file.
     """
 
     body: bytes
-    etag: str | None = '"first"'
-    ranges: bool = True
     stop_after: int | None = None
     cut_after: int | None = None
+    cuts: int | None = None
     go_on: threading.Event = field(default_factory=threading.Event)
     requests: list[dict[str, str]] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
     url: str = ""
 
 
@@ -59,29 +55,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def _answer(self, served: Served) -> None:
-        same = self.headers.get("If-Range") in {None, served.etag}
-        start = int(self.headers["Range"][6:-1]) if served.ranges and same and "Range" in self.headers else 0
-        total = len(served.body)
-        served.answers.append(200 if not start else 206 if start < total else 416)
-        if served.answers[-1] == 416:
-            self.send_error(416)
-            return
-        self.send_response(served.answers[-1])
-        self.send_header("Content-Length", str(total - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-        if served.etag:
-            self.send_header("ETag", served.etag)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(served.body)))
         self.end_headers()
         try:
-            if served.cut_after:
-                self.wfile.write(served.body[start : served.cut_after])
+            if served.cut_after and (served.cuts is None or len(served.requests) <= served.cuts):
+                self.wfile.write(served.body[: served.cut_after])
             elif served.stop_after:
-                self.wfile.write(served.body[start : served.stop_after])
+                self.wfile.write(served.body[: served.stop_after])
                 served.go_on.wait(60)
-                self.wfile.write(served.body[max(start, served.stop_after) :])
+                self.wfile.write(served.body[served.stop_after :])
             else:
-                self.wfile.write(served.body[start:])
+                self.wfile.write(served.body)
         except ConnectionError:
             pass  # the client was killed
 

@@ -20,7 +20,7 @@ from eval.tracking.logger import Tracker
 from replication.midi.piece import PAPER_GRID
 from replication.tokens.encodings import encoding_on
 from replication.util.files import sha256
-from replication.util.locks import alone
+from replication.util.locks import lease
 from replication.windows.prepared import prepare
 from tests.support.program import ROOT
 
@@ -93,7 +93,7 @@ def interrupt(plan: Plan, *words: str) -> None:
     error = program.communicate()[1]
     assert program.returncode == 130, error
     assert "Interrupted; the same command goes on from the last checkpoint." in error
-    with alone(trial.folder / ".lock", beat=1.0):  # no worker holds it
+    with lease(trial.folder / ".lock", heartbeat=1.0):  # no worker holds it
         assert not trial.is_done()
 
 

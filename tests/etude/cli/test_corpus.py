@@ -228,7 +228,7 @@ def test_what_has_no_manifest_is_said_to_have_none(name: str, folder: Path) -> N
         (("describe", "synthetic", "--encoding", "bert"), "unknown encoding 'bert'; choose one of paper, "),
         (("describe", "maestro"), "add --accept-licence CC-BY-NC-SA-4.0"),
         (("fetch", "adl", "--accept-licence", "MIT"), "add --accept-licence none-stated"),
-        (("fetch", "giantmidi"), "A program cannot download giantmidi: "),
+        (("fetch", "giantmidi"), "giantmidi cannot be downloaded by a program: "),
     ],
 )
 def test_a_mistake_is_one_sentence(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from etude.remote import archive as bundle_file
 from etude.remote import bundle
 from etude.remote.archive import opened, pack
 from etude.runner import plan as suite
-from replication.util.deadline import at_most
+from replication.util.deadline import time_limit
 from replication.util.errors import UserError
 from tests.support.program import assert_a_mistake, python
 
@@ -69,5 +69,5 @@ def test_a_folder_is_no_bundle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("minutes", [0, -1, math.inf, math.nan])
 def test_minutes_are_a_positive_number(minutes: float) -> None:
-    with pytest.raises(UserError, match="give a number above 0"), at_most(minutes):
+    with pytest.raises(UserError, match="give a number above 0"), time_limit(minutes):
         pass

@@ -19,7 +19,7 @@ from etude.runner.threads import default_workers
 from etude.trial import trial as trials
 from eval.results.environment import environment
 from eval.tracking.logger import Tracker
-from replication.util.deadline import UNFINISHED, TimeUpError, at_most
+from replication.util.deadline import UNFINISHED, TimeUpError, time_limit
 from replication.util.errors import UserError
 from tests.support.program import ROOT, etude, python
 from tests.support.small_trials import timeless
@@ -106,13 +106,13 @@ def test_a_trial_says_where_it_went_on(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_time_that_is_up_interrupts() -> None:
     before = signal.getsignal(signal.SIGALRM)
-    with pytest.raises(TimeUpError), at_most(1e-4):
+    with pytest.raises(TimeUpError), time_limit(1e-4):
         time.sleep(60)
-    with at_most(None), at_most(60):
+    with time_limit(None), time_limit(60):
         pass
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGALRM) is before
-    with pytest.raises(UserError, match="--minutes 0: give a number above 0"), at_most(0):
+    with pytest.raises(UserError, match="--minutes 0: give a number above 0"), time_limit(0):
         pass
 
 

@@ -22,7 +22,7 @@ from replication.midi.piece import PAPER_GRID
 from replication.util.checkpoint import CHECKPOINT, read_tensors
 from replication.util.errors import UserError
 from replication.util.files import read_json
-from replication.util.locks import alone
+from replication.util.locks import lease
 from tests.support.program import ROOT, assert_a_mistake, etude
 from tests.support.small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task, windows
 from tests.support.tracked import frames
@@ -148,8 +148,8 @@ def test_an_interrupted_run_leaves_no_worker_and_goes_on(tmp_path: Path) -> None
 HOLDER = """
 import sys, time
 from pathlib import Path
-from replication.util.locks import alone
-with alone(Path(sys.argv[1]), beat=0.1):
+from replication.util.locks import lease
+with lease(Path(sys.argv[1]), heartbeat=0.1):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -167,7 +167,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_worker_that_died_gives_its_trial_free_at_once(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     holder.kill()
-    with alone(tmp_path / "lock", patience=1000):
+    with lease(tmp_path / "lock", patience=1000):
         assert holder.wait() == -signal.SIGKILL
 
 
@@ -178,7 +178,7 @@ def test_who_waits_does_not_go_past_a_worker_that_lives(holder: subprocess.Popen
 
 
 def test_who_does_not_wait_is_told_that_a_worker_lives(holder: subprocess.Popen[str], tmp_path: Path) -> None:
-    with pytest.raises(BlockingIOError), alone(tmp_path / "lock", wait=False):
+    with pytest.raises(BlockingIOError), lease(tmp_path / "lock", wait=False):
         pass
     assert holder.poll() is None
 
@@ -195,7 +195,7 @@ def test_a_halted_worker_is_replaced_and_ends_itself_when_it_comes_back(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     holder.send_signal(signal.SIGSTOP)
-    with alone(tmp_path / "lock", beat=0.1, patience=0.5):
+    with lease(tmp_path / "lock", heartbeat=0.1, patience=0.5):
         assert holder.poll() is None
         holder.send_signal(signal.SIGCONT)
         assert holder.wait(timeout=10) == 1

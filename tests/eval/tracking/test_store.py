@@ -16,7 +16,7 @@ from eval.tracking.store import Store, StoreError, open_store
 from eval.tracking.views import VIEWS
 from replication.util.errors import UserError
 from replication.util.files import read_json, write_json
-from replication.util.locks import alone
+from replication.util.locks import lease
 from tests.support.pieces import SINGLE, piece
 from tests.support.tracked import frames
 from tests.support.trial_folders import START, append, end, make_trial, scores_of
@@ -194,7 +194,7 @@ def test_a_failed_trial_ends_failed_and_can_be_taken_up_again(store: Store, tria
     assert failed.info.status == "FAILED"
     append(trial, range(3, 5))
     end(trial, "RUNNING")
-    with alone(trial / ".lock"):
+    with lease(trial / ".lock"):
         store.sync(trial, final=True)  # nothing ends a run that a worker is at
     assert runs_of(store, trial)[0].info.status == "RUNNING"
     end(trial, scores=SCORES)
@@ -205,7 +205,7 @@ def test_a_failed_trial_ends_failed_and_can_be_taken_up_again(store: Store, tria
 
 
 def test_a_worker_that_died_is_marked_once_and_goes_on_in_the_same_run(store: Store, trial: Path) -> None:
-    with alone(trial / ".lock"):
+    with lease(trial / ".lock"):
         store.sync(trial, final=True)
     assert runs_of(store, trial)[0].info.status == "RUNNING"
     store.sync(trial, final=True)

@@ -67,7 +67,7 @@ def message(act: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_members_are_chosen_and_named_by_a_pattern(tmp_path: Path, container: str) -> None:
+def test_a_pattern_selects_members_and_gives_their_ids(tmp_path: Path, container: str) -> None:
     contents = [("top/b/2.mid", b"b"), ("top/a/1.mid", b"a"), ("top/a/versions/1-v1.mid", b"v"), ("top/a/1.txt", b"t")]
     path = CONTAINERS[container](tmp_path, contents)
     found = list(midi_files(path, re.compile(r"(?:.*/)?(\w/\d\.mid)")))
@@ -78,7 +78,7 @@ def test_members_are_chosen_and_named_by_a_pattern(tmp_path: Path, container: st
 
 @pytest.mark.parametrize("container", PACKED)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_members_of_one_name_get_ids_of_their_own(tmp_path: Path, container: str) -> None:
+def test_members_with_the_same_name_get_different_ids(tmp_path: Path, container: str) -> None:
     contents = [
         ("a.mid", b"1"),
         ("a.mid", b"2"),
@@ -95,20 +95,20 @@ def test_members_of_one_name_get_ids_of_their_own(tmp_path: Path, container: str
     assert {"a (2).mid", "a (3).mid", "b/.mid", "b/ (2).mid"} < set(found)
 
 
-def test_two_names_with_one_id_get_ids_of_their_own(tmp_path: Path) -> None:
+def test_names_with_the_same_id_get_different_ids(tmp_path: Path) -> None:
     path = as_folder(tmp_path, [("a/1.mid", b"a"), ("b/1.mid", b"b")])
     assert dict(midi_files(path, re.compile(r".*/(.*)"))) == {"1.mid": b"a", "1 (2).mid": b"b"}
 
 
 @pytest.mark.parametrize("container", PACKED)
-def test_names_that_lead_out_of_a_folder_give_ids_that_do_not(tmp_path: Path, container: str) -> None:
+def test_ids_do_not_lead_out_of_a_folder(tmp_path: Path, container: str) -> None:
     names = ["../../up.mid", "/etc/absolute.mid", "a/../../b.mid", "//double.mid", "./here.mid"]
     found = dict(midi_files(PACKED[container](tmp_path, [(name, name.encode()) for name in names])))
     assert set(found) == {"up.mid", "etc/absolute.mid", "a/b.mid", "double.mid", "here.mid"}
     assert [path.name for path in tmp_path.iterdir()] == [PACKED[container](tmp_path, []).name]
 
 
-def test_what_is_no_regular_member_is_skipped(tmp_path: Path) -> None:
+def test_members_that_are_not_regular_files_are_skipped(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for kind in (
             tarfile.SYMTYPE,
@@ -132,7 +132,7 @@ def test_what_is_no_regular_member_is_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", PACKED)
-def test_archives_with_too_many_members_are_refused(
+def test_an_archive_with_too_many_members_is_refused(
     tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = PACKED[container](tmp_path, [(f"{number}.txt", b"") for number in range(10)])
@@ -146,7 +146,7 @@ def test_archives_with_too_many_members_are_refused(
 
 @pytest.mark.parametrize("name", ["bomb.mid", "bomb.txt"])
 @pytest.mark.parametrize("container", PACKED)
-def test_archives_that_unpack_to_too_much_are_refused(
+def test_an_archive_that_unpacks_to_too_many_bytes_is_refused(
     tmp_path: Path, container: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = PACKED[container](tmp_path, [(f"{number}{name}", bytes(2**20)) for number in range(4)])
@@ -158,7 +158,7 @@ def test_archives_that_unpack_to_too_much_are_refused(
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_a_file_that_is_too_large_costs_no_other(
+def test_a_file_that_is_too_large_does_not_affect_the_others(
     tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = CONTAINERS[container](tmp_path, [("a.mid", bytes(2001)), ("b.mid", b"b")])
@@ -167,7 +167,7 @@ def test_a_file_that_is_too_large_costs_no_other(
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE], ids=["GNU", "pax"])
-def test_a_header_that_asks_for_gigabytes_is_refused_unread(tmp_path: Path, kind: bytes) -> None:
+def test_a_header_that_asks_for_gigabytes_is_refused_without_reading_them(tmp_path: Path, kind: bytes) -> None:
     header = tarfile.TarInfo("long")
     header.type, header.size = kind, 2**33 - 1
     with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
@@ -176,7 +176,7 @@ def test_a_header_that_asks_for_gigabytes_is_refused_unread(tmp_path: Path, kind
     assert "(a header that asks for gigabytes)" in text
 
 
-def test_members_that_zipfile_would_unpack_without_a_bound_are_not_unpacked(tmp_path: Path) -> None:
+def test_members_that_zipfile_would_unpack_without_a_limit_are_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_STORED):
             archive.writestr(f"{method}.mid", b"content", compress_type=method)
@@ -187,7 +187,7 @@ def test_members_that_zipfile_would_unpack_without_a_bound_are_not_unpacked(tmp_
     }
 
 
-def test_a_member_that_holds_more_than_it_says_is_not_read_on(tmp_path: Path) -> None:
+def test_a_member_is_read_only_to_the_size_that_it_declares(tmp_path: Path) -> None:
     path = as_zip(tmp_path, [("a.mid", bytes(2**20))])
     content = bytearray(path.read_bytes())
     for place in (content.find(b"PK\3\4") + 22, content.find(b"PK\1\2") + 24):  # where the size is
@@ -197,7 +197,7 @@ def test_a_member_that_holds_more_than_it_says_is_not_read_on(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("container", ["music.tgz", "music.tar.xz"])
-def test_damage_of_a_compressed_tar_file_is_always_told(tmp_path: Path, container: str) -> None:
+def test_damage_of_a_compressed_tar_file_is_always_reported(tmp_path: Path, container: str) -> None:
     path = PACKED[container](tmp_path, [(f"{number}.mid", os.urandom(2000)) for number in range(5)])
     whole = path.read_bytes()
     for place in range(100, len(whole), 97):
@@ -205,7 +205,7 @@ def test_damage_of_a_compressed_tar_file_is_always_told(tmp_path: Path, containe
         assert "cannot be read as an archive" in message(lambda: list(midi_files(path)))
 
 
-def test_the_damaged_header_of_a_packed_tar_file_is_told(tmp_path: Path) -> None:
+def test_a_damaged_header_in_a_compressed_tar_file_is_reported(tmp_path: Path) -> None:
     plain = bytearray(as_tar("music.tar")(tmp_path, [("a.mid", b"a"), ("b.mid", b"b")]).read_bytes())
     plain[2 * tarfile.BLOCKSIZE] ^= 255
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress(plain))
@@ -213,7 +213,7 @@ def test_the_damaged_header_of_a_packed_tar_file_is_told(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("container", ["folder", "zip"])
-def test_a_key_is_remembered_until_something_changes(
+def test_the_key_of_the_content_is_kept_until_a_file_changes(
     tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memo = tmp_path / "memo"
@@ -247,7 +247,7 @@ def test_a_key_is_remembered_until_something_changes(
     assert len(hashed) == 4
 
 
-def test_the_key_of_a_folder_is_that_of_its_music(tmp_path: Path) -> None:
+def test_the_key_of_a_folder_depends_on_its_midi_files_only(tmp_path: Path) -> None:
     path = as_folder(tmp_path, [("a.mid", b"a"), ("b.mid", b"b")])
     first = content_key(path, tmp_path / "memo")
     (path / "readme.txt").touch()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PUBLISHED = {name: corpus for name, corpus in CORPORA.items() if isinstance(corpus.source, Published)}
 
 
-def test_every_corpus_says_what_it_is(tmp_path: Path) -> None:
+def test_every_corpus_is_described(tmp_path: Path) -> None:
     for name, corpus in CORPORA.items():
         assert corpus.name == name
         assert corpus.title
@@ -33,7 +33,7 @@ def test_every_corpus_says_what_it_is(tmp_path: Path) -> None:
     assert {"piano-midi-de", "asap-scores", "js-fakes"} < set(PUBLISHED)
 
 
-def test_what_is_no_download_is_located_as_it_is() -> None:
+def test_a_corpus_that_is_not_downloaded_is_located_unchanged() -> None:
     assert located(CORPORA["bach"]) is CORPORA["bach"]
 
 
@@ -61,7 +61,7 @@ DROPPED: dict[str, dict[str, int]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DROPPED)
-def test_the_real_packs_are_read_whole_and_leak_nothing(tmp_path: Path, name: str) -> None:
+def test_the_real_packs_are_read_completely_and_their_splits_share_no_song(tmp_path: Path, name: str) -> None:
     corpus = CORPORA[name]
     assert isinstance(corpus.source, Published)
     assert not isinstance(corpus.source.origin, ByHand)

@@ -110,7 +110,7 @@ def test_every_container_gives_the_same_pieces(tmp_path: Path, contents: dict[st
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_good_and_bad_files_are_all_accounted_for(
+def test_every_file_gives_a_piece_or_a_reason(
     tmp_path: Path, contents: dict[str, bytes], container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archives, "LARGEST", 1000)
@@ -124,7 +124,7 @@ def test_good_and_bad_files_are_all_accounted_for(
     assert everything(first) == everything(second)
 
 
-def test_a_damaged_member_of_a_zip_costs_no_other(tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_a_damaged_member_of_a_zip_does_not_affect_the_others(tmp_path: Path, contents: dict[str, bytes]) -> None:
     path = as_zip(tmp_path, contents)
     with zipfile.ZipFile(path) as archive:
         start = archive.getinfo("b/.mid").header_offset + 30 + len("b/.mid")
@@ -156,7 +156,7 @@ def test_file_names_need_not_be_unicode(tmp_path: Path, contents: dict[str, byte
     assert everything(first) == everything(second)
 
 
-def test_what_is_missing_or_no_container_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_path_that_is_missing_or_not_a_container_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.mid").touch()
     assert message(lambda: folder_corpus(tmp_path / "gone")) == (
         f"{tmp_path}/gone does not exist: give a folder or an archive of MIDI files."
@@ -196,7 +196,7 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, contents: dict[str, bytes]
         assert text.endswith("): copy or download it again.")
 
 
-def test_a_damaged_header_is_not_the_end_of_a_tar(tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_a_damaged_header_is_not_the_end_of_a_tar_file(tmp_path: Path, contents: dict[str, bytes]) -> None:
     path = as_tar("music.tar")(tmp_path, contents)
     with tarfile.open(path) as archive:
         start = archive.getmember("./b/.mid").offset
@@ -207,7 +207,7 @@ def test_a_damaged_header_is_not_the_end_of_a_tar(tmp_path: Path, contents: dict
     assert "(a damaged file header)" in text
 
 
-def test_the_synthetic_pieces_are_as_promised(tmp_path: Path) -> None:
+def test_the_synthetic_pieces_have_the_documented_ranges(tmp_path: Path) -> None:
     loaded = load(CORPORA["synthetic"], tmp_path)
     assert len(loaded.pieces) == 40
     assert len({piece.notes.tobytes() for piece in loaded.pieces}) == 40
@@ -223,7 +223,7 @@ def test_the_synthetic_pieces_are_as_promised(tmp_path: Path) -> None:
         assert piece.notes.tolist() == sorted_notes(piece.notes).tolist()
 
 
-def test_a_synthetic_piece_depends_on_the_seed_and_its_number_alone(tmp_path: Path) -> None:
+def test_a_synthetic_piece_depends_on_the_seed_and_its_number_only(tmp_path: Path) -> None:
     def notes(count: int, seed: int) -> list[list[object]]:
         corpus = Corpus(name="s", title="", licence=FREE, citation="", source=Synthetic(count=count, seed=seed))
         return [piece.notes.tolist() for piece in load(corpus, tmp_path).pieces]
@@ -250,7 +250,7 @@ def test_scores_have_no_seconds(source: Music21Bach | Synthetic) -> None:
     assert text.startswith("Scores have beats and no seconds: read them on a grid of Beats, not Seconds(")
 
 
-def test_a_damaged_cache_is_told_of_and_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_cache_is_reported_and_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = load(CORPORA["synthetic"], tmp_path)
     expected = everything(first)
     for name in ("notes", "about.json"):
@@ -275,7 +275,7 @@ def test_bach_without_music21_says_what_to_install(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_bach_is_read_whole_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bach_is_read_completely_and_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(CORPORA["bach"], tmp_path)
     assert len(first.pieces) == 410
     assert first.dropped == ()
@@ -290,7 +290,7 @@ def test_bach_is_read_whole_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert everything(load(CORPORA["bach"], tmp_path)) == everything(first)
 
 
-def test_a_killed_reading_goes_on_where_it_was(
+def test_reading_resumes_after_an_interruption(
     tmp_path: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading_module, "BATCH", 2)
@@ -320,7 +320,7 @@ def test_a_killed_reading_goes_on_where_it_was(
     assert not list((tmp_path / "cache").glob("*/shards"))
 
 
-def test_blocks_hold_every_note_once_and_no_piece_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_hold_every_note_once_and_whole_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(CORPORA["synthetic"], tmp_path)
     expected = np.concatenate([piece.notes for piece in loaded.pieces])
     for block in (1, 500, 10**6):
@@ -333,7 +333,7 @@ def test_blocks_hold_every_note_once_and_no_piece_in_parts(tmp_path: Path, monke
     assert loaded.pieces[-1].notes.tolist() == loaded.pieces[39].notes.tolist() == loaded.pieces[30:][9].notes.tolist()
 
 
-def test_a_corpus_is_read_by_a_fresh_process_as_here(tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_another_process_reads_a_corpus_the_same(tmp_path: Path, contents: dict[str, bytes]) -> None:
     path = as_folder(tmp_path, contents)
     code = (
         "import sys; from pathlib import Path; from replication.corpora.corpus import folder_corpus;"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replication.corpora import sandbox as guard
+from replication.corpora import sandbox
 from replication.corpora.sandbox import read_batch, read_guarded
 from replication.midi.piece import Piece, sorted_notes
 from replication.midi.smf import MidiError, Reason, write_midi
@@ -19,20 +19,20 @@ ROOT = Path(__file__).parents[3]
 
 
 def read(name: str, content: bytes) -> Piece:
-    """Read a file that says what it does to its reader."""
+    """Read a file whose content says what happens to its reader."""
     match content:
         case b"hang":
             time.sleep(60)
         case b"crash":
             os.abort()
-        case _ if content.startswith(b"/"):  # a file that counts how often its reader was killed
+        case _ if content.startswith(b"/"):  # a path to a file that counts how often the reader was killed
             with Path(content.decode()).open("a", encoding="utf-8") as count:
                 if count.tell() < len(name):
                     count.write(".")
                     count.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
         case b"memory":
-            bytearray(guard.MEMORY)
+            bytearray(sandbox.MEMORY)
         case b"empty":
             raise MidiError(Reason.EMPTY)
     return Piece(notes=sorted_notes([(0, 1, len(content), 64)]), id=name, group=name, seconds=1.5)
@@ -45,8 +45,8 @@ def test_batches_come_back_in_order() -> None:
     assert [result.notes["pitch"].tolist() for result in results] == [[1], [], [3], *([2] for _ in range(9))]
 
 
-def test_what_hangs_or_crashes_its_reader_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "PATIENCE", 2.0)
+def test_a_file_that_hangs_or_crashes_its_reader_does_not_affect_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "TIMEOUT", 2.0)
     files = [("a", b"1"), ("b", b"hang"), ("c", b"22"), ("d", b"crash"), ("e", b"memory"), ("f", b"333")]
     first, second = read_guarded([files, [("g", b"4444")]], read, processes=2)
     assert first.found == [(1, 1.5), Reason.TOO_SLOW, (1, 1.5), Reason.CRASHED, Reason.TOO_LARGE, (1, 1.5)]
@@ -62,7 +62,7 @@ def test_a_file_whose_reader_is_killed_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("last", [b"1", b"crash"])
-def test_a_process_that_is_only_starting_at_the_end_leaves_no_traceback(
+def test_a_process_that_is_still_starting_at_the_end_prints_no_traceback(
     last: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(3):  # of three processes one reads; after a crash another is started in its place
@@ -71,7 +71,7 @@ def test_a_process_that_is_only_starting_at_the_end_leaves_no_traceback(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_looking_ahead_is_bounded() -> None:
+def test_few_batches_are_taken_ahead() -> None:
     taken = []
     batches = ([taken.append(number) or (str(number), b"1")] for number in range(100))  # type: ignore[func-returns-value]  # counts
     results = read_guarded(batches, read, processes=1)
@@ -80,7 +80,7 @@ def test_looking_ahead_is_bounded() -> None:
     del results
 
 
-def test_a_defect_of_ours_is_no_property_of_a_file() -> None:
+def test_a_bug_in_the_reader_is_raised_and_drops_no_file() -> None:
     with pytest.raises(AttributeError):
         list(read_guarded([[("a", b"1")]], no_reader, processes=1))
 
@@ -89,7 +89,7 @@ def no_reader(name: str, content: bytes) -> Piece:
     return name.no_such_thing(content)  # type: ignore[attr-defined,no-any-return]  # the point
 
 
-def test_a_batch_is_read_the_same_here() -> None:
+def test_a_batch_is_read_the_same_in_this_process() -> None:
     files = [("a", b"1"), ("b", b"empty"), ("c", b"333")]
     (there,) = read_guarded([files], read, processes=1)
     here = read_batch(files, read)
@@ -98,7 +98,7 @@ def test_a_batch_is_read_the_same_here() -> None:
 
 
 @pytest.mark.parametrize("piped", [False, True])
-def test_a_script_that_does_not_guard_its_work_ends_with_a_sentence(tmp_path: Path, piped: bool) -> None:
+def test_a_script_without_a_main_guard_ends_with_a_sentence(tmp_path: Path, piped: bool) -> None:
     write_midi(read("a", b"1"), tmp_path / "music" / "a.mid")
     lines = (
         "from pathlib import Path",

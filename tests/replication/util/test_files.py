@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file.json"
     write_json(path, {"a": 1})
 
@@ -48,7 +48,7 @@ with atomic(Path(sys.argv[1])) as draft:
 
 
 def half_written(path: Path) -> subprocess.Popen[bytes]:
-    """Start a process that is half-way through writing a file."""
+    """Start a process that has written half of a file."""
     process = subprocess.Popen(
         [sys.executable, "-c", HALF, str(path)], env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE
     )
@@ -57,13 +57,13 @@ def half_written(path: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_draft_is_swept_by_the_next_writer_unless_its_process_lives(tmp_path: Path) -> None:
+def test_the_next_writer_removes_a_draft_unless_its_process_is_alive(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     killed, living = half_written(path), half_written(path)
     killed.kill()
     killed.communicate()
     hidden = tmp_path / ".file.json-notes"
-    hidden.mkdir()  # is somebody else's
+    hidden.mkdir()  # not a draft
     assert len(list(tmp_path.iterdir())) == 3
     write_json(path, {"a": 1})
     assert read_json(path) == {"a": 1}
@@ -74,7 +74,7 @@ def test_a_draft_is_swept_by_the_next_writer_unless_its_process_lives(tmp_path: 
     assert sorted(tmp_path.iterdir()) == [hidden, path]
 
 
-def test_drafts_of_files_that_nobody_writes_again_are_swept_below_a_folder(tmp_path: Path) -> None:
+def test_sweep_removes_the_drafts_of_dead_processes_below_a_folder(tmp_path: Path) -> None:
     (tmp_path / "deep" / ".git-of-others").mkdir(parents=True)
     path = tmp_path / "deep" / "file.json"
     killed, living = half_written(path), half_written(path)

@@ -1,4 +1,4 @@
-"""How programs end."""
+"""The exit of programs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def raising(error: BaseException) -> Callable[[], int]:
     ("error", "code", "said"),
     [
         (UserError("take another"), 2, "etude: take another\n"),
-        (OSError(errno.ENOSPC, "-", "runs"), 2, "etude: runs: No space left on device; make room there, and give the"),
-        (OSError(errno.EROFS, "-", "runs"), 2, "etude: runs: Read-only file system; give permission to write there,"),
+        (OSError(errno.ENOSPC, "-", "runs"), 2, "etude: runs: No space left on device; free some space and run the"),
+        (OSError(errno.EROFS, "-", "runs"), 2, "etude: runs: Read-only file system; allow writing there and"),
         (MemoryError(), 2, "etude: memory ran out: choose fewer --workers or a smaller --scale"),
         (KeyboardInterrupt(), 130, "\netude: interrupted\n"),
     ],
 )
-def test_what_a_user_can_mend_is_a_sentence_and_a_code(
+def test_a_problem_that_the_user_can_fix_is_a_sentence_and_a_code(
     error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -40,7 +40,7 @@ def test_what_a_user_can_mend_is_a_sentence_and_a_code(
     assert capsys.readouterr().err.startswith(said)
 
 
-def test_a_defect_keeps_its_traceback_and_success_its_code() -> None:
+def test_a_bug_keeps_its_traceback_and_success_its_code() -> None:
     with pytest.raises(OSError, match="loop"):
         end_with(raising(OSError(errno.ELOOP, "loop")), name="etude")
     with pytest.raises(SystemExit) as ended:
