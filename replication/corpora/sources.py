@@ -22,7 +22,7 @@ from replication.util.files import digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
 # A file by its id, with its content or why it has none; or what has been read already.
 Item = tuple[str, bytes | Reason] | Piece
@@ -34,7 +34,7 @@ class Source(Protocol):
     def key(self, cache: Path) -> str:
         """Return a hash of the content and of what reads it; slow hashes may be noted in the folder `cache`."""
 
-    def items(self, grid: Grid) -> Iterator[Item]:
+    def items(self, grid: TimeGrid) -> Iterator[Item]:
         """Yield pieces on the grid, or files, always in the same order."""
 
 
@@ -46,7 +46,7 @@ class Music21Bach:
         """Return a hash of what the scores are read from and with."""
         return digest(len(self._scores()), version("music21"), version("muspy"))
 
-    def items(self, grid: Grid) -> Iterator[Item]:
+    def items(self, grid: TimeGrid) -> Iterator[Item]:
         """Yield every score in the order of its name, all voices merged, at velocity 64."""
         steps_per_beat = _steps_per_beat(grid)
         with warnings.catch_warnings():
@@ -94,7 +94,7 @@ class Folder:
         """Return a hash of the content and of what reads it; the path is not part of it."""
         return digest(content_key(self.path, cache), self.members, version("symusic"))
 
-    def items(self, grid: Grid) -> Iterator[Item]:  # noqa: ARG002 - as the other sources
+    def items(self, grid: TimeGrid) -> Iterator[Item]:  # noqa: ARG002 - as the other sources
         """Yield every file; see `replication.corpora.archives.midi_files`."""
         return iter(midi_files(self.path, members=re.compile(self.members) if self.members else None))
 
@@ -115,7 +115,7 @@ class Synthetic:
         """Return a hash of the two numbers that determine the pieces."""
         return digest(self)
 
-    def items(self, grid: Grid) -> Iterator[Item]:
+    def items(self, grid: TimeGrid) -> Iterator[Item]:
         """Yield the pieces in order."""
         steps = _steps_per_beat(grid) / BEAT
         for index in range(self.count):
@@ -126,7 +126,7 @@ class Synthetic:
             yield Piece(notes=notes, id=name, group=name, grid=grid)
 
 
-def _steps_per_beat(grid: Grid) -> int:
+def _steps_per_beat(grid: TimeGrid) -> int:
     if not isinstance(grid, Beats):
         raise UserError(f"Scores have beats and no seconds: read them on a grid of Beats, not {grid}.")
     return grid.steps_per_beat

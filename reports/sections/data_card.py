@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from replication.util.files import atomic
 from replication.util.text import printable
-from replication.windows.duplicates import RUN
+from replication.windows.duplicates import RUN_LENGTH as RUN
 from replication.windows.splits import SPLITS
 from reports.format.facts import between
 from reports.format.table import Cell, Table, markdown, number, plain

@@ -10,8 +10,8 @@ import torch
 
 from replication.diffusion.rounding import AsPredicted, Expectation, Nearest, nearest
 from replication.diffusion.samplers import DDIM, Ancestral, DPMSolver, Euler, Renoised
-from replication.diffusion.schedule import Level, Sqrt
-from replication.diffusion.selection import MinimumBayesRisk, agreed, grams, overlap
+from replication.diffusion.schedule import NoiseLevel, Sqrt
+from replication.diffusion.selection import MinimumBayesRisk, most_agreed, ngram_counts, ngram_overlap
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
 from replication.util.errors import UserError
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from replication.diffusion.samplers import Sampler, Walk
+    from replication.diffusion.samplers import IterativeSampler, Sampler
 
 FREE = AsPredicted()
-EXACT: tuple[type[Walk], ...] = (Ancestral, DDIM, DPMSolver, Euler)  # with ever more steps, for the right denoiser
-EVERY: tuple[type[Walk], ...] = (*EXACT, Renoised)
+EXACT: tuple[type[IterativeSampler], ...] = (
+    Ancestral,
+    DDIM,
+    DPMSolver,
+    Euler,
+)  # with ever more steps, for the right denoiser
+EVERY: tuple[type[IterativeSampler], ...] = (*EXACT, Renoised)
 EMPTY = torch.empty(0, 1)  # a table that nobody looks at
 ALPHA_BAR = torch.from_numpy(Sqrt().alpha_bar(2000))
 MEAN, VARIANCE = 0.8, 0.4
@@ -62,7 +67,7 @@ def of_words(table: Tensor, shares: Tensor, alpha_bar: Tensor) -> Callable[[Tens
 
 
 @pytest.mark.parametrize("kind", EXACT)
-def test_gaussian_data_come_out_with_their_mean_and_variance(kind: type[Walk]) -> None:
+def test_gaussian_data_come_out_with_their_mean_and_variance(kind: type[IterativeSampler]) -> None:
     x = kind(steps=1000, rounding=FREE)(of_gaussian(ALPHA_BAR), EMPTY, ALPHA_BAR, normal_noise(20_000))
     # The last step takes a mean for a draw, and loses its variance: VARIANCE s^2 / (a^2 VARIANCE + s^2) at index 1.
     kept = ALPHA_BAR[1].item()
@@ -72,7 +77,7 @@ def test_gaussian_data_come_out_with_their_mean_and_variance(kind: type[Walk]) -
 
 
 @pytest.mark.parametrize("kind", [Ancestral, Renoised, DDIM])
-def test_data_without_a_choice_keep_the_marginals_of_the_forward_process(kind: type[Walk]) -> None:
+def test_data_without_a_choice_keep_the_marginals_of_the_forward_process(kind: type[IterativeSampler]) -> None:
     # For data that are always 2 the best prediction is 2, and then every x_i is N(2 sqrt(abar_i), 1 - abar_i) exactly.
     seen: dict[int, Tensor] = {}
 
@@ -88,7 +93,7 @@ def test_data_without_a_choice_keep_the_marginals_of_the_forward_process(kind: t
         assert values.std().item() == pytest.approx((1 - ALPHA_BAR[index]).sqrt().item(), rel=0.04)
 
 
-def ends(kind: type[Walk], steps: int) -> float:
+def ends(kind: type[IterativeSampler], steps: int) -> float:
     """Return the error of the ODE solved from the half-log SNR -3 to 3 in equal steps, for data N(MEAN, VARIANCE)."""
     alpha_bar = torch.sigmoid(2 * torch.linspace(3, -3, steps, dtype=torch.float64))
     seen: list[Tensor] = []
@@ -106,7 +111,7 @@ def ends(kind: type[Walk], steps: int) -> float:
 
 
 @pytest.mark.parametrize(("kind", "order"), [(Euler, 1), (DDIM, 1), (DPMSolver, 2)])
-def test_solvers_converge_to_the_exact_solution_in_their_order(kind: type[Walk], order: int) -> None:
+def test_solvers_converge_to_the_exact_solution_in_their_order(kind: type[IterativeSampler], order: int) -> None:
     errors = [ends(kind, steps) for steps in (41, 81, 161, 321)]
     for coarse, fine in pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.2)
@@ -117,7 +122,7 @@ def test_the_second_order_needs_fewer_evaluations_for_the_same_error() -> None:
 
 
 @pytest.mark.parametrize("kind", EXACT)
-def test_the_bayes_denoiser_of_iid_words_gives_their_distribution(kind: type[Walk]) -> None:
+def test_the_bayes_denoiser_of_iid_words_gives_their_distribution(kind: type[IterativeSampler]) -> None:
     table = torch.randn(5, 3, generator=generator("table"), dtype=torch.float64) * 2
     shares = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05], dtype=torch.float64)
     n = 1000
@@ -202,14 +207,14 @@ def test_renoising_leans_to_what_is_frequent_even_with_the_right_denoiser() -> N
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_rounding_begins_where_it_is_told(kind: type[Walk]) -> None:
+def test_rounding_begins_where_it_is_told(kind: type[IterativeSampler]) -> None:
     table = torch.randn(9, 4, generator=generator("table"), dtype=torch.float64)
     starts: dict[float, Tensor] = {}
 
     class Watched(Nearest):
-        def __call__(self, predicted: Tensor, level: Level, table: Tensor) -> Tensor:
-            starts[level.share] = super().__call__(predicted, level, table)
-            return starts[level.share]
+        def __call__(self, predicted: Tensor, level: NoiseLevel, table: Tensor) -> Tensor:
+            starts[level.fraction] = super().__call__(predicted, level, table)
+            return starts[level.fraction]
 
     sampler = kind(steps=10, rounding=Watched(last=0.5))
     x = sampler(lambda x, _: 0.5 * x, table, ALPHA_BAR, normal_noise(3, length=5, dimension=4))
@@ -221,10 +226,10 @@ def test_rounding_begins_where_it_is_told(kind: type[Walk]) -> None:
 def test_the_mean_embedding_is_the_nearest_one_without_noise_and_softer_with_it() -> None:
     table = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
     predicted = torch.tensor([[[0.3]]], dtype=torch.float64)
-    clean = Expectation()(predicted, Level(0, 0.0, 1 - 1e-6), table)
-    torch.testing.assert_close(clean, Nearest()(predicted, Level(0, 0.0, 1 - 1e-6), table))
+    clean = Expectation()(predicted, NoiseLevel(0, 0.0, 1 - 1e-6), table)
+    torch.testing.assert_close(clean, Nearest()(predicted, NoiseLevel(0, 0.0, 1 - 1e-6), table))
     # Two words at -1 and 1, whose own variance is 1: tanh(f / r) with r = s^2 / (a^2 + s^2) = 1 - abar.
-    noisy = Expectation()(predicted, Level(0, 1.0, 0.25), table)
+    noisy = Expectation()(predicted, NoiseLevel(0, 1.0, 0.25), table)
     assert noisy.item() == pytest.approx(math.tanh(0.3 / 0.75))
 
 
@@ -236,18 +241,22 @@ def test_a_solver_in_one_step_returns_the_prediction() -> None:
 
 def test_windows_agree_by_what_they_say_not_where() -> None:
     tune, later, other = [1, 5, 6, 7, 8, 2, 0, 0], [1, 9, 5, 6, 7, 8, 2, 0], [1, 8, 7, 6, 5, 2, 0, 0]
-    assert overlap(grams(tune), grams(tune)) == 1
-    assert overlap(grams(tune), grams(later)) > overlap(grams(tune), grams(other))
-    assert overlap(grams(tune), grams(later)) == overlap(grams(later), grams(tune))
-    assert overlap(grams([3, 3]), grams([4, 4])) == 0
-    assert overlap(grams([0, 0]), grams([0, 0])) == 0
+    assert ngram_overlap(ngram_counts(tune), ngram_counts(tune)) == 1
+    assert ngram_overlap(ngram_counts(tune), ngram_counts(later)) > ngram_overlap(
+        ngram_counts(tune), ngram_counts(other)
+    )
+    assert ngram_overlap(ngram_counts(tune), ngram_counts(later)) == ngram_overlap(
+        ngram_counts(later), ngram_counts(tune)
+    )
+    assert ngram_overlap(ngram_counts([3, 3]), ngram_counts([4, 4])) == 0
+    assert ngram_overlap(ngram_counts([0, 0]), ngram_counts([0, 0])) == 0
     # 2 of 2 and 3 words, 1 of 1 and 2 pairs, 0 of 0 and 1 triples.
-    assert overlap(grams([3, 4]), grams([3, 4, 5])) == pytest.approx((4 / 5 + 2 / 3) / 4)
+    assert ngram_overlap(ngram_counts([3, 4]), ngram_counts([3, 4, 5])) == pytest.approx((4 / 5 + 2 / 3) / 4)
 
 
 def test_the_candidate_that_others_agree_with_is_chosen() -> None:
-    assert agreed([[3, 4, 5, 6], [7, 8, 9, 10], [3, 4, 5, 11]]) == 0
-    assert agreed([[7, 8, 9, 10], [3, 4, 5, 6], [3, 4, 5, 6]]) == 1
+    assert most_agreed([[3, 4, 5, 6], [7, 8, 9, 10], [3, 4, 5, 11]]) == 0
+    assert most_agreed([[7, 8, 9, 10], [3, 4, 5, 6], [3, 4, 5, 6]]) == 1
 
 
 def test_of_several_candidates_each_sample_keeps_its_own_best() -> None:
@@ -262,7 +271,7 @@ def test_of_several_candidates_each_sample_keeps_its_own_best() -> None:
     best = draw(MinimumBayesRisk(sampler=inner, candidates=4), normal_noise(6, length=8, dimension=2))
     for row, words in enumerate(nearest(table, best).tolist()):
         own = [candidate[row].tolist() for candidate in candidates]
-        assert words == own[agreed(own)]
+        assert words == own[most_agreed(own)]
     assert MinimumBayesRisk(sampler=inner, candidates=4).evaluations == 12
     with pytest.raises(UserError, match="1 candidates"):
         draw(MinimumBayesRisk(sampler=inner, candidates=1), noise)

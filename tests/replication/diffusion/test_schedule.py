@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from replication.diffusion.samplers import respaced
+from replication.diffusion.samplers import respaced_timesteps
 from replication.diffusion.schedule import Cosine, Linear, Schedule, Sqrt, SqrtAsWritten
 from replication.util.errors import UserError
 
@@ -47,7 +47,7 @@ def test_betas_and_posterior_variance_are_the_published_ones() -> None:
 
 def test_fewer_timesteps_meet_the_respaced_indices() -> None:
     few, many = Sqrt().alpha_bar(200), Sqrt().alpha_bar(2000)
-    indices = respaced(2000, 200)[::-1]
+    indices = respaced_timesteps(2000, 200)[::-1]
     assert indices[0] == 9
     assert indices[-1] == 1999
     np.testing.assert_allclose(few[:-1], many[indices[:-1]], rtol=1e-9)
@@ -71,7 +71,7 @@ def test_the_signal_only_decreases(schedule: Schedule, timesteps: int) -> None:
 
 @pytest.mark.parametrize(("timesteps", "steps"), [(2000, 2000), (2000, 200), (100, 7), (10, 1)])
 def test_respacing_starts_from_pure_noise(timesteps: int, steps: int) -> None:
-    indices = respaced(timesteps, steps)
+    indices = respaced_timesteps(timesteps, steps)
     assert len(set(indices)) == steps
     assert indices == sorted(indices, reverse=True)
     assert indices[0] == timesteps - 1
@@ -81,4 +81,4 @@ def test_respacing_starts_from_pure_noise(timesteps: int, steps: int) -> None:
 @pytest.mark.parametrize("steps", [0, 11])
 def test_impossible_respacing_is_refused(steps: int) -> None:
     with pytest.raises(UserError, match=f"{steps} sampler steps"):
-        respaced(10, steps)
+        respaced_timesteps(10, steps)

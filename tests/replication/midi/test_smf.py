@@ -8,7 +8,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replication.midi.piece import NOTE, PAPER_GRID, Beats, Piece, Seconds, sorted_notes
-from replication.midi.smf import DENSEST, MOST, First, MidiError, Named, Reading, Reason, read_midi, write_midi
+from replication.midi.smf import (
+    MAX_NOTES,
+    MAX_NOTES_PER_ONSET,
+    First,
+    MidiError,
+    Named,
+    Reading,
+    Reason,
+    read_midi,
+    write_midi,
+)
 from tests.support.midi_bytes import after, meta, midi, note, track
 
 if TYPE_CHECKING:
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
 Row = tuple[int, int, int, int]
 
@@ -24,7 +34,7 @@ ROW = st.tuples(st.integers(0, 400), st.integers(1, 60), st.integers(0, 127), st
 ROWS = st.lists(ROW, min_size=1, max_size=30)
 
 
-def piece_of(rows: list[Row], grid: Grid = PAPER_GRID) -> Piece:
+def piece_of(rows: list[Row], grid: TimeGrid = PAPER_GRID) -> Piece:
     return Piece(notes=sorted_notes(rows), id="a", group="a", grid=grid)
 
 
@@ -40,11 +50,11 @@ def without_overlaps(rows: list[Row]) -> list[Row]:
     return kept
 
 
-def read(content: bytes, grid: Grid = PAPER_GRID, **choices: Any) -> NDArray[Any]:  # noqa: ANN401 - fields of Reading
+def read(content: bytes, grid: TimeGrid = PAPER_GRID, **choices: Any) -> NDArray[Any]:  # noqa: ANN401 - fields of Reading
     return read_midi(content, id="a", group="a", reading=Reading(grid=grid, **choices)).notes
 
 
-def reason_of(content: bytes, grid: Grid = PAPER_GRID, **choices: Any) -> Reason:  # noqa: ANN401 - fields of Reading
+def reason_of(content: bytes, grid: TimeGrid = PAPER_GRID, **choices: Any) -> Reason:  # noqa: ANN401 - fields of Reading
     with pytest.raises(MidiError) as caught:
         read(content, grid, **choices)
     return caught.value.reason
@@ -53,7 +63,7 @@ def reason_of(content: bytes, grid: Grid = PAPER_GRID, **choices: Any) -> Reason
 @pytest.mark.parametrize("grid", [Beats(steps_per_beat=8), Beats(steps_per_beat=12), Beats(steps_per_beat=7)])
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
-def test_reading_what_was_written_gives_the_same_notes(tmp_path: Path, grid: Grid, rows: list[Row]) -> None:
+def test_reading_what_was_written_gives_the_same_notes(tmp_path: Path, grid: TimeGrid, rows: list[Row]) -> None:
     piece = piece_of(without_overlaps(rows), grid)
     write_midi(piece, tmp_path / "a.mid")
     assert read((tmp_path / "a.mid").read_bytes(), grid).tolist() == piece.notes.tolist()
@@ -175,8 +185,8 @@ def test_notes_are_counted_after_merging() -> None:
 
 
 def test_a_million_notes_are_read_and_one_more_is_not() -> None:
-    half = track(after(0, 0x90, 60, 64), b"\1\x3c\0\1\x3c\x40" * (MOST // 2))
-    assert len(read(midi(half, half), Beats(steps_per_beat=480))) == MOST // 2
+    half = track(after(0, 0x90, 60, 64), b"\1\x3c\0\1\x3c\x40" * (MAX_NOTES // 2))
+    assert len(read(midi(half, half), Beats(steps_per_beat=480))) == MAX_NOTES // 2
     assert reason_of(midi(half, half, PIANO)) is Reason.TOO_MANY
 
 
@@ -187,9 +197,12 @@ def test_a_piece_ends_by_its_last_step() -> None:
 
 
 def test_thick_chords_are_music_and_a_wall_of_keys_is_not() -> None:
-    chord = [[after(0, 0x90, pitch, 64) for pitch in range(count)] for count in (DENSEST, DENSEST + 1)]
-    ends = [after(pitch == 0, 0x80, pitch, 0) for pitch in range(DENSEST + 1)]
-    assert len(read(midi(track(*chord[0], *ends)))) == DENSEST
+    chord = [
+        [after(0, 0x90, pitch, 64) for pitch in range(count)]
+        for count in (MAX_NOTES_PER_ONSET, MAX_NOTES_PER_ONSET + 1)
+    ]
+    ends = [after(pitch == 0, 0x80, pitch, 0) for pitch in range(MAX_NOTES_PER_ONSET + 1)]
+    assert len(read(midi(track(*chord[0], *ends)))) == MAX_NOTES_PER_ONSET
     assert reason_of(midi(track(*chord[1], *ends))) is Reason.TOO_DENSE
 
 

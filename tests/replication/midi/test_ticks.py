@@ -14,9 +14,9 @@ from replication.util.errors import UserError
 from tests.support.midi_bytes import after, midi, note, track
 
 if TYPE_CHECKING:
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
-GRIDS: list[Grid] = [PAPER_GRID, Seconds(steps_per_second=16)]
+GRIDS: list[TimeGrid] = [PAPER_GRID, Seconds(steps_per_second=16)]
 
 
 def read(content: bytes, **choices: Any) -> Piece:  # noqa: ANN401 - fields of Reading
@@ -34,7 +34,7 @@ def test_the_tempo_counts_on_a_grid_in_seconds_alone() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_piece_knows_its_playing_time_on_every_grid(grid: Grid) -> None:
+def test_a_piece_knows_its_playing_time_on_every_grid(grid: TimeGrid) -> None:
     # A beat at 120 a minute, for no tempo is stated yet, two beats of a second each, and a rest that takes no time.
     content = midi(track(tempo(1_000_000, 480), tempo(0, 960)), track(note(60, length=2000)))
     assert read(content, grid=grid).seconds == 2.5
@@ -149,4 +149,4 @@ def test_the_pedal_does_what_playing_event_by_event_does(
             for column in (np.array(hand, int).reshape(-1, 2) for hand in hands)
         ],
     )
-    assert ticks.silent().tolist() == [silent(*row) for row in rows]
+    assert ticks.ends_with_pedal().tolist() == [silent(*row) for row in rows]

@@ -14,7 +14,7 @@ from baselines.ngram import NGram
 from baselines.replay import Replay
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
-from replication.training.trainable import CHUNK, Trainable
+from replication.training.neural_model import CHUNK, NeuralModel
 from replication.util.generators import seeded
 from tests.support.shrunk import job, random_windows, shrunk
 
@@ -46,7 +46,7 @@ def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """Return a model whose weights matter, and its first samples."""
     with seeded("test", 0):
         model = MODELS[request.param]()
-        if isinstance(model, Trainable):
+        if isinstance(model, NeuralModel):
             for parameter in model.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)
             model.eval()

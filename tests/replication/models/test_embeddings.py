@@ -65,7 +65,7 @@ def test_pretrained_vectors_keep_their_geometry(task: Job) -> None:
         cosines = torch.nn.functional.normalize(centred) @ torch.nn.functional.normalize(centred).T
         torch.testing.assert_close(table @ table.T / 8, cosines, atol=1e-4, rtol=1e-3)
         torch.testing.assert_close(table.pow(2).mean(0), torch.ones(8), atol=1e-4, rtol=1e-3)
-    with pytest.raises(ValueError, match="dimension 6 is no power of 2"):
+    with pytest.raises(ValueError, match="dimension 6 is not a power of 2"):
         Pretrained(SkipGram(steps=1)).table(some, vocabulary=12, dimension=6)
 
 

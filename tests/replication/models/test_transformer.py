@@ -64,5 +64,5 @@ def test_bert_has_the_published_number_of_parameters() -> None:
 def test_impossible_sizes_are_named() -> None:
     with pytest.raises(ValueError, match="windows of 600 tokens"):
         Transformer(Bert(), length=600, causal=False)
-    with pytest.raises(ValueError, match="width 16 is no multiple of 3"):
+    with pytest.raises(ValueError, match="width 16 is not a multiple of 3"):
         Transformer(PreNorm(layers=1, width=16, heads=3, feedforward=8), length=4, causal=False)

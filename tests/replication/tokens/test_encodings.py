@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from replication.midi.piece import PAPER_GRID, Seconds, sorted_notes
 from replication.midi.synthetic import compose
 from replication.tokens.encodings import ENCODINGS, Paper, Triples, encoding_on
-from replication.tokens.protocol import CLS, MARKS, PAD, SEP, Encoding, from_text, to_text
+from replication.tokens.protocol import CLS, PAD, SEP, SPECIAL_TOKENS, Encoding, from_text, to_text
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def read(encoding: Encoding, windows: NDArray[Any], starts: NDArray[Any]) -> lis
 
 @every_encoding
 def test_a_vocabulary_begins_with_the_marks_and_has_no_word_twice(encoding: Encoding) -> None:
-    assert encoding.vocabulary[:3] == MARKS == ("[PAD]", "[CLS]", "[SEP]")
+    assert encoding.vocabulary[:3] == SPECIAL_TOKENS == ("[PAD]", "[CLS]", "[SEP]")
     assert len(set(encoding.vocabulary)) == len(encoding.vocabulary) < 2**16
 
 
@@ -122,7 +122,7 @@ def test_no_notes_give_no_windows(encoding: Encoding) -> None:
 @every_encoding
 def test_a_window_too_short_for_a_note_is_refused(encoding: Encoding) -> None:
     notes = sorted_notes([(0, 8, 60, 64)])
-    with pytest.raises(UserError, match="a window of 4 tokens holds no note"):
+    with pytest.raises(UserError, match="a window of 4 tokens cannot hold a note"):
         encoding.windows(notes, 4)
     assert encoding.windows(notes, SHORTEST)[0].shape == (1, SHORTEST)
 
@@ -290,5 +290,5 @@ def test_an_encoding_takes_the_grid_of_its_corpus() -> None:
     played = Seconds(steps_per_second=16)
     assert encoding_on("triples", played).grid == played
     assert encoding_on("paper", PAPER_GRID) == ENCODINGS["paper"]
-    with pytest.raises(UserError, match="REMI counts in beats, and Seconds"):
+    with pytest.raises(UserError, match="REMI needs a grid in beats, not Seconds"):
         encoding_on("remi", played)

@@ -13,7 +13,7 @@ from symusic import Note, Score, Track
 
 from replication.midi.piece import Beats, sorted_notes
 from replication.midi.synthetic import compose
-from replication.tokens.protocol import PAD, from_text, to_text, unframe
+from replication.tokens.protocol import PAD, from_text, strip_special, to_text
 from replication.tokens.remi import Remi, _tokenizer
 
 REMI = Remi()
@@ -77,7 +77,7 @@ def test_a_piece_in_one_window_is_miditoks_sequence() -> None:
     score.tracks.append(Track(notes=[Note(*row) for row in notes.tolist()]))
     (sequence,) = MIDITOK.encode(score)
     ((window,), _) = REMI.windows(notes, 2000)
-    assert unframe(window) == (sequence.ids, 0)
+    assert strip_special(window) == (sequence.ids, 0)
 
 
 @given(st.lists(st.integers(0, 251) | st.sampled_from(from_text(REMI, f"Bar_None Position_3 {N60}")), max_size=80))

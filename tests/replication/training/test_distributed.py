@@ -14,8 +14,8 @@ import torch
 from baselines.autoregressive import Autoregressive
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
-from replication.training.distributed import Group, group, joined
-from replication.training.loop import sgd
+from replication.training.distributed import ProcessGroup, joined_processes, process_group
+from replication.training.loop import train_network
 from replication.util.checkpoint import CHECKPOINT, read_tensors, save_weights
 from replication.util.errors import UserError
 from replication.util.generators import seeded
@@ -24,13 +24,13 @@ from tests.support.shrunk import job, shrunk
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from replication.training.trainable import Trainable
+    from replication.training.neural_model import NeuralModel
 
 # Windows of different lengths, and a batch that two processes share unevenly in three parts.
 SCALE = shrunk(steps=20, batch=9, accumulate=2, log_every=5, validate_every=10, checkpoint_every=10, milestones=(10,))
 
 
-def model(kind: str) -> Trainable:
+def model(kind: str) -> NeuralModel:
     with seeded("model", 0):
         if kind == "diffusion":
             return DiffusionLM(Learned(), vocabulary=12, scale=SCALE)
@@ -46,11 +46,11 @@ def main(kind: str, folder: Path, stop: int) -> None:
             raise KeyboardInterrupt
         logged.append({"step": step, **values})
 
-    with joined():
-        average = sgd(model(kind), replace(job(folder, SCALE), log=log))
-        if group().first:
+    with joined_processes():
+        average = train_network(model(kind), replace(job(folder, SCALE), log=log))
+        if process_group().first:
             save_weights(average, folder / "average.safetensors")
-            (folder / f"log-{group().size}.json").write_text(json.dumps(logged))
+            (folder / f"log-{process_group().size}.json").write_text(json.dumps(logged))
 
 
 def together(processes: int, kind: str, folder: Path, *, stop: int = 0) -> subprocess.CompletedProcess[str]:
@@ -69,7 +69,7 @@ def together(processes: int, kind: str, folder: Path, *, stop: int = 0) -> subpr
 def alone(kind: str, folder: Path) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     logged: list[dict[str, float]] = []
     task = replace(job(folder, SCALE), log=lambda step, values: logged.append({"step": step, **values}))
-    return sgd(model(kind), task).state_dict(), logged
+    return train_network(model(kind), task).state_dict(), logged
 
 
 def check(folder: Path, expected: dict[str, Tensor]) -> None:
@@ -132,9 +132,9 @@ def test_a_trial_that_two_processes_have_trained_is_gone_on_with_by_the_suite(tm
 
 
 def test_more_processes_than_windows_in_a_batch_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("replication.training.loop.group", lambda: Group(rank=0, size=10))
-    with pytest.raises(UserError, match="10 processes cannot share a batch of 9 windows: start fewer"):
-        sgd(model("diffusion"), job(tmp_path, SCALE))
+    monkeypatch.setattr("replication.training.loop.process_group", lambda: ProcessGroup(rank=0, size=10))
+    with pytest.raises(UserError, match="10 processes cannot share a batch of 9 windows; start fewer processes"):
+        train_network(model("diffusion"), job(tmp_path, SCALE))
 
 
 if __name__ == "__main__":

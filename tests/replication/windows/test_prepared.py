@@ -134,7 +134,7 @@ def test_copies_are_dropped_and_near_copies_stay_together(tmp_path: Path) -> Non
 def test_training_windows_with_runs_of_the_test_split_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "SHARE", 2.0)  # no families: what they share is left for the last step
+    monkeypatch.setattr(duplicates, "FAMILY_SHARE", 2.0)  # no families: what they share is left for the last step
     base = [compose(np.random.default_rng([8, number])) for number in range(30)]
     for number, notes in enumerate(base):
         part = base[(number + 1) % 30][:60].copy()
@@ -192,9 +192,9 @@ def test_a_corpus_too_small_for_a_window_is_refused(tmp_path: Path) -> None:
 
 
 def test_copies_are_left_out_exactly_where_ngrams_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "SHARE", 2.0)
+    monkeypatch.setattr(duplicates, "FAMILY_SHARE", 2.0)
     whole = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "whole")
-    monkeypatch.setattr(duplicates, "GRAMS", 1000)
+    monkeypatch.setattr(duplicates, "MAX_NGRAMS", 1000)
     sampled = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "sampled")
     assert sampled.counts["copied"] == whole.counts["copied"]
     assert sampled.digest == whole.digest
