@@ -87,8 +87,7 @@ def deterministic(device: torch.device) -> Iterator[None]:
     """Run a block, including backward passes, in which a CPU sums in the same order every time.
 
     In compiled code, several threads race to add to the gradient of embeddings. With one thread there is no race, and
-    the slower deterministic kernels are not needed. GPUs are not affected, because not all of their operations have such
-    kernels.
+    the slower deterministic kernels are not needed. GPUs are left as they are: some operations have no such kernels.
     """
     before = torch.are_deterministic_algorithms_enabled()
     if device.type == "cpu" and torch.get_num_threads() > 1:

@@ -27,7 +27,7 @@ def card(facts: Facts, pictures: Mapping[str, Picture]) -> str:
     """Return the card as Markdown: what the corpus is, where every file went, what is in it, what the splits share.
 
     Args:
-        facts: what `replication.windows.card.facts` returns.
+        facts: what `replication.windows.data_card.facts` returns.
         pictures: what `figures` makes of them, to be found in a folder figures/ beside the card.
     """
     blocks = [

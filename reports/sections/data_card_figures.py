@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-    Facts = Mapping[str, Any]  # what `replication.windows.card.facts` returns
+    Facts = Mapping[str, Any]  # what `replication.windows.data_card.facts` returns
 
 # What the splits share is measured three times: these are the keys of the leaks, in words.
 STAGES = {

@@ -43,8 +43,8 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     pass
 
 
-def test_milestones_keep_the_weights_of_their_step_and_change_no_bits(tmp_path: Path) -> None:
-    plain = replace(LONG, budget=replace(LONG.budget, ema=0.0))  # then the average is the weights
+def test_milestones_save_the_weights_of_their_step_and_change_no_bits(tmp_path: Path) -> None:
+    plain = replace(LONG, budget=replace(LONG.budget, ema=0.0))  # the average equals the weights
     marked = replace(plain, budget=replace(plain.budget, milestones=(0, 7, 20, 30)))
     without = train_network(diffusion(), job(tmp_path / "without", plain)).state_dict()
 
@@ -80,7 +80,7 @@ def test_a_recipe_replaces_the_budget_of_the_scale(tmp_path: Path) -> None:
     assert milestone(tmp_path, 10).exists()
 
 
-def test_the_learning_rate_falls_linearly_to_nothing() -> None:
+def test_the_learning_rate_decays_linearly_to_zero() -> None:
     assert [_learning_rate(step, Budget(steps=4, learning_rate=8)) for step in range(4)] == [8, 6, 4, 2]
     assert [_learning_rate(step, Budget(steps=2, anneal=4, learning_rate=8)) for step in range(2)] == [8, 6]
     assert [_learning_rate(step, Budget(steps=4, warmup=2, learning_rate=8)) for step in range(4)] == [4, 6, 4, 2]
@@ -96,7 +96,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(build: type, tmp_path: Path)
 
     with pytest.raises(Interrupted):
         train_network(build(), replace(job(tmp_path / "cut", LONG), log=interrupt))
-    torch.manual_seed(123)  # the global generator plays no part
+    torch.manual_seed(123)  # the global generator is not used
     steps = []
     resumed = train_network(
         build(), replace(job(tmp_path / "cut", LONG), log=lambda step, _: steps.append(step))
@@ -130,10 +130,10 @@ def test_windows_in_a_file_give_the_same_model_as_in_memory(
 
 
 @pytest.mark.parametrize("build", [diffusion, autoregressive])
-def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(build: type, tmp_path: Path) -> None:
+def test_a_batch_in_parts_gives_the_loss_and_the_gradients_of_the_whole(build: type, tmp_path: Path) -> None:
     logs: dict[int, list[float]] = {}
     models = {}
-    for parts in (1, 3):  # unequal ones, of windows that differ in length
+    for parts in (1, 3):  # unequal parts of windows of different lengths
         scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10, accumulate=parts)
         losses = logs.setdefault(parts, [])
         task = replace(
@@ -172,7 +172,7 @@ class Exploding(NeuralModel):
         return torch.zeros(len(indices), 1)
 
 
-def test_a_loss_that_is_no_number_stops_training(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_training(tmp_path: Path) -> None:
     with pytest.raises(
         DivergedError, match=r"the loss is nan .* by step 15; the last good checkpoint is .* of step 10"
     ):
@@ -180,7 +180,7 @@ def test_a_loss_that_is_no_number_stops_training(tmp_path: Path) -> None:
     assert (tmp_path / CHECKPOINT).exists()
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> None:
     train_network(diffusion(), job(tmp_path, LONG))
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:1000])
@@ -188,16 +188,16 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         train_network(diffusion(), job(tmp_path, LONG))
 
 
-def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
     train_network(diffusion(), job(tmp_path, LONG))
     wider = replace(LONG, dimension=5)
     with pytest.raises(UserError, match=r"belongs to another model: .* has shape"):
         train_network(diffusion(wider), job(tmp_path, wider))
 
 
-def test_every_epoch_shows_every_example_once() -> None:
+def test_every_epoch_has_every_example_once() -> None:
     seen = torch.cat([batch_indices(step, batch=7, size=21, seed=0) for step in range(6)])
     for epoch in (seen[:21], seen[21:]):
         assert sorted(epoch.tolist()) == list(range(21))
     assert not torch.equal(seen[:21], seen[21:])
-    assert batch_indices(0, batch=50, size=20, seed=0).max() < 20  # a batch of more than an epoch
+    assert batch_indices(0, batch=50, size=20, seed=0).max() < 20  # a batch of more than one epoch

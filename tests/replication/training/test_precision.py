@@ -40,7 +40,7 @@ def autoregressive(scale: Scale) -> NeuralModel:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_written_out_is_that_of_the_kernel(causal: bool) -> None:
+def test_attention_as_matrix_products_equals_the_kernel(causal: bool) -> None:
     query, key, value = torch.randn(3, 2, 4, 34, 8, generator=generator("attention")).bfloat16()
     exact = F.scaled_dot_product_attention(query.double(), key.double(), value.double(), is_causal=causal)
     found = attend(query, key, value, dropout=0.0, causal=causal)
@@ -49,19 +49,19 @@ def test_attention_written_out_is_that_of_the_kernel(causal: bool) -> None:
     torch.testing.assert_close(attend(*single, dropout=0.0, causal=causal).double(), exact, atol=1e-5, rtol=1e-5)
 
 
-def test_attention_written_out_drops_what_the_kernel_drops() -> None:
+def test_dropout_of_attention_as_matrix_products_has_the_right_rate() -> None:
     values = torch.ones(1, 1, 400, 400, dtype=torch.bfloat16)
     with seeded("dropout", 0):
         found = attend(values, values, values, dropout=0.25, causal=False)
-    # Each of 400 equal shares is left out one time in four, and the others make up for it.
+    # Each of 400 equal weights is dropped with probability 1/4, and the others are scaled up.
     assert found.float().mean().item() == pytest.approx(1, abs=0.01)
     assert found.float()[..., 0].std().item() == pytest.approx((0.25 / 0.75 / 400) ** 0.5, rel=0.2)
 
 
 @pytest.mark.parametrize("build", [diffusion, autoregressive])
-def test_the_loss_in_bfloat16_is_that_in_single_precision_but_for_rounding(build: type) -> None:
+def test_the_loss_in_bfloat16_equals_single_precision_up_to_rounding(build: type) -> None:
     model: NeuralModel = build(SHORT)
-    for weight in model.parameters():  # residual branches start at zero, which would hide them
+    for weight in model.parameters():  # residual branches start at zero, which would hide differences
         torch.nn.init.normal_(weight, std=0.2)
     tokens = random_windows(32, SHORT.length, 12)
     noise = model.noise(tokens, random=generator("noise"))
@@ -75,7 +75,7 @@ def test_the_loss_in_bfloat16_is_that_in_single_precision_but_for_rounding(build
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build", [diffusion, autoregressive])
-def test_compiled_training_is_plain_training_but_for_rounding(
+def test_compiled_training_equals_plain_training_up_to_rounding(
     build: type, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     models = {}
@@ -87,7 +87,7 @@ def test_compiled_training_is_plain_training_but_for_rounding(
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
-def test_without_a_compiler_training_goes_on_and_says_so_once(tmp_path: Path) -> None:
+def test_without_a_compiler_training_continues_with_one_warning(tmp_path: Path) -> None:
     program = """
 import torch
 from replication.training.precision import accelerated
@@ -107,14 +107,14 @@ accelerated(lambda x: x, Budget(compile=True), torch.device("cpu"))
     assert said[0].endswith("; continuing without it")
 
 
-def test_the_compiler_works_whoever_asks_first() -> None:
+def test_the_compiler_is_found_without_gradients_too() -> None:
     has_compiler.cache_clear()
     with torch.no_grad():
         assert has_compiler(CPU)
 
 
 @pytest.mark.slow
-def test_compiled_training_with_dropout_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+def test_compiled_training_with_dropout_resumes_with_the_same_bits(tmp_path: Path) -> None:
     budget = replace(SHORT.budget, compile=True, bfloat16=True, accumulate=2, steps=10, checkpoint_every=5)
     scale = replace(SHORT, backbone=replace(SHORT.backbone, dropout=0.1), budget=budget)
     whole = train_network(diffusion(scale), job(tmp_path / "whole", scale)).state_dict()

@@ -29,7 +29,7 @@ KINDS = (interval_ngrams, melody_ngrams, note_runs, onset_runs)
 
 
 def song(seed: int) -> NDArray[Any]:
-    """Return notes that no other seed's share runs with."""
+    """Return notes that share no run with those of other seeds."""
     rng = np.random.default_rng(seed)
     onsets = np.cumsum(rng.integers(1, 9, 60))
     return sorted_notes(
@@ -64,7 +64,7 @@ def test_tempo_matters_to_runs_and_not_to_intervals() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_ngram_passes_from_piece_to_piece(kind: Any) -> None:  # noqa: ANN401 - a function
+def test_no_ngram_spans_two_pieces(kind: Any) -> None:  # noqa: ANN401 - a function
     alone = [kind(*block(song(seed))).hashes.tolist() for seed in range(3)]
     together = kind(*block(*(song(seed) for seed in range(3))))
     assert together.hashes.tolist() == [value for part in alone for value in part]
@@ -73,7 +73,7 @@ def test_no_ngram_passes_from_piece_to_piece(kind: Any) -> None:  # noqa: ANN401
     assert kind(*block(song(0)[:0])).hashes.tolist() == []
 
 
-def test_a_run_of_onsets_says_all_of_its_chords() -> None:
+def test_a_run_of_onsets_depends_on_all_notes_of_its_chords() -> None:
     notes = song(0)
     count = len(np.unique(notes["onset"]))
     found = onset_runs(*block(notes))
@@ -88,7 +88,7 @@ def test_a_run_of_onsets_says_all_of_its_chords() -> None:
 
 @pytest.mark.parametrize("kind", [note_runs, onset_runs])
 @pytest.mark.parametrize("length", [1, 4, 8, 16])
-def test_a_run_has_the_length_that_is_asked_for(kind: Any, length: int) -> None:  # noqa: ANN401 - a function
+def test_a_run_has_the_given_length(kind: Any, length: int) -> None:  # noqa: ANN401 - a function
     assert kind(*block(song(0)), length=RUN_LENGTH).hashes.tolist() == kind(*block(song(0))).hashes.tolist()
     events = len(song(0)) if kind is note_runs else len(np.unique(song(0)["onset"]))
     found = kind(*block(song(0), song(1)), length=length)
@@ -97,12 +97,12 @@ def test_a_run_has_the_length_that_is_asked_for(kind: Any, length: int) -> None:
     assert shifted.hashes.tolist() == found.hashes[: events - length + 1].tolist()
 
 
-def test_the_hashes_of_runs_stay_what_stored_results_were_made_with() -> None:
+def test_the_hashes_of_runs_equal_those_of_stored_results() -> None:
     assert note_runs(*block(song(0))).hashes[:2].tolist() == [7710718361310449060, 12394807927587887575]
     assert onset_runs(*block(song(0))).hashes[:2].tolist() == [13137417053287008149, 1350499822820914552]
 
 
-def test_ngrams_are_sampled_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_ngrams_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     notes = [song(seed) for seed in range(20)]
     total = sum(map(len, notes))
     blocks = [block(*notes[:10]), (block(*notes[10:])[0], block(*notes[10:])[1] + 10)]
@@ -114,7 +114,7 @@ def test_ngrams_are_sampled_where_there_are_many(monkeypatch: pytest.MonkeyPatch
     assert set(part.hashes.tolist()) == {value for value in whole.hashes.tolist() if value % 4 == 0}
 
 
-def test_near_copies_are_related_and_strangers_are_not() -> None:
+def test_near_copies_are_related_and_other_pieces_are_not() -> None:
     half = np.concatenate((song(0)[:90], changed(song(7)[:90], later=int(song(0)["onset"][90]) + 9)))
     pieces = [song(0), song(1), changed(song(0), by=-3, slower=2), half, song(2)]
     pairs = related_pairs(collect_ngrams([block(*pieces)], interval_ngrams, notes=900), 5)
@@ -122,24 +122,24 @@ def test_near_copies_are_related_and_strangers_are_not() -> None:
     assert connected_families(pairs, 5).tolist() == [0, 1, 0, 0, 4]
 
 
-def test_a_crowd_of_copies_is_one_family_and_an_idiom_makes_none() -> None:
+def test_many_copies_are_one_family_and_a_common_idiom_makes_none() -> None:
     size = duplicates.MAX_OWNERS + 20
     copies = [np.concatenate((song(0), changed(song(seed)[:30], later=999))) for seed in range(1, size)]
-    strangers = [np.concatenate((song(0)[:30], changed(song(seed), later=999))) for seed in range(1, size)]
-    for pieces, families_found in ((copies, 1), (strangers, size - 1)):
+    unrelated = [np.concatenate((song(0)[:30], changed(song(seed), later=999))) for seed in range(1, size)]
+    for pieces, families_found in ((copies, 1), (unrelated, size - 1)):
         pairs = related_pairs(
             collect_ngrams([block(*pieces)], interval_ngrams, notes=sum(map(len, pieces))), len(pieces)
         )
         assert len(set(connected_families(pairs, len(pieces)).tolist())) == families_found
 
 
-def test_families_of_no_pairs_are_the_pieces() -> None:
+def test_without_pairs_every_piece_is_a_family() -> None:
     assert connected_families(np.empty((0, 2), np.int64), 3).tolist() == [0, 1, 2]
     empty = collect_ngrams([], interval_ngrams, notes=0)
     assert related_pairs(empty, 0).shape == (0, 2)
 
 
-def test_known_asks_for_each_ngram() -> None:
+def test_contained_tests_each_ngram() -> None:
     first, second, copy = (onset_runs(*block(notes)).hashes for notes in (song(0), song(1), changed(song(0), by=2)))
     assert contained(copy, sorted_unique(first)).all()
     assert not contained(second, sorted_unique(np.concatenate((first, copy)))).any()
@@ -149,7 +149,7 @@ def test_known_asks_for_each_ngram() -> None:
     assert not contained(first, sorted_unique(first[:0])).any()
 
 
-def test_the_shape_is_blind_to_key_loudness_and_start_alone() -> None:
+def test_the_fingerprint_ignores_only_key_velocities_and_start() -> None:
     notes = compose(np.random.default_rng(0))
     louder = changed(notes, by=1, later=4)
     louder["velocity"] = 100

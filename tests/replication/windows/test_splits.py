@@ -26,12 +26,12 @@ def test_a_family_goes_to_one_split() -> None:
     assert all(len(set(splits[families == family].tolist())) == 1 for family in families)
 
 
-def test_a_song_keeps_its_split_when_others_come() -> None:
+def test_a_song_keeps_its_split_when_songs_are_added() -> None:
     few, many = assign_splits(NAMES[:60], ALONE[:60], ALL[:60]), assign_splits(NAMES, ALONE, ALL)
     assert np.count_nonzero((few == TRAIN) & (many[:60] != TRAIN)) < 10
 
 
-def test_a_large_family_and_pieces_that_do_not_count_go_to_training() -> None:
+def test_large_families_and_pieces_that_are_not_eligible_go_to_training() -> None:
     families = np.where(ALONE < 30, 0, ALONE).astype(np.int32)
     assert set(assign_splits(NAMES, families, ALL)[:30].tolist()) == {TRAIN}
     short = ALONE < 30
@@ -40,11 +40,11 @@ def test_a_large_family_and_pieces_that_do_not_count_go_to_training() -> None:
     assert np.bincount(splits).tolist() == [82, 4, 14]
 
 
-def test_a_leak_is_what_test_windows_share_with_training_windows() -> None:
+def test_a_leak_measures_the_runs_that_test_windows_share_with_training_windows() -> None:
     rng = np.random.default_rng(0)
     pitches = rng.integers(40, 90, (3, 100)).tolist()
     songs = [sorted_notes([(3 * step, 2, pitch, 64) for step, pitch in enumerate(part)]) for part in pitches]
-    songs[2][50:] = songs[0][50:]  # the second half of the test song is that of a training song
+    songs[2][50:] = songs[0][50:]  # the test song has the second half of a training song
     notes, pieces = np.concatenate(songs), np.repeat(np.arange(3, dtype=np.int32), 100)
     by_onset, by_note = (collect_ngrams([(notes, pieces)], kind, notes=300) for kind in (onset_runs, note_runs))
     splits = np.array([TRAIN, VALIDATION, TEST], np.int8)
@@ -60,7 +60,7 @@ def test_a_leak_is_what_test_windows_share_with_training_windows() -> None:
     assert measure_leak(windows, by_onset, by_note, np.array([TRAIN, TEST, -1], np.int8)).onsets == 0
 
 
-def test_spans_hold_the_ngrams_that_begin_in_them() -> None:
+def test_spans_contain_the_ngrams_that_begin_in_them() -> None:
     notes = sorted_notes([(3 * step, 2, 40 + step % 7 * 5 + step % 3, 64) for step in range(20)])
     grams = onset_runs(notes, np.full(20, 4, np.int32))
     spans = Spans(
