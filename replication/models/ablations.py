@@ -32,7 +32,7 @@ class Diffusion:
     recipe: Recipe | None = None
 
     @property
-    def needs(self) -> tuple[str, ...]:  # noqa: D102 - see FromTest
+    def needs(self) -> tuple[str, ...]:  # noqa: D102 - see ModelConfig
         source = self.embedding.source if isinstance(self.embedding, Pretrained) else None
         return (source.experiment,) if isinstance(source, FromAutoregressive) else ()
 

@@ -129,7 +129,7 @@ class DiffusionLM(NeuralModel):
             strata: Timesteps per window; by default those of the scale. With T - 1, every timestep is used once.
         """
         table = self.embedding.weight.double()
-        whole = len(tokens) % CHUNK == 0  # a last, smaller chunk is not worth compiling for
+        whole = len(tokens) % CHUNK == 0  # a smaller last chunk would have to be compiled on its own
         estimate = clean_estimate(self._denoiser(compiled=whole), table, self.alpha_bar)
         parts = []
         for number, part in enumerate(torch.split(tokens, CHUNK)):

@@ -11,7 +11,7 @@ import torch
 from replication.diffusion.rounding import AsPredicted, Expectation, Nearest, nearest
 from replication.diffusion.samplers import DDIM, Ancestral, DPMSolver, Euler, Renoised
 from replication.diffusion.schedule import NoiseLevel, Sqrt
-from replication.diffusion.selection import MinimumBayesRisk, most_agreed, ngram_counts, ngram_overlap
+from replication.diffusion.selection import MinimumBayesRisk
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
 from replication.util.errors import UserError
@@ -237,44 +237,6 @@ def test_a_sampler_with_one_step_returns_the_prediction() -> None:
     for kind in EVERY:
         x = walked(kind(steps=1, rounding=FREE))
         torch.testing.assert_close(x, torch.tanh(normal_noise(50, dimension=4)() + 1999 / 2000))
-
-
-def test_overlap_ignores_positions() -> None:
-    tune, later, other = [1, 5, 6, 7, 8, 2, 0, 0], [1, 9, 5, 6, 7, 8, 2, 0], [1, 8, 7, 6, 5, 2, 0, 0]
-    assert ngram_overlap(ngram_counts(tune), ngram_counts(tune)) == 1
-    assert ngram_overlap(ngram_counts(tune), ngram_counts(later)) > ngram_overlap(
-        ngram_counts(tune), ngram_counts(other)
-    )
-    assert ngram_overlap(ngram_counts(tune), ngram_counts(later)) == ngram_overlap(
-        ngram_counts(later), ngram_counts(tune)
-    )
-    assert ngram_overlap(ngram_counts([3, 3]), ngram_counts([4, 4])) == 0
-    assert ngram_overlap(ngram_counts([0, 0]), ngram_counts([0, 0])) == 0
-    # 2 of 2 and 3 words, 1 of 1 and 2 pairs, 0 of 0 and 1 triples.
-    assert ngram_overlap(ngram_counts([3, 4]), ngram_counts([3, 4, 5])) == pytest.approx((4 / 5 + 2 / 3) / 4)
-
-
-def test_the_candidate_with_the_greatest_overlap_is_selected() -> None:
-    assert most_agreed([[3, 4, 5, 6], [7, 8, 9, 10], [3, 4, 5, 11]]) == 0
-    assert most_agreed([[7, 8, 9, 10], [3, 4, 5, 6], [3, 4, 5, 6]]) == 1
-
-
-def test_each_sample_gets_the_best_of_its_own_candidates() -> None:
-    table = torch.randn(9, 2, generator=generator("table"), dtype=torch.float64)
-    inner = Ancestral(steps=3)
-
-    def draw(sampler: Sampler, noise: Callable[[], Tensor]) -> Tensor:
-        return sampler(lambda x, _: x, table, ALPHA_BAR, noise)
-
-    noise = normal_noise(6, length=8, dimension=2)
-    candidates = [nearest(table, draw(inner, noise)) for _ in range(4)]
-    best = draw(MinimumBayesRisk(sampler=inner, candidates=4), normal_noise(6, length=8, dimension=2))
-    for row, words in enumerate(nearest(table, best).tolist()):
-        own = [candidate[row].tolist() for candidate in candidates]
-        assert words == own[most_agreed(own)]
-    assert MinimumBayesRisk(sampler=inner, candidates=4).evaluations == 12
-    with pytest.raises(UserError, match="1 candidates"):
-        draw(MinimumBayesRisk(sampler=inner, candidates=1), noise)
 
 
 EACH: tuple[Sampler, ...] = (

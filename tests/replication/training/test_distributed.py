@@ -55,7 +55,7 @@ def main(kind: str, folder: Path, stop: int) -> None:
 
 def together(processes: int, kind: str, folder: Path, *, stop: int = 0) -> subprocess.CompletedProcess[str]:
     here = Path(__file__)
-    environment = os.environ | {"PYTHONPATH": f"{here.parent.parent}:{here.parent}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(here.parents[3]), "OMP_NUM_THREADS": "1"}
     words = ["--standalone", f"--nproc-per-node={processes}", str(here), kind, str(folder), str(stop)]
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *words],
