@@ -1,7 +1,6 @@
-"""Other models on the same data: each a row of `BASELINES`.
+"""Other models of the same data, each a row of `BASELINES`, and the teacher.
 
-A row's config builds its model from the module beside; that import waits until then, so that listing the rows does not
-need torch.
+A row's configuration imports the module of its model only to build it, so that the rows can be listed without torch.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoregressiveConfig:
-    """A causal language model with the backbone and the budget of the diffusion model."""
+    """The configuration of a causal language model with the backbone and the budget of the diffusion model."""
 
     needs: tuple[str, ...] = ()
 
@@ -33,7 +32,12 @@ class AutoregressiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NGramConfig:
-    """An n-gram of this order; order 1 draws every token from the same distribution, order 0 all words alike."""
+    """The configuration of an n-gram model.
+
+    Attributes:
+        order: Order n. Order 1 draws every token from one distribution, and order 0 from the uniform distribution.
+        needs: Always empty.
+    """
 
     order: int
     needs: tuple[str, ...] = ()
@@ -46,7 +50,7 @@ class NGramConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayConfig:
-    """The empirical distribution of the training windows."""
+    """The configuration of the empirical distribution of the training windows."""
 
     needs: tuple[str, ...] = ()
 
@@ -58,7 +62,7 @@ class ReplayConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UntrainedConfig:
-    """Diffusion-LM with the weights as initialised."""
+    """The configuration of an untrained Diffusion-LM."""
 
     needs: tuple[str, ...] = ()
 
@@ -81,14 +85,14 @@ BASELINES: tuple[Experiment, ...] = (
         label="5-gram",
         model=NGramConfig(order=5),
         colour="#CC79A7",
-        note="A back-off n-gram (interpolated Witten-Bell): what counting alone can do.",
+        note="A back-off n-gram (interpolated Witten-Bell), which learns by counting alone.",
     ),
     Experiment(
         name="unigram",
         label="Unigram (control)",
         model=NGramConfig(order=1),
         colour="#8C564B",
-        note="Control: every token drawn by itself. Whoever is no better has learnt no music.",
+        note="Control: independently drawn tokens. A model that does not beat this control has learned nothing.",
         control=True,
         seeds=(0,),
     ),
@@ -97,7 +101,7 @@ BASELINES: tuple[Experiment, ...] = (
         label="Bigram (control)",
         model=NGramConfig(order=2),
         colour="#7F6A93",
-        note="Control: every token drawn given the one before. Local order, no music.",
+        note="Control: every token is drawn given the previous one. It has local order and no structure beyond.",
         control=True,
         seeds=(0,),
     ),
@@ -106,7 +110,7 @@ BASELINES: tuple[Experiment, ...] = (
         label="Uniform (control)",
         model=NGramConfig(order=0),
         colour="#4D4D4D",
-        note="Control: every word alike. The far end of every measure.",
+        note="Control: every token is drawn uniformly from the vocabulary. The far end of every measure.",
         control=True,
         seeds=(0,),
     ),
@@ -115,7 +119,7 @@ BASELINES: tuple[Experiment, ...] = (
         label="Untrained (control)",
         model=UntrainedConfig(),
         colour="#6B6B47",
-        note="Control: the paper's model before its first training step. What the sampler makes of nothing learnt.",
+        note="Control: the paper's model before its first training step, which shows the sampler without training.",
         control=True,
         seeds=(0,),
     ),
@@ -124,7 +128,7 @@ BASELINES: tuple[Experiment, ...] = (
         label="Replay (control)",
         model=ReplayConfig(),
         colour="#999999",
-        note="Control: copies of training windows. Perfect by every distance to real music, and no music of its own.",
+        note="Control: copies of training windows. Perfect by every distance to real music, and nothing new.",
         control=True,
         seeds=(0,),
     ),
@@ -133,7 +137,7 @@ BASELINES: tuple[Experiment, ...] = (
         label="Autoregressive, triples",
         model=AutoregressiveConfig(),
         colour="#7A0019",
-        note="The autoregressive baseline on another code: pitch, velocity and duration in full for every note.",
+        note="The autoregressive baseline in another encoding: every note in full, as pitch, velocity and duration.",
         encoding="triples",
     ),
     Experiment(
@@ -141,18 +145,18 @@ BASELINES: tuple[Experiment, ...] = (
         label="Autoregressive, REMI",
         model=AutoregressiveConfig(),
         colour="#A50F15",
-        note="The autoregressive baseline on another code: REMI, with bars and positions.",
+        note="The autoregressive baseline in another encoding: REMI, with bars and positions.",
         encoding="remi",
     ),
 )
 
-# The judge of the samples' likelihood: no row of the comparison, and with a seed that none of its rows has.
+# Measures the likelihood of samples. It is not a row of the comparison, and no row has its seed.
 TEACHER = Experiment(
     name="teacher",
     label="Teacher",
     model=AutoregressiveConfig(),
     colour="#5A5A5A",
-    note="The autoregressive baseline with a seed of its own: how likely it finds the samples of the others.",
+    note="The autoregressive baseline with a seed of its own, which measures the likelihood of all samples.",
     control=True,
     seeds=(1000,),
 )

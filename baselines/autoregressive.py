@@ -11,60 +11,66 @@ from torch import Tensor, nn
 from replication.models.transformer import Transformer
 from replication.tokens.protocol import CLS, PAD, SEP
 from replication.training.model import Likelihood, token_counts
-from replication.training.trainable import CHUNK, Trainable
+from replication.training.neural_model import CHUNK, NeuralModel
 from replication.util.generators import generator
 
 if TYPE_CHECKING:
     from replication.training.scales import Scale
 
 
-class Autoregressive(Trainable):
-    """p(w) = prod_i p(w_i | w_<i), with w_0 = [CLS] given and [PAD] after [SEP] for certain."""
+class Autoregressive(NeuralModel):
+    """A causal Transformer: p(w) = prod_i p(w_i | w_<i), where w_0 = [CLS] is given and [PAD] is certain after [SEP].
+
+    Args:
+        vocabulary: Number of words V.
+        scale: Sizes and budget.
+    """
 
     def __init__(self, *, vocabulary: int, scale: Scale) -> None:
         super().__init__()
         self.length = scale.length
         width = scale.backbone.width
         self.embedding = nn.Embedding(vocabulary, width)
-        # Small, so that training decides what the table says: it is pretrained vectors for another experiment.
+        # Small, so that training determines the table, which another experiment uses as pretrained vectors.
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.transformer = Transformer(scale.backbone, length=scale.length, causal=True)
         self.head = nn.Linear(width, vocabulary)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return ln p(next token) (B, L, V) after each of (B, L) tokens."""
+        """Return ln p(next token) (B, L, V) after each of the tokens (B, L)."""
         return _log_probabilities(self.head(self.transformer(self.embedding(tokens))), tokens)
 
-    def amounts(self, tokens: Tensor) -> Tensor:
-        """Return the tokens that each window has to say."""
+    def window_weights(self, tokens: Tensor) -> Tensor:
+        """Return the number of tokens that each window has to predict, (B,)."""
         return token_counts(tokens)
 
     def terms(self, tokens: Tensor, *noise: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - no noise here
-        """Return the mean negative log-likelihood per token."""
+        """Return the mean negative log-likelihood per token, in nats."""
         return {"nll": self._nats(tokens).sum() / token_counts(tokens).sum()}
 
     def _nats(self, tokens: Tensor) -> Tensor:
+        """Return -ln p(window) (B,) of windows (B, L) that begin with [CLS]."""
         log_probabilities = self(tokens[:, :-1])
         return F.nll_loss(log_probabilities.transpose(1, 2), tokens[:, 1:], reduction="none").sum(1)
 
     @torch.no_grad()
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - exact, so nothing is drawn
-        """Return -ln p(window); infinite for windows that the marks' grammar rules out."""
+        """Return -ln p(window), infinite for windows that violate the grammar of the special tokens."""
         nats = torch.cat([self._nats(part) for part in torch.split(tokens, CHUNK)]).double()
         nats = nats.masked_fill(tokens[:, 0] != CLS, torch.inf)
         return Likelihood(terms={"nll": nats}, exact=True)
 
-    def draw(self, indices: range, *, seed: int) -> Tensor:
+    def draw_chunk(self, indices: range, *, seed: int) -> Tensor:
         """Draw windows (CHUNK, L) at temperature 1, with cached keys and values."""
         device = self.head.weight.device
-        # One uniform number per token, in double precision: single precision would sharpen the distribution.
+        # One uniform number per token, in double precision, because single precision would sharpen the distribution.
         uniform = torch.stack(
             [torch.rand(self.length, generator=generator("sample", seed, i), dtype=torch.float64) for i in indices]
         ).to(device)
         tokens = torch.full((len(indices), 1), CLS, device=device)
         cache = self.transformer.new_cache()
         for position in range(1, self.length):
-            last = tokens[:, -1:]  # tells whether the window is over: see `_log_probabilities`
+            last = tokens[:, -1:]  # decides what may follow; see `_log_probabilities`
             logits = self.head(self.transformer(self.embedding(last), cache))
             cumulative = _log_probabilities(logits, last)[:, 0].double().exp().cumsum(-1)
             target = uniform[:, position, None] * cumulative[:, -1:]
@@ -73,8 +79,11 @@ class Autoregressive(Trainable):
 
 
 def _log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Normalise (B, L, V) over what may follow: after [SEP] or [PAD] only [PAD], else all but [PAD] and [CLS]."""
-    over = ((tokens == SEP) | (tokens == PAD))[..., None]
-    marks = torch.arange(logits.shape[-1], device=logits.device)
-    barred = torch.where(over, marks != PAD, (marks == PAD) | (marks == CLS))
-    return torch.as_tensor(logits.float().masked_fill(barred, -torch.inf).log_softmax(-1))
+    """Normalise logits (B, L, V) over the tokens that may follow each of the tokens (B, L).
+
+    After [SEP] and [PAD] this is only [PAD], and after other tokens everything except [PAD] and [CLS].
+    """
+    ended = ((tokens == SEP) | (tokens == PAD))[..., None]
+    words = torch.arange(logits.shape[-1], device=logits.device)
+    excluded = torch.where(ended, words != PAD, (words == PAD) | (words == CLS))
+    return torch.as_tensor(logits.float().masked_fill(excluded, -torch.inf).log_softmax(-1))

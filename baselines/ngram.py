@@ -1,4 +1,4 @@
-"""A back-off n-gram: what counting alone can do, with an exact likelihood."""
+"""A back-off n-gram model with an exact likelihood: a model that only counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from replication.models.embeddings import ROWS
+from replication.models.embeddings import WINDOWS_AT_ONCE
 from replication.tokens.protocol import CLS, PAD, SEP
 from replication.training.model import Likelihood
 from replication.util.checkpoint import read_tensors
@@ -27,16 +27,21 @@ if TYPE_CHECKING:
 
 
 class NGram:
-    """Interpolated Witten-Bell smoothing (Witten and Bell 1991; Chen and Goodman 1999, section 2.5).
+    """An n-gram model with interpolated Witten-Bell smoothing (Witten and Bell 1991; Chen and Goodman 1999, 2.5).
 
-    p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h)) with c counts, t(h) the number of different words after h, and
-    h' the history without its oldest word; below order 1 the distribution is uniform over what may follow at all: all
-    words but [PAD] and [CLS]. After [SEP] comes [PAD] for certain. Order 0 is that uniform distribution itself.
+    p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h)), with counts c, the number t(h) of different words after h, and
+    the history h' without its oldest word. Order 0 is the uniform distribution over all words except [PAD] and [CLS].
+    After [SEP], [PAD] is certain.
+
+    Args:
+        order: Order n, which is the number of words of an n-gram.
+        vocabulary: Number of words V.
+        length: Tokens L of a window.
     """
 
     def __init__(self, *, order: int, vocabulary: int, length: int) -> None:
         self.order, self.vocabulary, self.length = order, vocabulary, length
-        self._reach = max(1, order)  # tokens before that decide: one at least, to know [SEP] by
+        self._reach = max(1, order)  # preceding tokens that matter; at least one, which may be [SEP]
         self._count(torch.zeros(0, length, dtype=torch.int16))
 
     def fit(self, job: Job) -> None:
@@ -45,28 +50,29 @@ class NGram:
 
     def _count(self, windows: Tensor) -> None:
         self.windows = windows
-        # By the size of the history: the n-grams seen, as ascending numbers, and how often each was.
+        # For each size of the history: the n-grams seen, as ascending numbers, and their counts.
         self._seen: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         for size in range(min(self.order, self.length)):
-            parts = [self._numbers(part.long(), size) for part in torch.split(windows, ROWS)]
+            parts = [self._numbers(part.long(), size) for part in torch.split(windows, WINDOWS_AT_ONCE)]
             self._seen.append(np.unique(torch.cat(parts).numpy(), return_counts=True))
 
     def _numbers(self, windows: Tensor, size: int) -> Tensor:
-        """Return the n-grams (m,) of (B, L) windows: each token that has a history of this size, with it.
+        """Return the n-grams (m,) of windows (B, L): each token together with its history of this size.
 
-        As numbers in base V, the last token as the units, so that what follows a history is a range of numbers.
+        An n-gram is a number in base V whose last digit is the last token, so that the n-grams with one history are a
+        range of numbers.
         """
         grams = windows[:, 0 if size else 1 :].unfold(1, size + 1, 1).flatten(0, 1)
         return (grams[grams[:, -1] != PAD] * self.vocabulary ** torch.arange(size, -1, -1)).sum(1)
 
     def distribution(self, history: tuple[int, ...]) -> Tensor:
-        """Return p(next) as (V,) double precision, given all tokens since and with [CLS]."""
+        """Return p(next token) (V,) in double precision, given the last `order` - 1 tokens or all since [CLS]."""
         result = np.zeros(self.vocabulary)
         if history[-1] in (SEP, PAD):
             result[PAD] = 1
             return torch.from_numpy(result)
         result[SEP:] = 1 / (self.vocabulary - 2)
-        first = 0  # the number of the history before word 0
+        first = 0  # number of the n-gram of the history and word 0
         for size, (numbers, times) in zip(range(len(history) + 1), self._seen, strict=False):
             first += history[-size] * self.vocabulary**size if size else 0
             start, stop = np.searchsorted(numbers, (first, first + self.vocabulary))
@@ -78,23 +84,27 @@ class NGram:
         return torch.from_numpy(result)
 
     def save(self, path: Path) -> None:
-        """Write the training windows, of which the counts are a function."""
+        """Write the training windows, from which `load` counts again."""
         with atomic(path) as draft:
             save_file({"windows": self.windows}, draft)
 
     def load(self, path: Path) -> None:
-        """Read and count the windows."""
+        """Read the training windows and count them.
+
+        Raises:
+            UserError: If the file is damaged or its windows have another length.
+        """
         tensors, _ = read_tensors(path)
         if set(tensors) != {"windows"} or tensors["windows"].shape[1:] != (self.length,):
-            raise UserError(f"{path} holds no training windows of {self.length} tokens; delete the trial's folder")
+            raise UserError(f"{path} does not hold training windows of {self.length} tokens; delete the trial's folder")
         self._count(tensors["windows"])
 
     def parameters_count(self) -> int:
-        """Count the n-grams seen."""
+        """Return the number of different n-grams in the training windows."""
         return sum(len(numbers) for numbers, _ in self._seen)
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - exact, so nothing is drawn
-        """Return -ln p(window); infinite for windows that the marks' grammar rules out."""
+        """Return -ln p(window), infinite for windows that violate the grammar of the special tokens."""
         nats = []
         for window in tokens.tolist():
             chances = [
@@ -105,7 +115,7 @@ class NGram:
         return Likelihood(terms={"nll": torch.stack(nats)}, exact=True)
 
     def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        """Draw windows token by token: (len(indices), L)."""
+        """Return the samples with these indices, (len(indices), L), drawn token by token."""
         windows = torch.full((len(indices), self.length), PAD)
         for row, index in enumerate(indices):
             uniform = torch.rand(self.length, generator=generator("sample", seed, index), dtype=torch.float64)

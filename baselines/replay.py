@@ -1,4 +1,4 @@
-"""Replay: copies windows of the training split. No model; what perfect memory and no invention score."""
+"""Replay: copies windows of the training split, to show how perfect memory without invention scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 
 class Replay:
-    """p(window) = its share of the training windows; sampled without replacement as long as they last."""
+    """The empirical distribution of the training windows; samples are drawn without replacement while windows last.
+
+    Args:
+        length: Tokens L of a window.
+    """
 
     def __init__(self, *, length: int) -> None:
         self.windows = torch.zeros(0, length, dtype=torch.int16)
@@ -40,20 +44,24 @@ class Replay:
             save_file({"windows": self.windows}, draft)
 
     def load(self, path: Path) -> None:
-        """Read the windows."""
+        """Read the windows.
+
+        Raises:
+            UserError: If the file is damaged or its windows have another length.
+        """
         tensors, _ = read_tensors(path)
         if set(tensors) != {"windows"} or tensors["windows"].shape[1:] != self.windows.shape[1:]:
             raise UserError(
-                f"{path} holds no training windows of {self.windows.shape[1]} tokens; delete the trial's folder"
+                f"{path} does not hold training windows of {self.windows.shape[1]} tokens; delete the trial's folder"
             )
         self.windows = tensors["windows"]
 
     def parameters_count(self) -> int:
-        """Count the tokens kept."""
+        """Return the number of stored tokens."""
         return self.windows.numel()
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - exact, so nothing is drawn
-        """Return -ln p(window): infinite for windows that the training split does not have."""
+        """Return -ln p(window), infinite for windows that do not occur in the training split."""
         asked = [row.tobytes() for row in tokens.cpu().to(self.windows.dtype).numpy()]
         wanted = set(asked)
         counts = Counter(key for row in self.windows.numpy() if (key := row.tobytes()) in wanted)
@@ -62,7 +70,7 @@ class Replay:
         return Likelihood(terms={"nll": torch.tensor(nats, dtype=torch.float64)}, exact=True)
 
     def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        """Return training windows in a random order, over and over: (len(indices), L)."""
+        """Return the samples with these indices, (len(indices), L): the training windows in repeated random orders."""
         size = len(self.windows)
         orders = {
             turn: torch.randperm(size, generator=generator("sample", seed, turn))

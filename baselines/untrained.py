@@ -1,4 +1,4 @@
-"""The paper's model before training: what its sampler makes of weights that have learnt nothing."""
+"""The paper's model before training, to show what its sampler gives without training."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Untrained(DiffusionLM):
-    """Diffusion-LM, end-to-end, with the weights as initialised."""
+    """An end-to-end Diffusion-LM with its initial weights."""
 
     def __init__(self, *, vocabulary: int, scale: Scale) -> None:
         super().__init__(Learned(), vocabulary=vocabulary, scale=scale)
 
     def fit(self, job: Job) -> None:
-        """Make the embedding table, where training would start."""
+        """Initialise the embeddings as training does, and do not train."""
         vocabulary, dimension = self.embedding.weight.shape
         with torch.no_grad():
             self.embedding.weight.copy_(self.arm.table(job, vocabulary=vocabulary, dimension=dimension))

@@ -13,7 +13,7 @@ from benchmarks.race import repeat
 from eval.scoring.experiments import EXPERIMENTS
 from replication.tokens.protocol import CLS, SEP
 from replication.training.model import Job
-from replication.training.trainable import CHUNK
+from replication.training.neural_model import CHUNK
 from replication.util.generators import generator, seeded
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from benchmarks.race import Lap
     from replication.training.backbones import Backbone
     from replication.training.model import Log
+    from replication.training.neural_model import NeuralModel
     from replication.training.scales import Scale
-    from replication.training.trainable import Trainable
 
 ENDLESS = 10**7  # steps: nothing that is done at the end is ever done
 WINDOWS = 4096  # to train on
@@ -87,10 +87,10 @@ def sample(lap: Lap, *, experiment: str, scale: Scale, vocabulary: int, amount: 
     repeat(lambda: drawn.sample(range(CHUNK), seed=0), CHUNK * amount, lap)
 
 
-def model(experiment: str, scale: Scale, vocabulary: int) -> Trainable:
+def model(experiment: str, scale: Scale, vocabulary: int) -> NeuralModel:
     """Return the untrained network of an experiment."""
     with seeded("model", 0):
-        return cast("Trainable", EXPERIMENTS[experiment].model.build(vocabulary=vocabulary, scale=scale))
+        return cast("NeuralModel", EXPERIMENTS[experiment].model.build(vocabulary=vocabulary, scale=scale))
 
 
 def training_flop(backbone: Backbone, *, length: int, ends: int) -> int:

@@ -21,7 +21,7 @@ from benchmarks.models import between_waits
 from benchmarks.race import repeat
 from replication.tokens.protocol import CLS, PAD, SEP
 from replication.training.backbones import Bert
-from replication.training.trainable import CHUNK
+from replication.training.neural_model import CHUNK
 from replication.util.generators import generator, seeded
 
 if TYPE_CHECKING:

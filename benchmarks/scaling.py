@@ -107,7 +107,7 @@ def sampled(lap: Lap, *, steps: int) -> None:
     """Draw a chunk of windows with so many evaluations of the network."""
     from benchmarks.models import sample
     from replication.diffusion.samplers import Ancestral
-    from replication.training.trainable import CHUNK
+    from replication.training.neural_model import CHUNK
 
     scale = replace(CPU, sampler=Ancestral(steps=steps))
     sample(lap, experiment="e2e", scale=scale, vocabulary=VOCABULARY, amount=1 / CHUNK)

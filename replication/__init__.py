@@ -1,5 +1,5 @@
-"""The paper: corpora, tokens, the diffusion language model, its training and its ablations.
+"""The replicated paper: corpora, tokens, the diffusion language model, its training and its ablations.
 
-Nothing in this package imports from `baselines`, `eval` or `reports`. Fitting and sampling need only torch, numpy and
-safetensors; the readers of music import their libraries when they are called.
+This package imports from none of the others. Training and sampling need only torch, numpy and safetensors; functions
+that read or write music import their libraries when they are called.
 """

@@ -22,7 +22,7 @@ from replication.util.errors import UserError
 from replication.util.files import write_json
 from replication.util.paths import folder_at
 from replication.util.text import printable
-from replication.windows.card import facts
+from replication.windows.data_card import facts
 from replication.windows.prepared import prepare
 
 if TYPE_CHECKING:

@@ -34,16 +34,16 @@ def fit(
     machines share --root. A run that was cut short goes on with the same command, on any number of processes; `etude
     run` then draws the samples and scores them.
     """
-    from replication.training.distributed import group, joined
+    from replication.training.distributed import joined_processes, process_group
 
     plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
     # Before the processes join, where waiting for each other has its limits: whoever comes first makes the windows.
     datasets = {name: suite.windows(plan, name) for name in plan.encodings}
-    with joined() as device:
-        if group().first:
+    with joined_processes() as device:
+        if process_group().first:
             suite.prepare(plan)
         failed = [trial for trial in _trials(plan) if not _fit(trial, datasets, plan, device)]
-        first = group().first
+        first = process_group().first
     if first:
         print("all networks are trained" if not failed else f"failed: {', '.join(trial.name for trial in failed)}")
     return 1 if failed else 0
@@ -71,14 +71,14 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
     from etude.trial import stages
     from etude.trial.workbench import Workbench
     from eval.scoring.controls import FromTest
-    from replication.training.distributed import group
+    from replication.training.distributed import process_group
     from replication.training.loop import DivergedError
-    from replication.training.trainable import Trainable
+    from replication.training.neural_model import NeuralModel
     from replication.util.locks import lease
 
-    processes, dataset = group(), datasets[trial.experiment.encoding]
+    processes, dataset = process_group(), datasets[trial.experiment.encoding]
     bench = Workbench(trial=trial, dataset=dataset, grid=plan.corpus.reading.grid, device=device)
-    if isinstance(trial.experiment.model, FromTest) or not isinstance(bench.untrained(), Trainable):
+    if isinstance(trial.experiment.model, FromTest) or not isinstance(bench.untrained(), NeuralModel):
         return True
     if trial.missing:  # what it needs has failed
         if processes.first:

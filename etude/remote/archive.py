@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
 PLAN = "plan.json"
 # What must be in plan.json.
@@ -127,9 +127,9 @@ def unpack(path: Path, folder: Path) -> dict[str, Any]:
         return about
 
 
-def grid_of(about: Mapping[str, Any]) -> Grid:
+def grid_of(about: Mapping[str, Any]) -> TimeGrid:
     """Return the grid of the corpus of a bundle."""
     kinds = {kind.__name__: kind for kind in (Beats, Seconds)}
     values = dict(about["grid"])
-    grid: Grid = kinds[values.pop("type")](**values)
+    grid: TimeGrid = kinds[values.pop("type")](**values)
     return grid

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.models.ablations import Experiment
     from replication.training.model import ModelConfig
+    from replication.training.neural_model import NeuralModel
     from replication.training.scales import Budget, Scale
-    from replication.training.trainable import Trainable
 
 STEPS = 4  # that are run: the first warms up, the last validates and saves
 COPIES = 5  # of the weights while they are trained: themselves, gradients, two moments (AdamW), average (EMA)
@@ -76,7 +76,7 @@ class Network:
     weights: int
 
 
-def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int) -> list[Cost]:
+def estimate(trials: Sequence[Trial], grid: TimeGrid, *, threads: int) -> list[Cost]:
     """Return what each trial may cost, by training its network for a few steps on random tokens here.
 
     Networks of one shape are measured once, each in a fresh process, so that none is counted with another's memory.
@@ -114,7 +114,7 @@ def estimate(trials: Sequence[Trial], grid: Grid, *, threads: int) -> list[Cost]
 
 
 @cache
-def _network(experiment: Experiment, scale: Scale, grid: Grid) -> tuple[int, Trainable, Scale] | None:
+def _network(experiment: Experiment, scale: Scale, grid: TimeGrid) -> tuple[int, NeuralModel, Scale] | None:
     """Return the vocabulary, the network and the scale, as its recipe has it; None if the model has no network.
 
     The network has shapes and no numbers, so that one that is too large for the memory has them too.
@@ -123,7 +123,7 @@ def _network(experiment: Experiment, scale: Scale, grid: Grid) -> tuple[int, Tra
 
     from eval.scoring.controls import FromTest
     from replication.tokens.encodings import encoding_on
-    from replication.training.trainable import Trainable
+    from replication.training.neural_model import NeuralModel
 
     if isinstance(config := experiment.model, FromTest):
         return None
@@ -133,10 +133,10 @@ def _network(experiment: Experiment, scale: Scale, grid: Grid) -> tuple[int, Tra
             model = config.build(vocabulary=vocabulary, scale=scale)
     except NotImplementedError:  # it counts, which takes numbers
         model = config.build(vocabulary=vocabulary, scale=scale)
-    return (vocabulary, model, getattr(model, "scale", scale)) if isinstance(model, Trainable) else None
+    return (vocabulary, model, getattr(model, "scale", scale)) if isinstance(model, NeuralModel) else None
 
 
-def _cost(trial: Trial, scale: Scale, model: Trainable, network: Network) -> Cost:
+def _cost(trial: Trial, scale: Scale, model: NeuralModel, network: Network) -> Cost:
     """Scale what was measured of a few steps up to a trial."""
     import torch
 
@@ -193,13 +193,13 @@ def _measure(config: ModelConfig, scale: Scale, vocabulary: int, threads: int) -
     import torch
 
     from replication.tokens.protocol import SEP
-    from replication.training.loop import sgd
+    from replication.training.loop import train_network
     from replication.training.model import Job
     from replication.util.checkpoint import CHECKPOINT
 
     torch.set_num_threads(threads)
     cuda = torch.cuda.is_available()
-    model: Any = config.build(vocabulary=vocabulary, scale=scale)  # a Trainable
+    model: Any = config.build(vocabulary=vocabulary, scale=scale)  # a NeuralModel
     tokens = torch.randint(SEP + 1, vocabulary, (scale.budget.batch, scale.length), dtype=torch.int16)
     times: list[float] = []
     with tempfile.TemporaryDirectory() as name:
@@ -214,7 +214,7 @@ def _measure(config: ModelConfig, scale: Scale, vocabulary: int, threads: int) -
             log=lambda *_: times.append(time.perf_counter()),
             device=torch.device("cuda" if cuda else "cpu"),
         )
-        sgd(model, job).save(folder / "model.safetensors")
+        train_network(model, job).save(folder / "model.safetensors")
         checkpoint, weights = ((folder / name).stat().st_size for name in (CHECKPOINT, "model.safetensors"))
     return Network(
         step=(times[-2] - times[0]) / (STEPS - 2),

@@ -176,7 +176,7 @@ def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset
     """
     from replication.corpora.reading import load
     from replication.tokens.encodings import ENCODINGS
-    from replication.windows.card import facts
+    from replication.windows.data_card import facts
 
     sweep(plan.root / "runs")
     path = plan.comparison / "data.json"
@@ -238,7 +238,7 @@ def _facts(vocabulary: tuple[str, ...], dataset: Dataset) -> dict[str, Any]:
     """Return what data.json says of the corpus in the encoding with this vocabulary."""
     import numpy as np
 
-    from replication.tokens.protocol import MARKS, SEP
+    from replication.tokens.protocol import SEP, SPECIAL_TOKENS
 
     train = dataset.splits["train"].tokens
     # Part by part, as counting takes eight bytes a token.
@@ -252,7 +252,7 @@ def _facts(vocabulary: tuple[str, ...], dataset: Dataset) -> dict[str, Any]:
         "windows": {name: len(part.tokens) for name, part in dataset.splits.items()},
         "songs": dataset.songs,
         "vocabulary": len(vocabulary),
-        "words_used": [word for word, n in zip(vocabulary, counts, strict=True) if n and word not in MARKS],
+        "words_used": [word for word, n in zip(vocabulary, counts, strict=True) if n and word not in SPECIAL_TOKENS],
         "ln_vocabulary": math.log(len(vocabulary)),
         "unigram_entropy": float(-(shares * np.log(shares)).sum()),
     }

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
     from eval.scoring.reference import Judge
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.training.scales import Scale
 
 
@@ -42,7 +42,7 @@ class Task(NamedTuple):
     row: str
     evaluations: int
     windows: Path
-    grid: Grid
+    grid: TimeGrid
     path: Path
     threads: int
 
@@ -123,7 +123,7 @@ def measure(task: Task) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _judge(windows: Path, encoding: str, grid: Grid, scale: Scale, comparison: Path) -> Judge:
+def _judge(windows: Path, encoding: str, grid: TimeGrid, scale: Scale, comparison: Path) -> Judge:
     """Return the judge of a comparison, once per process."""
     from eval.scoring.reference import Judge
     from replication.tokens.encodings import encoding_on

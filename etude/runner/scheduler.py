@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
     from eval.tracking.logger import Tracker
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.windows.prepared import Dataset
 
 POLL = 1.0  # seconds between looks at the running trials
@@ -29,7 +29,7 @@ LISTED = 5  # dropped files that are named on the terminal
 
 
 def run(
-    trials: Sequence[Trial], datasets: Mapping[str, Dataset], grid: Grid, tracker: Tracker, *, engine: Engine
+    trials: Sequence[Trial], datasets: Mapping[str, Dataset], grid: TimeGrid, tracker: Tracker, *, engine: Engine
 ) -> list[Trial]:
     """Run the trials that are not done, on windows by encoding; return those that failed.
 

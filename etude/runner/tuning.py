@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from replication.models.ablations import Experiment
-    from replication.training.scales import Point, Scale
+    from replication.training.scales import Scale, TuningPoint
 
 TUNED = ("e2e", "gaussian", "pretrained", "pretrained-ar")
 FOLLOWS = {"e2e-small": "e2e"}  # rows that take the point of another, from which they are to differ in one thing
@@ -39,16 +39,16 @@ def grid_experiments(experiments: Sequence[Experiment], scale: Scale) -> tuple[E
         )
         for row in experiments
         if row.name in TUNED
-        for point in scale.grid
+        for point in scale.tuning_grid
     )
 
 
-def row_name(arm: str, point: Point, scale: Scale) -> str:
+def row_name(arm: str, point: TuningPoint, scale: Scale) -> str:
     """Return the name of an arm's row at a point of the grid, as "e2e-d32-s0.5"."""
     return f"{arm}-d{scale.dimension * point.dimension}-s{point.scale:g}"
 
 
-def choose(scores: Mapping[str, float], scale: Scale) -> dict[str, Point]:
+def choose(scores: Mapping[str, float], scale: Scale) -> dict[str, TuningPoint]:
     """Return the best point of every arm that was tried.
 
     Args:
@@ -63,10 +63,10 @@ def choose(scores: Mapping[str, float], scale: Scale) -> dict[str, Point]:
     """
     chosen = {}
     for arm in TUNED:
-        found = {point: scores[name] for point in scale.grid if (name := row_name(arm, point, scale)) in scores}
+        found = {point: scores[name] for point in scale.tuning_grid if (name := row_name(arm, point, scale)) in scores}
         if not found:
             continue
-        missing = [row_name(arm, point, scale) for point in scale.grid if point not in found]
+        missing = [row_name(arm, point, scale) for point in scale.tuning_grid if point not in found]
         if missing:
             raise UserError(f"{arm} cannot be tuned without {', '.join(missing)}: run the whole grid")
         if not all(math.isnan(score) for score in found.values()):
@@ -74,7 +74,7 @@ def choose(scores: Mapping[str, float], scale: Scale) -> dict[str, Point]:
     return chosen
 
 
-def tuned(experiments: Sequence[Experiment], chosen: Mapping[str, Point], scale: Scale) -> tuple[Experiment, ...]:
+def tuned(experiments: Sequence[Experiment], chosen: Mapping[str, TuningPoint], scale: Scale) -> tuple[Experiment, ...]:
     """Return the experiments of the comparison with every arm, and those that follow it, at its chosen point."""
     rows = []
     for row in experiments:
@@ -83,7 +83,7 @@ def tuned(experiments: Sequence[Experiment], chosen: Mapping[str, Point], scale:
     return tuple(rows)
 
 
-def _put(row: Experiment, point: Point, scale: Scale) -> Experiment:
+def _put(row: Experiment, point: TuningPoint, scale: Scale) -> Experiment:
     """Return a row with the point in its model and in its note."""
     if not isinstance(row.model, Diffusion):
         raise TypeError(f"{row.name} has no embeddings to tune")
@@ -99,5 +99,5 @@ def _put(row: Experiment, point: Point, scale: Scale) -> Experiment:
     )
 
 
-def _words(point: Point, scale: Scale) -> str:
+def _words(point: TuningPoint, scale: Scale) -> str:
     return f"d {scale.dimension * point.dimension}, scale {point.scale:g}"

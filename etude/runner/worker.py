@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from etude.trial.trial import Trial
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.windows.prepared import Dataset
 
 
@@ -32,7 +32,7 @@ class Task:
 
     trial: Trial
     windows: Path
-    grid: Grid
+    grid: TimeGrid
     threads: int
     bare: bool = False
 

@@ -19,7 +19,7 @@ from eval.scoring.controls import FromTest
 from eval.scoring.measures import scoring_version
 from replication.models.ablations import Diffusion
 from replication.tokens.protocol import to_text
-from replication.training.distributed import group
+from replication.training.distributed import process_group
 from replication.training.model import Job
 from replication.util.checkpoint import CHECKPOINT, trained
 from replication.util.checksums import SUFFIX, missing, write_checksums
@@ -60,10 +60,10 @@ class Stage:
         if sums.exists():
             if not missing(sums) and self.current(bench):
                 return
-            if group().first:
+            if process_group().first:
                 sums.unlink()  # first: what is written anew does not match it
         self.run(bench)
-        if group().first:
+        if process_group().first:
             write_checksums(sums, [file for pattern in self.leaves for file in sorted(bench.folder.glob(pattern))])
 
 
@@ -88,7 +88,7 @@ def _fit(bench: Workbench) -> None:
 
     Of several processes that train together the first one writes.
     """
-    trial, first = bench.trial, group().first
+    trial, first = bench.trial, process_group().first
     since = time.perf_counter()
     history = TrainingLog(trial.folder / FILE) if first else None
     if history and history.last < (step := trained(checkpoint := trial.weights.parent / CHECKPOINT)):

@@ -109,7 +109,7 @@ class Trial:
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
         """Return the resolved configuration: all that decides the result, and nothing else."""
-        decorations = {"name", "about", "corpus", "seeds", "experiments", "grid"}
+        decorations = {"name", "about", "corpus", "seeds", "experiments", "tuning_grid"}
         scale = {
             field.name: getattr(self.scale, field.name) for field in fields(self.scale) if field.name not in decorations
         }

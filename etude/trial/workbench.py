@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from etude.trial.trial import Trial
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.tokens.protocol import Encoding
     from replication.training.model import Model
     from replication.training.scales import Scale
@@ -35,7 +35,7 @@ class Workbench:
 
     trial: Trial
     dataset: Dataset
-    grid: Grid
+    grid: TimeGrid
     device: torch.device
 
     @property

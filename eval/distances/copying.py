@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.tokens.protocol import Encoding
-    from replication.windows.duplicates import Grams
+    from replication.windows.duplicates import NGrams
 
-    Kind = Callable[[Windows], Grams]  # the runs of a kind in windows; `Grams.pieces` are their numbers
+    Kind = Callable[[Windows], NGrams]  # the runs of a kind in windows; `NGrams.pieces` are their numbers
 
 LIMIT = 2**18  # training windows that are indexed at most: half a minute of decoding
 
 
-def _note_runs(windows: Windows, *, length: int) -> Grams:
+def _note_runs(windows: Windows, *, length: int) -> NGrams:
     return duplicates.note_runs(windows.notes, windows.owner.astype(np.int32), length=length)
 
 
-def _onset_runs(windows: Windows) -> Grams:
-    return duplicates.runs(windows.notes, windows.owner.astype(np.int32))
+def _onset_runs(windows: Windows) -> NGrams:
+    return duplicates.onset_runs(windows.notes, windows.owner.astype(np.int32))
 
 
 # By the number of their notes. 8 are a motif, 16 a phrase; 4 tell how varied music is; 1 are the notes.
@@ -82,7 +82,7 @@ class Known:
             np.savez(draft, notes=self.windows.notes, sizes=self.windows.sizes, share=self.share)
 
     @classmethod
-    def load(cls, path: Path, grid: Grid) -> Known:
+    def load(cls, path: Path, grid: TimeGrid) -> Known:
         """Return what `save` wrote, on the grid that it was made on.
 
         Raises:
@@ -99,8 +99,8 @@ class Known:
     def has(self, hashes: NDArray[np.uint64], kind: Kind) -> NDArray[np.bool_]:
         """Return which of (m,) hashes of runs of a kind training has; its own are sorted once."""
         if kind not in self._hashes:
-            self._hashes[kind] = duplicates.distinct(kind(self.windows).hashes)
-        return duplicates.known(hashes, self._hashes[kind])
+            self._hashes[kind] = duplicates.sorted_unique(kind(self.windows).hashes)
+        return duplicates.contained(hashes, self._hashes[kind])
 
 
 def known_runs(path: Path, tokens: NDArray[np.uint16], encoding: Encoding) -> Known:
@@ -204,9 +204,9 @@ def _copied(windows: Windows, known: Known, _: NDArray[np.int64], *, runs: Kind)
     return _share(known.has(runs(windows).hashes, runs))
 
 
-def _shared(ours: Grams, theirs: Grams) -> NDArray[np.uint64]:
-    hashes = duplicates.distinct(ours.hashes)
-    return hashes[duplicates.known(hashes, duplicates.distinct(theirs.hashes))]
+def _shared(ours: NGrams, theirs: NGrams) -> NDArray[np.uint64]:
+    hashes = duplicates.sorted_unique(ours.hashes)
+    return hashes[duplicates.contained(hashes, duplicates.sorted_unique(theirs.hashes))]
 
 
 def _longest_run(windows: Windows, known: Known, _: NDArray[np.int64]) -> float:
@@ -224,7 +224,7 @@ def _longest(windows: Windows, training: Windows) -> int:
         if len(had):
             low = middle
             windows, training = (
-                part.take(np.unique(grams.pieces[duplicates.known(grams.hashes, had)]))
+                part.take(np.unique(grams.pieces[duplicates.contained(grams.hashes, had)]))
                 for part, grams in ((windows, ours), (training, theirs))
             )
         else:
@@ -248,8 +248,8 @@ def _closest(windows: Windows, training: Windows) -> tuple[NDArray[np.int64], ND
     if not len(shared):
         return np.zeros(len(windows), np.int64), np.zeros(len(windows), np.int64)
 
-    def table(grams: Grams, rows: int) -> Any:  # noqa: ANN401 - scipy publishes no types
-        kept = duplicates.known(grams.hashes, shared)
+    def table(grams: NGrams, rows: int) -> Any:  # noqa: ANN401 - scipy publishes no types
+        kept = duplicates.contained(grams.hashes, shared)
         cells = (grams.pieces[kept], np.searchsorted(shared, grams.hashes[kept]))
         return csr_array((np.ones(kept.sum(), np.int64), cells), shape=(rows, len(shared)))  # adds up equal cells
 
@@ -260,7 +260,7 @@ def _closest(windows: Windows, training: Windows) -> tuple[NDArray[np.int64], ND
 def _distinct(windows: Windows, _: Known, __: NDArray[np.int64]) -> float:
     """Return the distinct runs of 4 notes over all of them (distinct-n, Li et al. 2016)."""
     hashes = NOTE_RUNS[4](windows).hashes
-    return len(duplicates.distinct(hashes)) / len(hashes) if len(hashes) else math.nan
+    return len(duplicates.sorted_unique(hashes)) / len(hashes) if len(hashes) else math.nan
 
 
 def _self_copied(windows: Windows, _: Known, songs: NDArray[np.int64]) -> float:
@@ -278,7 +278,7 @@ def _from_training(runs: Kind, named: str) -> Copying:
 
 COPYING: dict[str, Copying] = {
     **{f"copy_{length}": _from_training(NOTE_RUNS[length], f"{length}-note runs") for length in (8, 12, 16)},
-    "copy_onsets": _from_training(_onset_runs, f"{duplicates.RUN}-onset runs"),
+    "copy_onsets": _from_training(_onset_runs, f"{duplicates.RUN_LENGTH}-onset runs"),
     "longest_run": Copying(label="longest run from training", unit="notes", function=_longest_run),
     "nearest": Copying(label="8-note runs from the nearest window", function=_nearest_share),
     "distinct_4": Copying(label="distinct 4-note runs", function=_distinct),

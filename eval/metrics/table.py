@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.metrics import pitch, rhythm
-from replication.midi.piece import Beats, Grid, Piece, Seconds
+from replication.midi.piece import Beats, Piece, Seconds, TimeGrid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ class Metric:
     label: str
     needs: type[Beats | Seconds] | None = None
 
-    def admits(self, grid: Grid) -> bool:
+    def admits(self, grid: TimeGrid) -> bool:
         """Whether the metric means something on a grid."""
         return self.needs is None or isinstance(grid, self.needs)
 
@@ -161,12 +161,12 @@ _COMPARED = (
 # fmt: on
 
 
-def features_on(grid: Grid) -> tuple[str, ...]:
+def features_on(grid: TimeGrid) -> tuple[str, ...]:
     """Return the names of the metrics that distances between sets of windows on a grid use."""
     return tuple(name for name in _COMPARED if METRICS[name].admits(grid))
 
 
-def refused(grid: Grid) -> dict[str, str]:
+def refused(grid: TimeGrid) -> dict[str, str]:
     """Return why each metric that means nothing on a grid is not measured there, by name."""
     return {
         name: _REASONS[metric.needs] for name, metric in METRICS.items() if metric.needs and not metric.admits(grid)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replication.midi.piece import NOTE, Beats, Grid, Piece, Seconds, sorted_notes
+from replication.midi.piece import NOTE, Beats, Piece, Seconds, TimeGrid, sorted_notes
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class Windows:
     notes: NDArray[Any]
     owner: NDArray[np.int64]
     count: int
-    grid: Grid
+    grid: TimeGrid
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], grid: Grid | None = None) -> Windows:
+    def of(cls, pieces: Sequence[Piece], grid: TimeGrid | None = None) -> Windows:
         """Return pieces as windows; the grid is that of the pieces unless there are none.
 
         Raises:
@@ -54,13 +54,13 @@ class Windows:
         return cls.joined([piece.notes for piece in pieces], grids.pop())
 
     @classmethod
-    def joined(cls, parts: Sequence[NDArray[Any]], grid: Grid) -> Windows:
+    def joined(cls, parts: Sequence[NDArray[Any]], grid: TimeGrid) -> Windows:
         """Return as windows the notes of each, in the order of a piece."""
         notes = np.concatenate([np.empty(0, NOTE), *parts])
         return cls.cut(notes, np.array([len(part) for part in parts], np.int64), grid)
 
     @classmethod
-    def cut(cls, notes: NDArray[Any], sizes: NDArray[np.int64], grid: Grid) -> Windows:
+    def cut(cls, notes: NDArray[Any], sizes: NDArray[np.int64], grid: TimeGrid) -> Windows:
         """Return (m,) notes as windows of these (n,) numbers of notes, which add up to m."""
         return cls(notes=notes, owner=np.repeat(np.arange(len(sizes)), sizes), count=len(sizes), grid=grid)
 

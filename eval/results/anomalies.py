@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean as mean
 from typing import TYPE_CHECKING, NamedTuple
 
-from replication.tokens.protocol import MARKS
+from replication.tokens.protocol import SPECIAL_TOKENS
 from replication.util.errors import UserError
 from replication.util.files import read_json
 
@@ -158,7 +158,7 @@ def _embedding(folder: Path) -> dict[str, float]:
     import pandas as pd
     import torch
 
-    from replication.models.diffusion_lm import spread
+    from replication.models.diffusion_lm import embedding_spread
     from replication.training.scales import SCALES, Recipe
 
     if not (path := folder / "embedding.parquet").exists():
@@ -171,7 +171,7 @@ def _embedding(folder: Path) -> dict[str, float]:
         table = torch.tensor(pd.read_parquet(path).to_numpy())
     except (OSError, ValueError) as error:  # pyarrow's errors are of these
         raise UserError(f"{path} is damaged ({error}); delete scores.json beside it to make it again") from None
-    return spread(table, math.sqrt(1 - diffusion.schedule.alpha_bar(diffusion.timesteps)[0]))
+    return embedding_spread(table, math.sqrt(1 - diffusion.schedule.alpha_bar(diffusion.timesteps)[0]))
 
 
 def _likelihood(folder: Path) -> dict[str, float]:
@@ -205,5 +205,5 @@ def _samples(folder: Path) -> dict[str, float]:
 
 def _entropy(sample: str) -> float:
     """Return the entropy in nats of the words that are no marks; 0 where there are none."""
-    counts = Counter(word for word in sample.split() if word not in MARKS)
+    counts = Counter(word for word in sample.split() if word not in SPECIAL_TOKENS)
     return sum(-count / counts.total() * math.log(count / counts.total()) for count in counts.values())

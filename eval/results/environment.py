@@ -31,7 +31,7 @@ def environment() -> dict[str, Any]:
     """Return everything that a result may depend on besides its configuration."""
     import torch
 
-    from replication.training.distributed import group
+    from replication.training.distributed import process_group
     from replication.training.precision import has_bfloat16
 
     gpu = torch.cuda.is_available()
@@ -46,7 +46,7 @@ def environment() -> dict[str, Any]:
         "instructions": _instructions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": group().size,  # that train one model together
+        "processes": process_group().size,  # that train one model together
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "bfloat16": has_bfloat16(torch.device("cuda" if gpu else "cpu")),
         "gpu": torch.cuda.get_device_name() if gpu else None,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.training.scales import Scale
 
 ROW = ("label", "colour", "note", "control")
@@ -43,7 +43,7 @@ class Results:
     """Everything that the trials of one scale on one corpus have left.
 
     Attributes:
-        card: of the corpus; see `replication.windows.card.facts`.
+        card: of the corpus; see `replication.windows.data_card.facts`.
         about: of the comparison as a whole: scale, corpus, title, licence, length (tokens of a window), unit (of time:
             beat or second), refused (metrics that the corpus does not admit, with the reason), steps and batch (of
             training), evaluations (of the network per diffusion sample), configuration (the scale's), sigma_0 (of the
@@ -254,7 +254,7 @@ def _encodings(data: dict[str, Any], measures: pd.DataFrame, own: dict[str, str]
     return pd.DataFrame(rows)
 
 
-def _grid(data: dict[str, Any]) -> Grid:
+def _grid(data: dict[str, Any]) -> TimeGrid:
     grid = data["grid"]
     if grid["type"] == "Beats":
         return Beats(steps_per_beat=grid["steps_per_beat"])

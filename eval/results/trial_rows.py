@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
 PITCH = re.compile(r"(?:p|Pitch_)(\d+)")  # a word that is a pitch: ours, REMI's
 CURVES = ("step", "key", "value")
@@ -125,7 +125,7 @@ def audit_rows(folder: Path) -> pd.DataFrame | None:
     return pd.DataFrame(sorted(rows, key=lambda row: row["step"]))
 
 
-def embedding(folder: Path, data: dict[str, Any], grid: Grid) -> pd.DataFrame | None:
+def embedding(folder: Path, data: dict[str, Any], grid: TimeGrid) -> pd.DataFrame | None:
     """Return the table of a diffusion model of an arm, one row per word."""
     import pandas as pd
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from eval.results.schema import as_written, read_trial
 from eval.scoring.measures import DISTANCE
-from replication.training.scales import Point, tuning_name
+from replication.training.scales import TuningPoint, tuning_name
 from replication.util.files import read_json
 from replication.util.text import number
 
@@ -22,17 +22,17 @@ CHOSEN = "tuning.json"
 MOST = 1_000  # that dimensions and scales may be multiplied by
 
 
-def chosen_points(comparison: Path) -> dict[str, Point]:
+def chosen_points(comparison: Path) -> dict[str, TuningPoint]:
     """Return the points that were chosen before."""
     path = comparison / CHOSEN
     with as_written(path):
         return {arm: _point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
 
 
-def _point(*, dimension: int, scale: float) -> Point:
+def _point(*, dimension: int, scale: float) -> TuningPoint:
     if not (0 < int(dimension) <= MOST and 0 < float(scale) <= MOST):
         raise ValueError(f"a point of dimension {dimension} and scale {scale}")
-    return Point(dimension=int(dimension), scale=float(scale))
+    return TuningPoint(dimension=int(dimension), scale=float(scale))
 
 
 def tuning_folder(comparison: Path) -> Path:
@@ -54,7 +54,7 @@ def grid_rows(comparison: Path) -> pd.DataFrame:
         if arm not in chosen or model["type"] != "Diffusion":
             continue
         base = about["config"]["scale"]["dimension"]
-        point = Point(dimension=model["dimension"] // base, scale=model["embedding"]["scale"])
+        point = TuningPoint(dimension=model["dimension"] // base, scale=model["embedding"]["scale"])
         path = place.with_name("scores.json")
         scores = read_json(path) if path.exists() and about["status"] == "FINISHED" else {}
         likelihood = place.with_name("likelihood.json")

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from eval.metrics.windows import evenly
-from replication.models.diffusion_lm import normal
+from replication.models.diffusion_lm import standard_normal
 from replication.training.model import token_counts
-from replication.training.trainable import CHUNK
+from replication.training.neural_model import CHUNK
 from replication.util.checkpoint import milestone
 from replication.util.files import read_json, write_json
 from replication.util.generators import generator
@@ -50,7 +50,7 @@ def audit(
 
     Args:
         model: a model of the run, on the device to compute on; its weights are replaced.
-        folder: where `sgd` left the milestones.
+        folder: where `train_network` left the milestones.
         test: (n, L) token ids of the test split.
         distance: from SAMPLES windows of token ids (SAMPLES, L) to their distance from real music.
         path: the file of the results.
@@ -108,7 +108,7 @@ def bits_per_word(model: DiffusionLM, tokens: torch.Tensor, *, seed: int) -> flo
     for number, part in enumerate(torch.split(tokens, CHUNK)):
         words = part.to(table.device).long()
         clean = table[words]
-        noise = normal(clean, generator("bits-per-word", seed, number, device=table.device))
+        noise = standard_normal(clean, generator("bits-per-word", seed, number, device=table.device))
         logits = model.rounding_logits(clean + (1 - abar[0]).sqrt() * noise)
         own = words[..., None]
         # ln(1 + odds of the others): the cross-entropy itself is 0 below 1e-14, where random embeddings begin.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.tokens.protocol import Encoding
     from replication.training.model import Model
 
@@ -96,7 +96,7 @@ def _song_error(nats: NDArray[Any], tokens: NDArray[Any], songs: NDArray[Any]) -
     return ratio_error(nats, tokens, songs) if np.isfinite(nats).all() else None
 
 
-def _music(windows: list[NDArray[Any]], grid: Grid) -> dict[str, float | None]:
+def _music(windows: list[NDArray[Any]], grid: TimeGrid) -> dict[str, float | None]:
     """Return how much there is in windows: notes, and beats or seconds from each one's first onset to its last end."""
     steps = sum(int((notes["onset"] + notes["duration"]).max() - notes["onset"].min()) for notes in windows)
     return {

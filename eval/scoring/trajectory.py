@@ -12,7 +12,7 @@ from eval.metrics.pitch import pitch_class_entropy
 from eval.metrics.windows import Windows
 from eval.scoring.music import notes_of
 from replication.diffusion.rounding import nearest
-from replication.diffusion.samplers import Walk
+from replication.diffusion.samplers import IterativeSampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from replication.diffusion.rounding import Rounding
-    from replication.diffusion.schedule import Level
+    from replication.diffusion.schedule import NoiseLevel
     from replication.tokens.protocol import Encoding
     from replication.training.scales import Scale
 
@@ -59,10 +59,10 @@ class Watched:
     rounding: Rounding
     seen: list[Estimate]
 
-    def __call__(self, predicted: Tensor, level: Level, table: Tensor) -> Tensor:
+    def __call__(self, predicted: Tensor, level: NoiseLevel, table: Tensor) -> Tensor:
         """Return what the other rounding does; see `Rounding`."""
         rounded = self.rounding(predicted, level, table)
-        self.seen.append(Estimate(level.share, nearest(table, rounded).cpu().numpy(), margin(predicted, table)))
+        self.seen.append(Estimate(level.fraction, nearest(table, rounded).cpu().numpy(), margin(predicted, table)))
         return rounded
 
 
@@ -97,7 +97,7 @@ def trajectory(
     import torch
 
     seen: list[Estimate] = []
-    if not isinstance(scale.sampler, Walk):
+    if not isinstance(scale.sampler, IterativeSampler):
         return {}
     sampler = replace(scale.sampler, rounding=Watched(scale.sampler.rounding, seen))
     model = trained(replace(scale, sampler=sampler))

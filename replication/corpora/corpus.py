@@ -10,7 +10,7 @@ from replication.corpora.catalogue import PUBLISHED, Licence, Published
 from replication.corpora.download import fetch
 from replication.corpora.sources import Folder, Music21Bach, Synthetic
 from replication.midi.piece import Seconds
-from replication.midi.smf import PLAIN, Named, Reading
+from replication.midi.smf import DEFAULT_READING, Named, Reading
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Corpus:
     licence: Licence
     citation: str
     source: Source | Published
-    reading: Reading = PLAIN
+    reading: Reading = DEFAULT_READING
 
 
 # Performances have no beats. A step is the paper's unit at 120 beats a minute, 62.5 ms.
@@ -84,7 +84,7 @@ CORPORA = {
                 licence=row.licence,
                 citation=row.citation,
                 source=row.source,
-                reading=_READINGS.get(name, PLAIN),
+                reading=_READINGS.get(name, DEFAULT_READING),
             )
             for name, row in PUBLISHED.items()
         ),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from replication.corpora.corpus import Corpus
     from replication.corpora.sandbox import Batch, Batches, File
     from replication.corpora.sources import Item, Source
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.midi.smf import Reading
 
 # Part of every cache key. Raise it when the same content is read as different notes.
@@ -64,7 +64,7 @@ class Loaded:
     """
 
     folder: Path
-    grid: Grid
+    grid: TimeGrid
     ids: tuple[str, ...]
     lengths: NDArray[np.int64]
     seconds: NDArray[np.float64]
@@ -200,7 +200,7 @@ def _write_shard(path: Path, items: list[Item], read: Batch) -> None:
         np.savez(draft, notes=np.concatenate(notes), about=np.frombuffer(about, np.uint8))
 
 
-def _assemble(source: Source, grid: Grid, shards: list[Path], folder: Path) -> None:
+def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) -> None:
     """Write all notes to one file, in the order of the pieces' ids, and then what they are."""
     pieces: list[tuple[str, int, float]] = []
     dropped: list[tuple[str, str]] = []
@@ -244,7 +244,7 @@ def _assemble(source: Source, grid: Grid, shards: list[Path], folder: Path) -> N
     )
 
 
-def _restore(folder: Path, grid: Grid) -> Loaded:
+def _restore(folder: Path, grid: TimeGrid) -> Loaded:
     about = read_json(folder / "about.json")
     if sha256(folder / "notes") != about["notes"]:
         raise ValueError("its notes do not match their checksum")

@@ -22,7 +22,7 @@ from replication.util.files import digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
 # The id of a file with its content, or with the reason why that cannot be read; or a piece.
 Item = tuple[str, bytes | Reason] | Piece
@@ -34,7 +34,7 @@ class Source(Protocol):
     def key(self, cache: Path) -> str:
         """Return a hash of the content and of the parser's version; the folder `cache` may keep slow hashes."""
 
-    def items(self, grid: Grid) -> Iterator[Item]:
+    def items(self, grid: TimeGrid) -> Iterator[Item]:
         """Yield pieces on the grid, or files, always in the same order."""
 
 
@@ -46,7 +46,7 @@ class Music21Bach:
         """Return a hash of the number of scores and the versions of the libraries that hold and read them."""
         return digest(len(self._scores()), version("music21"), version("muspy"))
 
-    def items(self, grid: Grid) -> Iterator[Item]:
+    def items(self, grid: TimeGrid) -> Iterator[Item]:
         """Yield every score in the order of its name, all voices merged, at velocity 64."""
         steps_per_beat = _steps_per_beat(grid)
         with warnings.catch_warnings():
@@ -95,7 +95,7 @@ class Folder:
         """Return a hash of the content and of the parser's version, but not of the path."""
         return digest(content_key(self.path, cache), self.members, version("symusic"))
 
-    def items(self, grid: Grid) -> Iterator[Item]:  # noqa: ARG002 - part of the protocol
+    def items(self, grid: TimeGrid) -> Iterator[Item]:  # noqa: ARG002 - part of the protocol
         """Yield every file; see `replication.corpora.archives.midi_files`."""
         return iter(midi_files(self.path, members=re.compile(self.members) if self.members else None))
 
@@ -116,7 +116,7 @@ class Synthetic:
         """Return a hash of the two numbers that determine the pieces."""
         return digest(self)
 
-    def items(self, grid: Grid) -> Iterator[Item]:
+    def items(self, grid: TimeGrid) -> Iterator[Item]:
         """Yield the pieces in order."""
         steps = _steps_per_beat(grid) / BEAT
         for index in range(self.count):
@@ -127,7 +127,7 @@ class Synthetic:
             yield Piece(notes=notes, id=name, group=name, grid=grid)
 
 
-def _steps_per_beat(grid: Grid) -> int:
+def _steps_per_beat(grid: TimeGrid) -> int:
     if not isinstance(grid, Beats):
         raise UserError(f"Scores have beats and no seconds: read them on a grid of Beats, not {grid}.")
     return grid.steps_per_beat

@@ -1,1 +1,1 @@
-"""The diffusion process without a network: schedules, samplers, rounding, selection."""
+"""The parts of diffusion that need no network: noise schedules, samplers, rounding, selection."""

@@ -1,8 +1,9 @@
-"""Samplers: from Gaussian noise to clean embeddings, with one signature, for any network that predicts x_0.
+"""Samplers: map Gaussian noise to clean embeddings, for any network that predicts x_0. All have one signature.
 
-A level of noise is x_i = a_i x_0 + s_i eps with a_i^2 = abar_i and s_i^2 = 1 - abar_i. A sampler visits as many levels
-as it has steps, asks the network for f(x_i, i) at each, and steps to the next; from the last it goes to f itself.
-Nothing here needs torch but through its tensors, so that tables of scales can be read without it.
+At a noise level i, x_i = a x_0 + s eps with a^2 = abar_i and s^2 = 1 - abar_i. A sampler visits one level per step. At
+each it evaluates the network, f(x_i, i), rounds the prediction, and steps to x at the next level; after the last level
+the rounded prediction is the result. In the formulas below x_0 is the rounded prediction, and a prime marks the next
+level. This module does not import torch, so that the table of scales can be read without it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from replication.diffusion.rounding import Nearest
-from replication.diffusion.schedule import Level
+from replication.diffusion.schedule import NoiseLevel
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 
 class Sampler(Protocol):
-    """A frozen dataclass that walks from noise to data."""
+    """A frozen dataclass that turns noise into data."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def evaluations(self) -> int:
-        """How often the network is asked for one sample."""
+        """Number of network evaluations per sample."""
 
     def __call__(
         self,
@@ -45,50 +46,58 @@ class Sampler(Protocol):
         """Return clean embeddings (B, L, d).
 
         Args:
-            denoise: from x_i (B, L, d) and the index i to the predicted x_0 (B, L, d).
+            denoise: Function of x_i (B, L, d) and the index i that predicts x_0 (B, L, d).
             table: (V, d) embeddings.
-            alpha_bar: (T,) of the training schedule.
-            noise: returns fresh standard normal (B, L, d) at each call.
+            alpha_bar: (T,) values of the training schedule.
+            noise: Function that draws fresh standard normal noise (B, L, d).
 
         Raises:
-            UserError: for more steps than timesteps.
+            UserError: If there are more steps than timesteps.
         """
 
 
-class State(NamedTuple):
-    """Where a walk is, before a step.
+class SamplerState(NamedTuple):
+    """The state of a sampler before a step.
 
     Attributes:
-        x: (B, L, d), at the level.
-        x_start: (B, L, d), the predicted and rounded x_0.
-        noise: returns fresh standard normal (B, L, d) at each call.
-        before: the predicted and rounded x_0 of the step before, and its level, if there was one.
+        x: (B, L, d) noisy embeddings at the level.
+        x_start: (B, L, d) rounded prediction of x_0.
+        level: Noise level of x.
+        noise: Function that draws fresh standard normal noise (B, L, d).
+        previous: Rounded prediction and noise level of the previous step; None at the first step.
     """
 
     x: Tensor
     x_start: Tensor
-    level: Level
+    level: NoiseLevel
     noise: Callable[[], Tensor]
-    before: tuple[Tensor, Level] | None
+    previous: tuple[Tensor, NoiseLevel] | None
 
 
-def respaced(timesteps: int, steps: int) -> list[int]:
-    """Return `steps` indices out of 0..timesteps - 1 in falling order, evenly spaced, beginning with the last.
+def respaced_timesteps(timesteps: int, steps: int) -> list[int]:
+    """Return `steps` evenly spaced indices out of 0..timesteps - 1, descending from the last.
 
-    They are indices of the training schedule, so that the network is asked at noise levels and times that it knows.
+    They are indices of the training schedule, so that the network is evaluated only at noise levels and times on which
+    it was trained.
+
+    Raises:
+        UserError: Unless 1 <= steps <= timesteps.
+
+    >>> respaced_timesteps(2000, 4)
+    [1999, 1499, 999, 499]
     """
     if not 1 <= steps <= timesteps:
-        raise UserError(f"{steps} sampler steps: choose between 1 and the {timesteps} timesteps of training")
+        raise UserError(f"{steps} sampler steps are impossible; choose 1 to {timesteps}, the timesteps of training")
     return [round((step + 1) * timesteps / steps) - 1 for step in reversed(range(steps))]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walk(ABC):
-    """What the samplers share: the levels, the rounding, and that the last estimate is the result.
+class IterativeSampler(ABC):
+    """The loop that all samplers share; subclasses define the step from one noise level to the next.
 
     Attributes:
-        steps: network evaluations.
-        rounding: what becomes of each predicted x_0; the published default is the nearest embedding.
+        steps: Number of steps, and of network evaluations.
+        rounding: Rounding of each predicted x_0; by default the nearest embedding, as published.
     """
 
     steps: int
@@ -105,110 +114,119 @@ class Walk(ABC):
         alpha_bar: Tensor,
         noise: Callable[[], Tensor],
     ) -> Tensor:
-        x, before = noise(), None
-        levels = self.levels(alpha_bar.tolist())  # one look at the device for all steps
-        for level, there in pairwise([*levels, None]):
+        x, previous = noise(), None
+        levels = self.levels(alpha_bar.tolist())  # one transfer from the device for all steps
+        for level, following in pairwise([*levels, None]):
             assert level is not None
             x_start = self.rounding(denoise(x, level.timestep), level, table)
-            x = x_start if there is None else self.step(State(x, x_start, level, noise, before), there)
-            before = (x_start, level)
+            now = SamplerState(x, x_start, level, noise, previous)
+            x = x_start if following is None else self.step(now, following)
+            previous = (x_start, level)
         return x
 
-    def levels(self, alpha_bar: Sequence[float]) -> list[Level]:
-        """Return the levels to visit."""
+    def levels(self, alpha_bar: Sequence[float]) -> list[NoiseLevel]:
+        """Return the noise levels to visit, descending, for the values of the training schedule."""
         total = len(alpha_bar)
-        return [Level(index, (index + 1) / total, alpha_bar[index]) for index in respaced(total, self.steps)]
+        return [
+            NoiseLevel(index, (index + 1) / total, alpha_bar[index]) for index in respaced_timesteps(total, self.steps)
+        ]
 
     @abstractmethod
-    def step(self, now: State, there: Level) -> Tensor:
-        """Return x (B, L, d) at the next level."""
+    def step(self, now: SamplerState, following: NoiseLevel) -> Tensor:
+        """Return x (B, L, d) at the following noise level."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ancestral(Walk):
-    """DDPM's posterior steps (Ho et al. 2020, equation 7), as Diffusion-LM decodes; the variance is the posterior's.
+class Ancestral(IterativeSampler):
+    """The posterior steps of DDPM (Ho et al. 2020, equation 7), with which Diffusion-LM decodes.
 
-    x' ~ q(x' | x, x_0): with b = 1 - abar / abar' its mean is a' b / (1 - abar) x_0 + sqrt(1 - b) (1 - abar') /
-    (1 - abar) x, and its variance b (1 - abar') / (1 - abar).
+    x' ~ q(x' | x, x_0): with b = 1 - abar / abar', the mean is a' b / (1 - abar) x_0 + sqrt(1 - b) (1 - abar') /
+    (1 - abar) x, and the variance is b (1 - abar') / (1 - abar).
 
     Attributes:
-        rebuilt: the published short cut for few steps, if given: this schedule, the one of training, is built anew with
-            `steps` timesteps, and step j is told the time j T / steps, earlier than that of its noise by almost a step.
+        rebuilt: The training schedule, to decode with few steps as the published code does; None to respace the
+            timesteps. The schedule is rebuilt with `steps` timesteps, and at step j the network receives the time
+            j T / steps, which is almost one step earlier than its noise.
     """
 
     rebuilt: Schedule | None = None
 
-    def levels(self, alpha_bar: Sequence[float]) -> list[Level]:  # noqa: D102 - see Walk
-        known = super().levels(alpha_bar)
+    def levels(self, alpha_bar: Sequence[float]) -> list[NoiseLevel]:  # noqa: D102 - see IterativeSampler
+        respaced = super().levels(alpha_bar)
         if self.rebuilt is None:
-            return known
-        kept = self.rebuilt.alpha_bar(self.steps).tolist()
+            return respaced
+        rebuilt = self.rebuilt.alpha_bar(self.steps).tolist()
         stride = len(alpha_bar) / self.steps
-        return [Level(step * stride, (step + 1) / self.steps, kept[step]) for step in reversed(range(self.steps))]
+        return [NoiseLevel(j * stride, (j + 1) / self.steps, rebuilt[j]) for j in reversed(range(self.steps))]
 
-    def step(self, now: State, there: Level) -> Tensor:  # noqa: D102 - see Walk
-        lost, left, beta = 1 - now.level.kept, 1 - there.kept, 1 - now.level.kept / there.kept
-        mean = there.signal * beta / lost * now.x_start + math.sqrt(1 - beta) * left / lost * now.x
-        return mean + math.sqrt(beta * left / lost) * now.noise()
+    def step(self, now: SamplerState, following: NoiseLevel) -> Tensor:  # noqa: D102 - see IterativeSampler
+        noise, noise_after = 1 - now.level.alpha_bar, 1 - following.alpha_bar  # variances
+        beta = 1 - now.level.alpha_bar / following.alpha_bar
+        mean = following.signal * beta / noise * now.x_start + math.sqrt(1 - beta) * noise_after / noise * now.x
+        return mean + math.sqrt(beta * noise_after / noise) * now.noise()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Renoised(Walk):
-    """The paper's own rule (Li et al. 2022, section 4.2), which its code does not have: x' = a' x_0 + s' eps.
+class Renoised(IterativeSampler):
+    """The step in the paper (Li et al. 2022, section 4.2), which its code does not use: x' = a' x_0 + s' eps.
 
-    All that x held beyond the prediction is forgotten at every step, so that mistakes are not carried on. For the same
-    reason it is no sampler of the model's distribution, however many the steps: it leans to what is frequent.
+    Each step discards everything in x except the prediction, so that errors do not accumulate. For the same reason it
+    does not sample from the model's distribution, even with many steps: it prefers what is frequent.
     """
 
-    def step(self, now: State, there: Level) -> Tensor:  # noqa: D102 - see Walk
-        return there.signal * now.x_start + there.noise * now.noise()
+    def step(self, now: SamplerState, following: NoiseLevel) -> Tensor:  # noqa: D102 - see IterativeSampler
+        return following.signal * now.x_start + following.noise * now.noise()
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIM(Walk):
-    """Song et al. (2021a), equation 12: x' = a' x_0 + sqrt(1 - abar' - v) (x - a x_0) / s + sqrt(v) eps.
+class DDIM(IterativeSampler):
+    """DDIM steps (Song et al. 2021a, equation 12): x' = a' x_0 + sqrt(1 - abar' - v) (x - a x_0) / s + sqrt(v) eps.
 
-    v = eta^2 (1 - abar') / (1 - abar) (1 - abar / abar'). With eta = 1 these are ancestral steps; with eta = 0 nothing
-    is drawn but the start, and each is an Euler step of the probability-flow ODE in x / a and s / a.
+    v = eta^2 (1 - abar') / (1 - abar) (1 - abar / abar'). With eta = 1 these are ancestral steps. With eta = 0 they are
+    deterministic Euler steps of the probability-flow ODE in the variables x / a and s / a.
+
+    Attributes:
+        eta: Amount of noise per step, 0..1.
     """
 
     eta: float = 0.0
 
-    def step(self, now: State, there: Level) -> Tensor:  # noqa: D102 - see Walk
+    def step(self, now: SamplerState, following: NoiseLevel) -> Tensor:  # noqa: D102 - see IterativeSampler
         level = now.level
-        variance = self.eta**2 * (1 - there.kept) / (1 - level.kept) * (1 - level.kept / there.kept)
+        abar, abar_after = level.alpha_bar, following.alpha_bar
+        variance = self.eta**2 * (1 - abar_after) / (1 - abar) * (1 - abar / abar_after)
         eps = (now.x - level.signal * now.x_start) / level.noise
-        mean = there.signal * now.x_start + math.sqrt(1 - there.kept - variance) * eps
+        mean = following.signal * now.x_start + math.sqrt(1 - abar_after - variance) * eps
         return mean + math.sqrt(variance) * now.noise() if self.eta else mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPMSolver(Walk):
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): x' = s' / s x - a' (exp(-h) - 1) D, of second order.
+class DPMSolver(IterativeSampler):
+    """Second-order steps of DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): x' = s' / s x - a' (exp(-h) - 1) D.
 
-    h is how much the half-log SNR ln(a / s) grows in this step, h_0 in the one before, and D extrapolates:
-    D = x_0 + h / (2 h_0) (x_0 - x_0 of the step before). The first step has no step before, and the last goes to
-    h = infinity, where the line would leave every bound: both take D = x_0.
+    h is the increase of ln(a / s), half the log SNR, in this step, and h_0 its increase in the previous step. D
+    extrapolates the prediction: D = x_0 + h / (2 h_0) (x_0 - x_0 of the previous step). The first step has no previous
+    one, and the last step goes to h = infinity, where the extrapolation diverges: both use D = x_0.
     """
 
-    def step(self, now: State, there: Level) -> Tensor:  # noqa: D102 - see Walk
+    def step(self, now: SamplerState, following: NoiseLevel) -> Tensor:  # noqa: D102 - see IterativeSampler
         level, target = now.level, now.x_start
-        grown = there.half_log_snr - level.half_log_snr
-        if now.before is not None:
-            x_start, last = now.before
-            ratio = grown / (level.half_log_snr - last.half_log_snr)
-            target = target + ratio / 2 * (target - x_start)
-        return there.noise / level.noise * now.x - there.signal * math.expm1(-grown) * target
+        h = following.half_log_snr - level.half_log_snr
+        if now.previous is not None:
+            previous_x_start, previous_level = now.previous
+            ratio = h / (level.half_log_snr - previous_level.half_log_snr)
+            target = target + ratio / 2 * (target - previous_x_start)
+        return following.noise / level.noise * now.x - following.signal * math.expm1(-h) * target
 
 
 @dataclass(frozen=True, kw_only=True)
-class Euler(Walk):
+class Euler(IterativeSampler):
     """Euler steps of the probability-flow ODE in the variance-preserving x (Song et al. 2021b, equation 13).
 
-    With u = ln(a / s) for time the ODE is dx / du = a x_0 - a^2 x, so that x' = x + (u' - u) (a x_0 - a^2 x).
+    With u = ln(a / s) as the time, the ODE is dx / du = a x_0 - a^2 x, and a step is x' = x + (u' - u) (a x_0 - a^2 x).
     """
 
-    def step(self, now: State, there: Level) -> Tensor:  # noqa: D102 - see Walk
+    def step(self, now: SamplerState, following: NoiseLevel) -> Tensor:  # noqa: D102 - see IterativeSampler
         level = now.level
-        slope = level.signal * now.x_start - level.kept * now.x
-        return now.x + (there.half_log_snr - level.half_log_snr) * slope
+        slope = level.signal * now.x_start - level.alpha_bar * now.x
+        return now.x + (following.half_log_snr - level.half_log_snr) * slope

@@ -1,7 +1,7 @@
-"""Noise schedules: alpha_bar, the share of the signal's variance that is left after each step.
+"""Noise schedules: alpha_bar, the fraction of the signal's variance that is left at each timestep.
 
-A schedule turns a number of timesteps T into (T,) float64 values of alpha_bar, decreasing from near 1 at index 0 to
-near 0 at index T - 1, so that x_i = sqrt(alpha_bar_i) x_0 + sqrt(1 - alpha_bar_i) noise.
+For T timesteps, a schedule gives (T,) float64 values of alpha_bar that decrease from near 1 at index 0 to near 0 at
+index T - 1. The forward process is x_i = sqrt(alpha_bar_i) x_0 + sqrt(1 - alpha_bar_i) noise.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 class Schedule(Protocol):
-    """A frozen dataclass that says how fast the noise comes."""
+    """A frozen dataclass that defines how the noise grows with the timesteps."""
 
     def alpha_bar(self, timesteps: int) -> NDArray[np.float64]:
-        """Return (timesteps,) float64 values, decreasing, in (0, 1)."""
+        """Return (timesteps,) decreasing float64 values in (0, 1)."""
 
 
 def _from_function(signal: Callable[[float], float], timesteps: int) -> NDArray[np.float64]:
-    """Chain steps beta_i = min(1 - signal((i+1)/T) / signal(i/T), 0.999), as Nichol and Dhariwal (2021) do."""
+    """Return the products of 1 - beta_i, beta_i = min(1 - signal((i+1)/T) / signal(i/T), 0.999).
+
+    This is how Nichol and Dhariwal (2021) discretise a continuous schedule.
+    """
     levels = [signal(index / timesteps) for index in range(timesteps + 1)]
     kept = [max(after / before, 0.001) for before, after in pairwise(levels)]
     return np.array(kept, dtype=np.float64).cumprod()
@@ -35,9 +38,16 @@ def _from_function(signal: Callable[[float], float], timesteps: int) -> NDArray[
 
 @dataclass(frozen=True)
 class Sqrt:
-    """Diffusion-LM's schedule as its code has it: 1 - sqrt(u + s), chained from its own value at u = 0.
+    """The schedule of Diffusion-LM's code: 1 - sqrt(u + s) with u = t/T, divided by its value at u = 0.
 
-    So it is the paper's formula divided by 0.99 and shifted by one index; the first deviation is 0.121 at T = 2000.
+    It equals the paper's formula divided by 0.99 and shifted by one index. At T = 2000 the standard deviation of the
+    noise at index 0 is 0.121.
+
+    >>> Sqrt().alpha_bar(4).round(3).tolist()
+    [0.505, 0.296, 0.135, 0.0]
+
+    Attributes:
+        offset: s.
     """
 
     offset: float = 1e-4
@@ -48,7 +58,11 @@ class Sqrt:
 
 @dataclass(frozen=True)
 class SqrtAsWritten:
-    """Diffusion-LM's schedule as its paper has it: alpha_bar_t = 1 - sqrt(t/T + s) (Li et al. 2022, appendix A)."""
+    """The schedule of Diffusion-LM's paper: alpha_bar_t = 1 - sqrt(t/T + s) (Li et al. 2022, appendix A).
+
+    Attributes:
+        offset: s.
+    """
 
     offset: float = 1e-4
 
@@ -58,7 +72,11 @@ class SqrtAsWritten:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Nichol and Dhariwal (2021), equation 17."""
+    """The cosine schedule of Nichol and Dhariwal (2021), equation 17.
+
+    Attributes:
+        offset: s in that equation.
+    """
 
     offset: float = 0.008
 
@@ -68,7 +86,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Linear:
-    """Ho et al. (2020): beta from 1e-4 to 0.02 at T = 1000, scaled to other T."""
+    """The linear schedule of Ho et al. (2020): beta from 1e-4 to 0.02 at T = 1000, and scaled for other T."""
 
     def alpha_bar(self, timesteps: int) -> NDArray[np.float64]:  # noqa: D102 - see Schedule
         scale = 1000 / timesteps
@@ -76,30 +94,30 @@ class Linear:
         return np.cumprod(1 - np.minimum(beta, 0.999))
 
 
-class Level(NamedTuple):
-    """A level of noise.
+class NoiseLevel(NamedTuple):
+    """A noise level of a sampler: x_i = a x_0 + s eps with a^2 = alpha_bar and s^2 = 1 - alpha_bar.
 
     Attributes:
-        timestep: the i that the network is told.
-        share: the part of all timesteps that is left: 1 at pure noise, 0 when clean.
-        kept: abar_i.
+        timestep: Index i that the network receives.
+        fraction: Fraction of the timesteps that remain: 1 at pure noise, 0 when clean.
+        alpha_bar: Fraction of the signal's variance.
     """
 
     timestep: float
-    share: float
-    kept: float
+    fraction: float
+    alpha_bar: float
 
     @property
     def signal(self) -> float:
-        """The factor a of x_0."""
-        return math.sqrt(self.kept)
+        """Factor a of x_0."""
+        return math.sqrt(self.alpha_bar)
 
     @property
     def noise(self) -> float:
-        """The factor s of eps."""
-        return math.sqrt(1 - self.kept)
+        """Factor s of eps."""
+        return math.sqrt(1 - self.alpha_bar)
 
     @property
     def half_log_snr(self) -> float:
-        """Return ln(a / s)."""
-        return 0.5 * (math.log(self.kept) - math.log1p(-self.kept))
+        """Half of the log signal-to-noise ratio, ln(a / s)."""
+        return 0.5 * (math.log(self.alpha_bar) - math.log1p(-self.alpha_bar))

@@ -1,1 +1,1 @@
-"""MIDI files to pieces and back."""
+"""Read MIDI files as pieces, write them, and transpose pieces."""

@@ -1,4 +1,4 @@
-"""A piece of music: notes on a grid of time steps."""
+"""Pieces of music: notes on a grid of equal time steps."""
 
 from __future__ import annotations
 
@@ -18,22 +18,30 @@ NOTE = np.dtype([("onset", "<i4"), ("duration", "<i4"), ("pitch", "u1"), ("veloc
 
 @dataclass(frozen=True, kw_only=True)
 class Beats:
-    """A grid in musical time, for corpora whose beats mean something."""
+    """A time grid in beats, for corpora whose files mark the beats.
+
+    Attributes:
+        steps_per_beat: Time steps per beat.
+    """
 
     steps_per_beat: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seconds:
-    """A grid in clock time, for performances that were played freely."""
+    """A time grid in seconds, for performances without a fixed tempo.
+
+    Attributes:
+        steps_per_second: Time steps per second.
+    """
 
     steps_per_second: float
 
 
-Grid = Beats | Seconds
+TimeGrid = Beats | Seconds
 
-# An onset or a duration takes 25 bits, twice what the longest piece needs (midi.py: LONGEST).
-_LAST = 2**25 - 1
+# Onsets and durations have 25 bits each, twice what the longest piece needs (smf.py: MAX_STEPS).
+_MAX_TIME = 2**25 - 1
 
 # The paper's unit is an eighth of a beat; at 120 beats a minute that is 62.5 ms.
 PAPER_GRID = Beats(steps_per_beat=8)
@@ -41,21 +49,23 @@ PAPER_GRID = Beats(steps_per_beat=8)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Piece:
-    """Notes sorted by onset, then pitch.
+    """A piece of music, as notes sorted by onset and then by pitch.
 
     Attributes:
-        notes: (n,) structured array of `NOTE`.
-        id: where the piece comes from, unique within its corpus.
-        group: pieces of one group (a song and its copies) never stand on two sides of a split.
-        grid: the length of a time step.
-        seconds: the time from the beginning to the end of the last note by the file's own tempo map; 0 where no file
-            tells.
+        notes: (n,) structured array of `NOTE`; onsets and durations in steps of the grid.
+        id: Name of the piece, unique within its corpus.
+        group: Name of the song. Pieces with one group, such as a song and its copies, are always in the same split.
+        grid: Time grid of the onsets and durations.
+        seconds: Time from the beginning to the end of the last note, by the tempo map of the file; 0 if unknown.
+
+    Raises:
+        TypeError: If the notes have another dtype.
     """
 
     notes: NDArray[Any]
     id: str
     group: str
-    grid: Grid = PAPER_GRID
+    grid: TimeGrid = PAPER_GRID
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -64,23 +74,29 @@ class Piece:
 
 
 def sorted_notes(rows: Iterable[tuple[int, int, int, int]] | NDArray[Any]) -> NDArray[Any]:
-    """Return (onset, duration, pitch, velocity) rows as (n,) notes in a piece's order.
+    """Return (onset, duration, pitch, velocity) rows as (n,) notes, sorted by onset and then by pitch.
 
-    Of several notes with equal onset and pitch the longest stays, of equally long ones the loudest: one key cannot be
-    struck twice at once.
+    A piano key cannot be struck twice at once. Of several notes with equal onset and pitch, the longest is kept, and of
+    equally long ones the loudest.
+
+    Args:
+        rows: Onsets and durations in steps of the grid, pitches 0..127, velocities 0..127.
 
     Raises:
-        ValueError: an onset or a duration outside 0..2**25 - 1, a pitch or a velocity outside 0..127.
+        ValueError: If an onset or a duration is outside 0..2**25 - 1, or a pitch or a velocity outside 0..127.
+
+    >>> sorted_notes([(8, 4, 64, 80), (0, 8, 60, 80), (0, 4, 60, 90)]).tolist()
+    [(0, 8, 60, 80), (8, 4, 64, 80)]
     """
     notes = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=NOTE)
     onset, duration, pitch, velocity = (
         notes[name].astype(np.uint64) for name in ("onset", "duration", "pitch", "velocity")
     )
-    # A negative number is a huge one here.
+    # As unsigned integers, negative numbers are huge.
     if (onset >> 25 | duration >> 25 | pitch >> 7 | velocity >> 7).any():
         raise ValueError("a note is out of range: onset and duration 0..2**25 - 1, pitch and velocity 0..127")
-    # One number for a note, in the order of notes: sorting numbers is several times as fast as sorting by four columns.
-    key = onset << 39 | pitch << 32 | (_LAST - duration) << 7 | 127 - velocity
+    # One integer per note, in the order of notes: sorting integers is several times as fast as sorting four columns.
+    key = onset << 39 | pitch << 32 | (_MAX_TIME - duration) << 7 | 127 - velocity
     key.sort()
     place = key >> 32
     first = np.ones(len(key), bool)
@@ -88,5 +104,5 @@ def sorted_notes(rows: Iterable[tuple[int, int, int, int]] | NDArray[Any]) -> ND
     key = key[first]
     notes = np.empty(len(key), NOTE)
     notes["onset"], notes["pitch"] = key >> 39, key >> 32 & 127
-    notes["duration"], notes["velocity"] = _LAST - (key >> 7 & _LAST), 127 - (key & 127)
+    notes["duration"], notes["velocity"] = _MAX_TIME - (key >> 7 & _MAX_TIME), 127 - (key & 127)
     return notes

@@ -1,7 +1,7 @@
-"""Standard MIDI files to pieces and back.
+"""Read standard MIDI files (SMF) as pieces, and write pieces as MIDI files.
 
-Reading keeps the notes and forgets the rest; `Reading` says which notes. On a `Beats` grid the tempo does not matter;
-on a `Seconds` grid it is all that does.
+Reading keeps only the notes that a `Reading` selects. On a `Beats` grid, time is counted in the beats of the file and
+the tempo is ignored; on a `Seconds` grid, the tempo map gives the time.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
-# 2**24 steps are twelve days at the paper's resolution: only a damaged file is longer.
-LONGEST = 2**24
+# Steps of a piece. At the paper's resolution this is twelve days: only a damaged file is longer.
+MAX_STEPS = 2**24
 
-# Notes of a file. The longest performances have some tens of thousands.
-MOST = 1_000_000
+# Notes of a file. The longest performances have tens of thousands.
+MAX_NOTES = 1_000_000
 
-# Notes to an onset, on average: two hands, twice over. Of the 11,072 readable files of ADL none has more than 7.
-DENSEST = 20
+# Mean notes per onset: twice what two hands can play. None of the 11,072 readable files of ADL has more than 7.
+MAX_NOTES_PER_ONSET = 20
 
-TICKS_PER_BEAT = 480  # of the files written here
+TICKS_PER_BEAT = 480  # resolution of written files
 
 
 class Reason(StrEnum):
-    """Why a file gave no piece."""
+    """The reasons for which a file is rejected."""
 
     UNREADABLE = "unreadable"
     EMPTY = "empty"
@@ -53,10 +53,10 @@ class Reason(StrEnum):
 
 
 class MidiError(Exception):
-    """A file that gives no piece.
+    """Raised when a file cannot be read as a piece.
 
     Attributes:
-        reason: why.
+        reason: Reason for the rejection.
     """
 
     def __init__(self, reason: Reason) -> None:
@@ -66,17 +66,21 @@ class MidiError(Exception):
 
 @dataclass(frozen=True)
 class Merged:
-    """All tracks, as one."""
+    """Merge all tracks."""
 
 
 @dataclass(frozen=True)
 class First:
-    """The first track that has notes: of hands with a track each, one is lost."""
+    """Use the first track that has notes. If each hand has its own track, one hand is lost."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """The tracks with these names, as one: for files that hold more than the music."""
+    """Merge the tracks with these names, for files that contain more than the piano part.
+
+    Attributes:
+        names: Track names.
+    """
 
     names: tuple[str, ...]
 
@@ -86,22 +90,25 @@ Tracks = Merged | First | Named
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How files become pieces.
+    """Options for reading MIDI files as pieces.
 
-    A track here is what one track of the file plays on one channel with one program.
+    A track is the part of a track of the file that uses one channel and one program.
 
     Attributes:
-        grid: the length of a step, in beats of the file or in seconds.
-        tracks: which tracks count, of those that `drums` and `programs` admit.
-        pedal: whether the sustain pedal lengthens notes.
-        drums: whether the drum channel counts; programs do not matter there.
-        programs: the first and the last program (0..127) that counts; 0 to 7 are pianos.
-        shortest: the least number of notes of a piece.
-        aligned: the least share of onsets within 1/48 beat of a quarter or a third of a beat; chance has a quarter of
-            them there. Only with a grid of `Beats`.
+        grid: Time grid of the pieces.
+        tracks: Selection of tracks, among those that `drums` and `programs` admit.
+        pedal: Whether the sustain pedal lengthens notes.
+        drums: Whether to include the drum channel, whatever its programs.
+        programs: First and last program (0..127) to include; 0 to 7 are pianos.
+        shortest: Minimum number of notes; files with fewer are rejected as `TOO_SHORT`.
+        aligned: Minimum share of notes that begin within 1/48 beat of a quarter or a third of a beat; files below it
+            are rejected as `OFF_GRID`. By chance the share is about 1/4. Requires a `Beats` grid.
+
+    Raises:
+        UserError: If `aligned` is set and the grid has no beats.
     """
 
-    grid: Grid = PAPER_GRID
+    grid: TimeGrid = PAPER_GRID
     tracks: Tracks = Merged()
     pedal: bool = False
     drums: bool = False
@@ -111,10 +118,10 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.aligned and not isinstance(self.grid, Beats):
-            raise UserError(f"{self.grid} has no beats to align to: read on a grid of Beats, or with aligned=0.")
+            raise UserError(f"{self.grid} has no beats to align to; read on a grid of Beats or set aligned=0")
 
 
-PLAIN = Reading()
+DEFAULT_READING = Reading()
 
 
 def read_midi(
@@ -122,20 +129,20 @@ def read_midi(
     *,
     id: str,  # noqa: A002 - the name of the piece's field
     group: str,
-    reading: Reading = PLAIN,
+    reading: Reading = DEFAULT_READING,
 ) -> Piece:
-    """Read the notes of a file, their onsets and ends rounded to the nearest grid step.
+    """Read a MIDI file as a piece; onsets and ends are rounded to the nearest step of the grid.
 
     Args:
-        content: the bytes of a MIDI file, or any bytes.
-        id: the piece's id.
-        group: the piece's group.
-        reading: which notes, and on what grid.
+        content: Content of a MIDI file; any bytes are safe.
+        id: Id of the piece.
+        group: Group of the piece.
+        reading: Selection of notes, and the time grid.
 
     Raises:
-        MidiError: the file gives no piece. That it is `TOO_SLOW` or has `CRASHED` the reader is for the caller to find.
+        MidiError: If the file is rejected. The reasons `TOO_SLOW` and `CRASHED` are left to the caller to detect.
     """
-    # The parser meets whatever is on people's disks, and reports damage as several types of exception.
+    # Input may be arbitrary bytes, and the parser reports damage as several types of exception.
     try:
         ticks = _parse(content, reading)
     except MidiError:
@@ -145,21 +152,21 @@ def read_midi(
     except Exception as error:
         raise MidiError(Reason.UNREADABLE) from error
 
-    if reading.aligned and ticks.aligned() < reading.aligned:
+    if reading.aligned and ticks.alignment() < reading.aligned:
         raise MidiError(Reason.OFF_GRID)
-    time, end = ticks.time, ticks.silent() if reading.pedal else ticks.end
+    time, end = ticks.time, ticks.ends_with_pedal() if reading.pedal else ticks.end
     seconds = float(ticks.seconds(end.max()))
     if isinstance(reading.grid, Beats):
         steps = reading.grid.steps_per_beat / ticks.per_beat
     else:
         time, end, steps = ticks.seconds(time), ticks.seconds(end), reading.grid.steps_per_second
-    # Less than LONGEST, for a note takes a step even at the very end.
-    if end.max() * steps > LONGEST - 1:
+    # MAX_STEPS - 1, because a note lasts at least one step, even at the very end.
+    if end.max() * steps > MAX_STEPS - 1:
         raise MidiError(Reason.TOO_LONG)
     notes = on_grid(time, end, ticks.pitch, ticks.velocity, steps=steps)
     if len(notes) < reading.shortest:
         raise MidiError(Reason.TOO_SHORT)
-    if len(notes) > DENSEST * (1 + np.count_nonzero(np.diff(notes["onset"]))):
+    if len(notes) > MAX_NOTES_PER_ONSET * (1 + np.count_nonzero(np.diff(notes["onset"]))):
         raise MidiError(Reason.TOO_DENSE)
     return Piece(notes=notes, id=id, group=group, grid=reading.grid, seconds=seconds)
 
@@ -182,13 +189,13 @@ def _parse(content: bytes, reading: Reading) -> Ticks:
             tracks = [track for track in tracks if track.name in names]
     if not tracks:
         raise MidiError(Reason.NO_PIANO)
-    if sum(len(track.notes) for track in tracks) > MOST:
+    if sum(len(track.notes) for track in tracks) > MAX_NOTES:
         raise MidiError(Reason.TOO_MANY)
     notes = [track.notes.numpy() for track in tracks]
     time, duration, pitch, velocity = (
         np.concatenate([part[name] for part in notes]) for name in ("time", "duration", "pitch", "velocity")
     )
-    if time.min() < 0:  # the file's own integers add up to more than the parser's can hold
+    if time.min() < 0:  # the delta times add up to more than the parser's integers can hold
         raise MidiError(Reason.TOO_LONG)
     time = time.astype(np.int64)
     return Ticks(
@@ -198,7 +205,7 @@ def _parse(content: bytes, reading: Reading) -> Ticks:
         pitch=pitch,
         velocity=np.maximum(velocity, 1),
         tempos=score.tempos.numpy(),
-        # Not the parser's `pedals`: on all channels but one, their first may begin with the file.
+        # Not the parser's `pedals`: on all channels but one, the first of them may wrongly begin at 0.
         controls=[track.controls.numpy() for track in tracks if reading.pedal],
     )
 
@@ -206,14 +213,21 @@ def _parse(content: bytes, reading: Reading) -> Ticks:
 def on_grid(
     time: NDArray[Any], end: NDArray[Any], pitch: NDArray[Any], velocity: NDArray[Any], *, steps: float
 ) -> NDArray[Any]:
-    """Return notes of any time unit as a piece's notes: onsets and ends rounded, durations at least 1.
+    """Quantise notes to a time grid: round onsets and ends to the nearest step, with durations of at least 1.
 
     Args:
-        time: (n,) onsets in some unit.
-        end: (n,) ends in that unit.
+        time: (n,) onsets in any unit of time.
+        end: (n,) ends in the same unit.
         pitch: (n,) pitches, 0..127.
         velocity: (n,) velocities, 1..127.
-        steps: grid steps to the unit.
+        steps: Grid steps per unit of time.
+
+    Returns:
+        Notes in the order of `sorted_notes`.
+
+    >>> onsets, ends = np.array([0.0, 0.52]), np.array([0.49, 1.0])
+    >>> on_grid(onsets, ends, np.array([60, 64]), np.array([80, 80]), steps=8).tolist()
+    [(0, 4, 60, 80), (4, 4, 64, 80)]
     """
     notes = np.empty(len(time), NOTE)
     onset = np.rint(time * steps)
@@ -223,20 +237,20 @@ def on_grid(
 
 
 def write_midi(piece: Piece, path: Path) -> None:
-    """Write the piece as one piano track at 120 beats a minute; equal pieces give equal bytes.
+    """Write a piece as a MIDI file with one piano track at 120 beats per minute.
 
-    A key that is struck while it sounds ends its first note there, for MIDI cannot say which of two equal notes stops.
-    A piece without notes gives a valid file without notes.
+    A note ends at the latest when its key is struck again, because MIDI cannot say which of two notes of equal pitch
+    ends. A piece without notes gives a valid file without notes. Equal pieces give equal bytes.
 
     Args:
-        piece: the notes, and how long a step of theirs is.
-        path: a `.mid` file to create or replace, whole or not at all.
+        piece: Piece to write.
+        path: `.mid` file to create or replace atomically.
     """
     from pretty_midi import Instrument, Note, PrettyMIDI
 
     resolution = TICKS_PER_BEAT
     if isinstance(piece.grid, Beats):
-        # A step is a whole number of ticks, so that reading finds the grid again.
+        # A step is a whole number of ticks, so that reading restores the grid exactly.
         resolution = piece.grid.steps_per_beat * max(1, TICKS_PER_BEAT // piece.grid.steps_per_beat)
         seconds = 60 / TEMPO / piece.grid.steps_per_beat
     else:
@@ -253,7 +267,7 @@ def write_midi(piece: Piece, path: Path) -> None:
 
 
 def _playable(notes: NDArray[Any]) -> NDArray[Any]:
-    """Return the (n,) notes with each ended where its key is struck again."""
+    """Return the (n,) notes, each shortened to end when its key is struck again."""
     notes = sorted_notes(notes)
     order = np.lexsort((notes["onset"], notes["pitch"]))
     by_key = notes[order]

@@ -1,4 +1,4 @@
-"""Piano music by rule: a melody over Alberti basses or block chords, for tests and smoke runs."""
+"""Compose piano music by rules, for tests and smoke runs: a melody over Alberti basses or block chords."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from replication.midi.piece import sorted_notes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BEAT = 8  # steps
+BEAT = 8  # steps of PAPER_GRID
 BAR = 4 * BEAT
 
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # major, natural minor
-PROGRESSIONS = ((0, 3, 4, 0), (0, 5, 3, 4), (0, 4, 5, 3), (5, 3, 0, 4), (0, 1, 4, 0))  # roots, a bar each
-FORMS = ("AABA", "ABAB", "AABB", "ABAC", "ABA", "AABCA")  # of phrases of four bars
-RHYTHMS = (  # steps, a bar each
+PROGRESSIONS = (
+    (0, 3, 4, 0),
+    (0, 5, 3, 4),
+    (0, 4, 5, 3),
+    (5, 3, 0, 4),
+    (0, 1, 4, 0),
+)  # a root per bar
+FORMS = ("AABA", "ABAB", "AABB", "ABAC", "ABA", "AABCA")  # each letter is a phrase of four bars
+RHYTHMS = (  # durations in steps; each row fills a bar
     (8, 8, 8, 8),
     (16, 8, 8),
     (12, 4, 8, 8),
@@ -29,9 +35,10 @@ RHYTHMS = (  # steps, a bar each
 
 
 def compose(rng: np.random.Generator) -> NDArray[Any]:
-    """Return the notes of one piece in 4/4 of 12 to 20 bars and a closing one, on the grid of `PAPER_GRID`.
+    """Compose a piece in 4/4 of 12 to 20 bars and a final chord, on the grid `PAPER_GRID`.
 
-    Pitches lie within 30..95, velocities are multiples of 4 within 32..124, durations within 1..56.
+    Returns:
+        (n,) notes: pitches within 30..95, velocities within 32..124 and multiples of 4, durations within 1..56.
     """
     tonic, scale = int(rng.integers(-5, 7)), SCALES[rng.integers(len(SCALES))]
     loudness = 4 * int(rng.integers(14, 26))
@@ -51,14 +58,14 @@ def compose(rng: np.random.Generator) -> NDArray[Any]:
 def _phrase(
     rng: np.random.Generator, tonic: int, scale: tuple[int, ...], loudness: int, *, alberti: bool
 ) -> list[tuple[int, int, int, int]]:
-    """Return the rows of four bars: louder towards the third, the accompaniment softer than the melody."""
+    """Return the rows of a phrase of four bars, loudest in the third; the accompaniment is softer than the melody."""
     rows = []
     degree = int(rng.choice((0, 2, 4)))
     for bar, root in enumerate(PROGRESSIONS[rng.integers(len(PROGRESSIONS))]):
         velocity = loudness + (0, 4, 8, 4)[bar]
         onset = bar * BAR
         for duration in RHYTHMS[rng.integers(len(RHYTHMS))]:
-            if onset % BAR == 0:  # the downbeat is the chord's nearest note
+            if onset % BAR == 0:  # on the downbeat the melody takes the nearest chord tone
                 degree = min(
                     (root + third - 7 * down for third in (0, 2, 4) for down in (0, 1)), key=lambda d: abs(d - degree)
                 )
@@ -75,6 +82,6 @@ def _phrase(
 
 
 def _pitch(tonic: int, scale: tuple[int, ...], degree: int) -> int:
-    """Return the pitch of a scale degree that counts from the tonic 0, below it and over the octave too."""
+    """Return the pitch of a scale degree; 0 is the tonic, and degrees below it or above the octave are allowed."""
     octave, step = divmod(degree, len(scale))
     return tonic + 12 * octave + scale[step]

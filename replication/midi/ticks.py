@@ -1,4 +1,4 @@
-"""The notes of a MIDI file in its own unit of time, and what can be told of them before they stand on a grid."""
+"""Notes of a MIDI file in ticks, the time unit of the file, before they are quantised to a time grid."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TEMPO = 120  # beats a minute, of a file that states none
+TEMPO = 120  # beats per minute; the default of a file without tempo events
 
-SUSTAIN = 64  # the number of the pedal's controller, and the least of its values that means that it is down
+SUSTAIN = 64  # controller number of the sustain pedal, and the smallest value at which it counts as down
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ticks:
-    """At least one note, at ticks from 0.
+    """The notes, tempo events and controller events of a MIDI file; at least one note.
 
     Attributes:
-        per_beat: ticks to a beat, at least 1.
-        time: (n,) onsets.
-        end: (n,) ends.
+        per_beat: Ticks per beat, at least 1.
+        time: (n,) onsets in ticks, at least 0.
+        end: (n,) ends in ticks.
         pitch: (n,) pitches, 0..127.
         velocity: (n,) velocities, 1..127.
-        tempos: (m,) arrays `time`, in order, and `mspq`, microseconds to a beat; of several at a time, the last counts.
-        controls: for each track whose pedal counts, (k,) arrays `time`, in order, `number` and `value`.
+        tempos: (m,) arrays `time`, ascending, and `mspq`, microseconds per beat. Among events at the same time the last
+            one counts.
+        controls: For each track whose pedal counts, (k,) arrays `time`, ascending, `number` and `value`.
     """
 
     per_beat: int
@@ -38,26 +39,27 @@ class Ticks:
     controls: list[dict[str, NDArray[Any]]]
 
     def seconds(self, time: Any) -> Any:  # noqa: ANN401 - a number or an array of them
-        """Return when ticks of any shape sound, in seconds by the tempo map."""
+        """Convert ticks of any shape to seconds by the tempo map."""
         since = np.concatenate(([0], np.maximum(self.tempos["time"], 0)))
         pace = np.concatenate(([60e6 / TEMPO], self.tempos["mspq"])) / (1e6 * self.per_beat)
         before = np.concatenate(([0], np.cumsum(np.diff(since) * pace[:-1])))
         at = np.searchsorted(since, time, side="right") - 1
         return before[at] + (time - since[at]) * pace[at]
 
-    def aligned(self) -> float:
-        """Return the share of notes that begin within 1/48 beat of a quarter or a third of a beat."""
+    def alignment(self) -> float:
+        """Return the share of notes, 0..1, that begin within 1/48 beat of a quarter or a third of a beat."""
         near = np.zeros(len(self.time), bool)
         for parts in (4, 3):
             past = self.time * parts % self.per_beat
             near |= 48 * np.minimum(past, self.per_beat - past) <= parts * self.per_beat
         return float(near.mean())
 
-    def silent(self) -> NDArray[Any]:
-        """Return the (n,) ends with those at which the pedal is down moved to where the strings fall silent.
+    def ends_with_pedal(self) -> NDArray[Any]:
+        """Return the (n,) ends in ticks with the sustain pedal applied.
 
-        That is where the pedal is lifted or the key is struck again; if neither comes, where the music ends. A piano
-        has one pedal: it is down while it is down in any track, for many files write it beside one hand alone.
+        A note that ends while the pedal is down sounds until the pedal is lifted or its key is struck again; if neither
+        happens, until the end of the music. The pedal counts as down when it is down in any track: a piano has one
+        pedal, and many files write it in the track of one hand.
         """
         when, move = [np.array([-1])], [np.array([0])]
         for track in self.controls:

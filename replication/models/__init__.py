@@ -1,1 +1,1 @@
-"""The paper's model and its ablations."""
+"""The paper's model, its parts and its ablations."""

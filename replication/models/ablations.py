@@ -1,4 +1,4 @@
-"""The paper's model and its ablations: each row differs from the first in one thing."""
+"""The paper's model and its ablations: each row differs from the first in one choice."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Diffusion:
-    """Diffusion-LM with one of the arms' embeddings, and with what else it has of its own: None is the scale's.
+    """The configuration of Diffusion-LM. Choices that are None are those of the scale.
 
     Attributes:
-        dimension: d, of the embeddings.
-        backbone: what becomes of the scale's Transformer.
-        recipe: the diffusion and its training.
+        embedding: Choice of the embeddings.
+        dimension: Dimension d of the embeddings.
+        backbone: Change of the scale's Transformer.
+        recipe: Diffusion process and training budget that replace the scale's.
     """
 
     embedding: Embedding = field(default_factory=Learned)
@@ -31,7 +32,7 @@ class Diffusion:
     recipe: Recipe | None = None
 
     @property
-    def needs(self) -> tuple[str, ...]:  # noqa: D102 - see FromTest
+    def needs(self) -> tuple[str, ...]:  # noqa: D102 - see ModelConfig
         source = self.embedding.source if isinstance(self.embedding, Pretrained) else None
         return (source.experiment,) if isinstance(source, FromAutoregressive) else ()
 
@@ -52,14 +53,14 @@ class Experiment:
     """One row of the comparison.
 
     Attributes:
-        name: for the command line, folders and tags; in another encoding than the paper's it ends with the encoding.
-        label: for tables and figures.
-        model: what to build.
-        colour: the same in every figure and in MLflow; distinct to colour-blind readers, dark enough for text.
-        note: one sentence on what the row is for.
-        encoding: a row of `ENCODINGS`.
-        control: whether it shows what the measures can and cannot see; a control is no competitor.
-        seeds: its own seeds, instead of the scale's.
+        name: Name on the command line, in folders and in tags. It ends with the encoding, unless that is the paper's.
+        label: Name in tables and figures.
+        model: Configuration of the model.
+        colour: Colour in every figure and in MLflow, distinct to colour-blind readers and dark enough for text.
+        note: One sentence that describes the row.
+        encoding: Name of a row of `ENCODINGS`.
+        control: Whether the row is a control, which shows what the measures can detect and does not compete.
+        seeds: Seeds of the row; None for those of the scale.
     """
 
     name: str
@@ -106,14 +107,14 @@ ABLATIONS: tuple[Experiment, ...] = (
         label="Diffusion-LM, smaller backbone",
         model=Diffusion(embedding=Learned(), backbone=Smaller()),
         colour="#8A6D00",
-        note="Ablation: about a third of the heads and of the width, as ELECTRA-small; one head of four at scale cpu.",
+        note="Ablation: a third of the heads and of the width, as in ELECTRA-small; at scale cpu, one head of four.",
     ),
     Experiment(
         name="recipe",
         label="Diffusion-LM, the report's recipe",
         model=Diffusion(embedding=Learned(), dimension=128, recipe=Recipe()),
         colour="#5B4B8A",
-        note="Audit: 2,000 iterations as the music report trains, on whose loss its bits per word are read off.",
+        note="Audit: 2,000 iterations trained as in the music report, to check its bits per word, read off the loss.",
         seeds=(0, 1),
     ),
     Experiment(
@@ -121,7 +122,7 @@ ABLATIONS: tuple[Experiment, ...] = (
         label="Diffusion-LM, triples",
         model=Diffusion(embedding=Learned()),
         colour="#003366",
-        note="The paper's model on another code: pitch, velocity and duration in full for every note.",
+        note="The paper's model in another encoding: every note in full, as pitch, velocity and duration.",
         encoding="triples",
     ),
     Experiment(
@@ -129,7 +130,7 @@ ABLATIONS: tuple[Experiment, ...] = (
         label="Diffusion-LM, REMI",
         model=Diffusion(embedding=Learned()),
         colour="#4B0082",
-        note="The paper's model on another code: REMI, with bars and positions.",
+        note="The paper's model in another encoding: REMI, with bars and positions.",
         encoding="remi",
     ),
 )

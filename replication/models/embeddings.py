@@ -1,8 +1,8 @@
-"""The ablated axis: where the embeddings come from, and whether training moves them.
+"""The ablated choice: where the embeddings come from, and whether training updates them.
 
-Every arm starts at unit RMS per dimension (times its scale) over the words that the training split has, because the
-ratio of embedding size to noise decides how hard denoising is: without it the arms would differ in two things. Torch is
-imported where it is used, so that tables of experiments can be read without it.
+Every arm starts at unit RMS per dimension (times its scale), over the words that occur in the training split. The ratio
+of embedding size to noise decides how hard denoising is; without this normalisation the arms would differ in two ways.
+Torch is imported inside functions, so that the tables of experiments can be read without it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
     from replication.training.model import Job
 
-ROWS = 4096  # windows that are looked at together, so that a large split never is in memory as a whole
+WINDOWS_AT_ONCE = 4096  # windows read at a time, so that a large split never has to fit into memory
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Trained end to end with the diffusion, from a Gaussian start (the paper's proposal)."""
+    """Train the embeddings end to end with the diffusion, starting from Gaussian vectors (the paper's proposal).
+
+    Attributes:
+        scale: RMS per dimension at the start.
+        trainable: Always true.
+    """
 
     scale: float = 1.0
     trainable: bool = field(default=True, init=False)
@@ -33,7 +38,12 @@ class Learned:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Frozen random vectors: the start of `Learned`, left where it is."""
+    """Keep random Gaussian vectors frozen: the ones from which `Learned` starts.
+
+    Attributes:
+        scale: RMS per dimension.
+        trainable: Always false.
+    """
 
     scale: float = 1.0
     trainable: bool = field(default=False, init=False)
@@ -46,10 +56,16 @@ class Gaussian:
 class SkipGram:
     """Word2vec's skip-gram with negative sampling (Mikolov et al. 2013) on the training split.
 
-    The vocabulary is so small that the expected objective can be followed itself, without sampling: with counts #(w, c)
-    of words within `window` tokens, maximise
+    The vocabulary is small enough to optimise the expected objective without sampling. With counts #(w, c) of words
+    within `window` tokens, it is to maximise
         sum_wc #(w, c) ln sigma(u_w . v_c) + negatives #(w) #(c) / #() ln sigma(-u_w . v_c)
     (Levy and Goldberg 2014, equations 1 to 5).
+
+    Attributes:
+        window: Largest distance between a word and its context, in tokens.
+        negatives: Negative samples per word.
+        steps: Steps of Adam.
+        learning_rate: Learning rate of Adam.
     """
 
     window: int = 5
@@ -58,7 +74,7 @@ class SkipGram:
     learning_rate: float = 0.05
 
     def vectors(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:
-        """Return (V, d) word vectors; words that the training split lacks keep their random start."""
+        """Return (V, d) word vectors; words that do not occur in the training split keep their random start."""
         import torch
         from torch.nn.functional import logsigmoid
 
@@ -66,7 +82,7 @@ class SkipGram:
 
         counts = torch.zeros(vocabulary * vocabulary)
         for distance in range(1, self.window + 1):
-            counts += sum(_pairs(part.long(), distance, vocabulary) for part in torch.split(job.train, ROWS))
+            counts += sum(_pairs(part.long(), distance, vocabulary) for part in torch.split(job.train, WINDOWS_AT_ONCE))
         counts = counts.view(vocabulary, vocabulary)
         counts = counts + counts.T
         share = counts / counts.sum()
@@ -87,19 +103,27 @@ class SkipGram:
 
 @dataclass(frozen=True)
 class FromAutoregressive:
-    """The input embeddings of the autoregressive baseline of the same seed, reduced to d dimensions by PCA."""
+    """The input embeddings of the autoregressive baseline with the same seed, reduced to d dimensions by PCA.
+
+    Attributes:
+        experiment: Name of the baseline's experiment.
+    """
 
     experiment: str = "autoregressive"
 
     def vectors(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:
-        """Return (V, d) principal components of the baseline's table, 0 beyond those that it has."""
+        """Return (V, d) principal components of the baseline's table, padded with zeros if it has fewer than d.
+
+        Raises:
+            ValueError: If the table has another vocabulary.
+        """
         import torch
         from safetensors.torch import load_file
 
         table = load_file(job.sibling(self.experiment))["embedding.weight"].float()
         if table.shape[0] != vocabulary:
             raise ValueError(f"a table of shape {tuple(table.shape)} cannot give {vocabulary} vectors")
-        used = table[used_words(job)]  # the others have learnt nothing
+        used = table[used_tokens(job)]  # the other words were never trained
         _, _, axes = torch.linalg.svd(used - used.mean(0), full_matrices=False)
         components: Tensor = (table - used.mean(0)) @ axes[:dimension].T
         return torch.nn.functional.pad(components, (0, dimension - components.shape[1]))
@@ -107,12 +131,17 @@ class FromAutoregressive:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Frozen vectors that something else has learnt from the training split.
+    """Frozen vectors that another model has learned from the training split.
 
-    They are centred and each is given the norm sqrt(d), as Strudel et al. (2022) do with theirs: rare words would
-    otherwise have vectors so long that at unit RMS the frequent ones lie within the noise of each other. Then they are
-    rotated so that all dimensions have the same RMS, 1, which keeps every distance: the principal axes, whose powers
-    add up to d, are spread by a Hadamard matrix, whose squares are all 1/d.
+    The vectors are centred, and each is scaled to the norm sqrt(d), as Strudel et al. (2022) do. Otherwise the vectors
+    of rare words would be so long that, at unit RMS, those of frequent words would lie within the noise of each other.
+    They are then rotated, which keeps all distances, so that every dimension has an RMS of 1: a Hadamard matrix, whose
+    squared entries are all 1/d, spreads the principal axes, whose powers add up to d.
+
+    Attributes:
+        source: Model that learns the vectors.
+        scale: RMS per dimension.
+        trainable: Always false.
     """
 
     source: SkipGram | FromAutoregressive
@@ -123,7 +152,7 @@ class Pretrained:
         import torch
 
         vectors = self.source.vectors(job, vocabulary=vocabulary, dimension=dimension)
-        used = used_words(job)
+        used = used_tokens(job)
         centred = vectors - vectors[used].mean(0)
         table = centred / centred.norm(dim=1, keepdim=True) * dimension**0.5
         _, _, axes = torch.linalg.svd(table[used])
@@ -131,38 +160,46 @@ class Pretrained:
         while len(hadamard) < dimension:
             hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
         if len(hadamard) != dimension:
-            raise ValueError(f"dimension {dimension} is no power of 2, which pretrained vectors need")
+            raise ValueError(f"dimension {dimension} is not a power of 2, which pretrained vectors need")
         rotated: Tensor = table @ axes.T @ hadamard / dimension**0.5
         return rotated * self.scale
 
 
 class Embedding(Protocol):
-    """One arm of the ablation, a frozen dataclass."""
+    """One arm of the ablation: a frozen dataclass that initialises the embeddings."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def scale(self) -> float:
-        """The RMS per dimension that the table starts with."""
+        """RMS per dimension of the initial table."""
 
     @property
     def trainable(self) -> bool:
-        """Whether training moves the table."""
+        """Whether training updates the table."""
 
     def table(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:
-        """Return the (V, d) table that training starts from."""
+        """Return the initial (V, d) table.
+
+        Args:
+            job: Job of the training run.
+            vocabulary: Number of words V.
+            dimension: Dimension d of the embeddings.
+        """
 
 
-def used_words(job: Job) -> Tensor:
-    """Return the ids (u,) that the training split has, ascending."""
+def used_tokens(job: Job) -> Tensor:
+    """Return the ids (u,) of the tokens that occur in the training split, ascending."""
     import torch
 
-    used: Tensor = torch.unique(torch.cat([torch.unique(part) for part in torch.split(job.train, ROWS)])).long()
+    used: Tensor = torch.unique(
+        torch.cat([torch.unique(part) for part in torch.split(job.train, WINDOWS_AT_ONCE)])
+    ).long()
     return used
 
 
 def _pairs(tokens: Tensor, distance: int, vocabulary: int) -> Tensor:
-    """Count how often each word stands this far before each other one in (B, L) windows: (V * V,)."""
+    """Count how often each word precedes each other one at this distance in (B, L) windows; returns (V * V,)."""
     import torch
 
     left, right = tokens[:, :-distance], tokens[:, distance:]
@@ -171,10 +208,11 @@ def _pairs(tokens: Tensor, distance: int, vocabulary: int) -> Tensor:
 
 
 def _gaussian(job: Job, vocabulary: int, dimension: int) -> Tensor:
+    """Return a Gaussian (V, d) table with unit RMS per dimension over the tokens of the training split."""
     import torch
 
     from replication.util.generators import generator
 
     table = torch.randn(vocabulary, dimension, generator=generator("embedding", job.seed))
-    scaled: Tensor = table / table[used_words(job)].pow(2).mean(0).sqrt()
+    scaled: Tensor = table / table[used_tokens(job)].pow(2).mean(0).sqrt()
     return scaled

@@ -1,4 +1,4 @@
-"""One Transformer for diffusion and autoregression: hidden states in, hidden states out."""
+"""The Transformer that the diffusion and the autoregressive model share; it maps hidden states to hidden states."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from replication.training.backbones import Backbone, Bert, PreNorm
 
 
-class Cache:
-    """Keys and values of the positions that a causal Transformer has read."""
+class KeyValueCache:
+    """The keys and values of the positions that a causal Transformer has processed."""
 
     def __init__(self, layers: int) -> None:
         self.length = 0
         self._layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (B, heads, 1, width/heads) keys and values; return all so far."""
+        """Append (B, heads, 1, width/heads) keys and values; return all of the layer so far."""
         before = self._layers[layer]
         if before is not None:
             key, value = torch.cat((before[0], key), dim=2), torch.cat((before[1], value), dim=2)
@@ -28,23 +28,33 @@ class Cache:
 
 
 def _rotation(length: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines (length, width/2) of rotary positions."""
+    """Return the cosines and sines (length, width/2) of rotary position embeddings."""
     frequency = 10_000 ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
     angle = torch.arange(length, dtype=torch.float32)[:, None] * frequency
     return angle.cos(), angle.sin()
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn the pairs of features of (B, heads, L, width) by their position."""
+    """Rotate the pairs of features of (B, heads, L, width) by the angles of their positions."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cosine - second * sine, first * sine + second * cosine), dim=-1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, dropout: float, causal: bool) -> Tensor:
-    """Return softmax(q k' / sqrt(width)) v of (B, heads, L, width), each position over all or over the past only.
+    """Return the attention softmax(q k' / sqrt(width)) v.
 
-    On processors in bfloat16 written out as matrix products: there torch's own kernel is several times slower, the more
-    so backwards.
+    On CPUs in bfloat16 it is written out as matrix products, because torch's kernel is several times slower there, most
+    of all in the backward pass.
+
+    Args:
+        query: (B, heads, L, width).
+        key: (B, heads, L, width).
+        value: (B, heads, L, width).
+        dropout: Dropout probability of the attention weights.
+        causal: Whether a position attends only to itself and earlier positions.
+
+    Returns:
+        (B, heads, L, width).
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
@@ -52,12 +62,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, dropout: float, causal:
     if causal:
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(future, -torch.inf)
-    odds = scores.float().softmax(-1).to(value.dtype)
-    return F.dropout(odds, dropout) @ value
+    weights = scores.float().softmax(-1).to(value.dtype)
+    return F.dropout(weights, dropout) @ value
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all positions, or over the past only."""
+    """Multi-head self-attention over all positions, or causal; with rotary positions if `rotary` is their number."""
 
     cosine: Tensor
     sine: Tensor
@@ -65,7 +75,7 @@ class Attention(nn.Module):
     def __init__(self, *, width: int, heads: int, causal: bool, dropout: float, bias: bool, rotary: int) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} is no multiple of {heads} heads")
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.heads, self.causal, self.dropout, self.rotary = heads, causal, dropout, rotary > 0
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.out = nn.Linear(width, width, bias=bias)
@@ -73,15 +83,15 @@ class Attention(nn.Module):
         self.register_buffer("cosine", cosine, persistent=False)
         self.register_buffer("sine", sine, persistent=False)
 
-    def forward(self, x: Tensor, layer: int, cache: Cache | None) -> Tensor:
-        """Map (B, L, H) to (B, L, H); with a cache, L = 1 and the past comes from there."""
+    def forward(self, x: Tensor, layer: int, cache: KeyValueCache | None) -> Tensor:
+        """Map (B, L, H) to (B, L, H). With a cache, L is 1 and the keys and values of the past come from the cache."""
         batch, length, width = x.shape
         # (3, B, heads, L, H/heads)
         query, key, value = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if self.rotary:
             start = cache.length if cache else 0
             cosine, sine = self.cosine[start : start + length], self.sine[start : start + length]
-            # Angles are in single precision, what comes out in that of the matrix products.
+            # Angles are in single precision, rotated vectors in the precision of the matrix products.
             query, key = (_rotate(part, cosine, sine).to(value.dtype) for part in (query, key))
         if cache is not None:
             key, value = cache.extend(layer, key, value)
@@ -90,8 +100,8 @@ class Attention(nn.Module):
         return torch.as_tensor(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))
 
 
-class _Layer(nn.Module):
-    """Attention and a feed-forward network, with the norm before (PreNorm) or after (Bert) each."""
+class _TransformerLayer(nn.Module):
+    """Attention and a feed-forward network, with a norm before (PreNorm) or after (Bert) each of them."""
 
     def __init__(self, config: Backbone, *, causal: bool, length: int) -> None:
         super().__init__()
@@ -110,12 +120,12 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.norms = nn.ModuleList(_norm(config) for _ in range(2))
 
-    def silence(self) -> None:
-        """Start both residual branches at zero."""
+    def zero_residuals(self) -> None:
+        """Initialise the outputs of both residual branches to zero."""
         nn.init.zeros_(self.attention.out.weight)
         nn.init.zeros_(self.narrow.weight)
 
-    def forward(self, x: Tensor, layer: int, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, layer: int, cache: KeyValueCache | None) -> Tensor:
         first, second = self.norms
         if self.post_norm:
             x = first(x + self.dropout(self.attention(x, layer, cache)))
@@ -132,12 +142,15 @@ def _norm(config: Backbone) -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """A stack of layers over at most `length` positions.
+    """A stack of Transformer layers.
 
     Args:
-        config: the design and its sizes.
-        length: the longest sequence, in tokens.
-        causal: whether a position sees only itself and the past.
+        config: Design and sizes.
+        length: Maximum length of a sequence, in tokens.
+        causal: Whether a position attends only to itself and earlier positions.
+
+    Raises:
+        ValueError: If the length exceeds the learned positions of `Bert`, or the width is not a multiple of the heads.
     """
 
     def __init__(self, config: Backbone, *, length: int, causal: bool) -> None:
@@ -145,30 +158,32 @@ class Transformer(nn.Module):
         if isinstance(config, Bert) and length > config.positions:
             raise ValueError(f"windows of {length} tokens do not fit into {config.positions} learned positions")
         self.positions = nn.Embedding(config.positions, config.width) if isinstance(config, Bert) else None
-        self.layers = nn.ModuleList(_Layer(config, causal=causal, length=length) for _ in range(config.layers))
-        self.norm = _norm(config)  # of the input (Bert) or of the output (PreNorm)
+        self.layers = nn.ModuleList(
+            _TransformerLayer(config, causal=causal, length=length) for _ in range(config.layers)
+        )
+        self.norm = _norm(config)  # on the input (Bert) or on the output (PreNorm)
         self.dropout = nn.Dropout(config.dropout)
         if isinstance(config, PreNorm):
             for module in self.modules():
                 if isinstance(module, nn.Linear):
                     nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
             for module in self.modules():
-                if isinstance(module, _Layer):
-                    module.silence()
+                if isinstance(module, _TransformerLayer):
+                    module.zero_residuals()
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the weights."""
+        """Data type of the weights."""
         return next(self.parameters()).dtype
 
-    def new_cache(self) -> Cache:
-        """Return an empty cache for reading one position after the other."""
-        return Cache(len(self.layers))
+    def new_cache(self) -> KeyValueCache:
+        """Return an empty cache for processing one position at a time."""
+        return KeyValueCache(len(self.layers))
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
-        """Map (B, L, H) to (B, L, H). With a cache (causal only), x is the next position: (B, 1, H).
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """Map (B, L, H) to (B, L, H). With a cache (causal only), x is the next position, (B, 1, H).
 
-        What the layers add to x is kept in the precision of the weights, whatever that of the matrix products.
+        The residual stream is kept in the precision of the weights, whatever the precision of the matrix products.
         """
         x = x.to(self.dtype)
         if self.positions is not None:

@@ -1,1 +1,1 @@
-"""Encodings: notes as tokens and back."""
+"""Encode notes as tokens and decode tokens as notes."""

@@ -1,4 +1,4 @@
-"""Our own encodings of music, and the table of all."""
+"""The encodings `Paper` and `Triples`, and the table of all encodings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from replication.midi.piece import NOTE, PAPER_GRID, Grid, sorted_notes
-from replication.tokens.protocol import MARKS, Decoded, pack, spell, unframe
+from replication.midi.piece import NOTE, PAPER_GRID, TimeGrid, sorted_notes
+from replication.tokens.protocol import SPECIAL_TOKENS, Decoded, pack, strip_special, words_of
 from replication.tokens.remi import Remi
 
 if TYPE_CHECKING:
@@ -23,32 +23,41 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Classes(ABC):
-    """The pitches, velocities and durations that our encodings tell apart, and the words for them."""
+class _NoteVocabulary(ABC):
+    """The pitches, velocities and durations that `Paper` and `Triples` distinguish, and their words.
 
-    low_pitch: int = 30  # pitches are folded by octaves into [low, high)
+    Attributes:
+        low_pitch: Lowest pitch.
+        high_pitch: Highest pitch plus one; pitches are folded by octaves into [low_pitch, high_pitch).
+        low_velocity: Lowest velocity; velocities are clamped to [low_velocity, 127].
+        velocity_step: Velocities are floored to a multiple of this.
+        longest: Longest duration in grid steps; longer notes are cut, longer waits take several tokens.
+        grid: Time grid.
+    """
+
+    low_pitch: int = 30
     high_pitch: int = 96
-    low_velocity: int = 32  # velocities are clamped to [low, 127], then floored to a multiple of the step
+    low_velocity: int = 32
     velocity_step: int = 4
-    longest: int = 56  # grid steps; longer notes are cut, longer waits are written as several
-    grid: Grid = PAPER_GRID
+    longest: int = 56
+    grid: TimeGrid = PAPER_GRID
     packages: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
     def _time_words(self) -> tuple[str, ...]:
-        """The words that advance the time."""
+        """Words that advance the time."""
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
         pitches = (f"p{pitch}" for pitch in range(self.low_pitch, self.high_pitch))
         velocities = (f"v{velocity}" for velocity in range(self.low_velocity, 128, self.velocity_step))
         durations = (f"d{duration}" for duration in range(1, self.longest + 1))
-        return (*MARKS, *self._time_words, *pitches, *velocities, *durations)
+        return (*SPECIAL_TOKENS, *self._time_words, *pitches, *velocities, *durations)
 
     @cached_property
     def _start(self) -> dict[str, int]:
-        """The least token id of each kind of word."""
+        """Smallest token id of each kind of word."""
         return {word[0]: index for index, word in reversed(tuple(enumerate(self.vocabulary)))}
 
     def representable(self, notes: NDArray[Any]) -> NDArray[Any]:
@@ -63,7 +72,7 @@ class _Classes(ABC):
         return sorted_notes(result)
 
     def _note_ids(self, notes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return the (n,) token ids of the notes' pitches, velocities and durations."""
+        """Return the (n,) token ids of the pitches, velocities and durations."""
         return (
             self._start["p"] + (notes["pitch"].astype(int) - self.low_pitch),
             self._start["v"] + (notes["velocity"].astype(int) - self.low_velocity) // self.velocity_step,
@@ -71,22 +80,27 @@ class _Classes(ABC):
         )
 
     def _waits(self, notes: NDArray[Any], length: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return (n,) how many longest waits lead to each note from the one before, and the steps that remain.
+        """Divide the time between each note and the previous one into (n,) longest waits and (n,) remaining steps.
 
-        As many as a window's length stand for more: then the note opens a window, where nothing waits for it.
+        The number of waits is capped at the length of a window: such a note begins a window, where no wait is written.
         """
         times, rest = np.divmod(np.diff(notes["onset"], prepend=notes["onset"][:1]), self.longest)
         return np.minimum(times, length), rest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paper(_Classes):
-    """The run-length code of the replicated project, with one time unit for both directions.
+class Paper(_NoteVocabulary):
+    """The run-length encoding of the replicated project, with one time unit for encoding and decoding.
 
-    Two state variables: `v` sets the velocity and `d` the duration, each written only when it changes. `p` plays a
-    note with the current state. `a` advances the time by the current duration, which is first set to the waiting
-    time. So notes that start together are a run of `p` tokens: `v64 d8 p60 p64 p67 a p65` is a chord, then one note.
-    The original decoded with a unit four times shorter than it had encoded with; here both use an eighth of a beat.
+    There are two state variables: `v` sets the velocity and `d` the duration, and each is written only when it changes.
+    `p` plays a note with the current state. `a` advances the time by the current duration, which is first set to the
+    waiting time. Notes that begin together are thus a run of `p` tokens: `v64 d8 p60 p64 p67 a p65` is a chord and then
+    one note. The original decodes with a time unit four times shorter than the one it encodes with; here both use an
+    eighth of a beat.
+
+    >>> from replication.tokens.protocol import from_text
+    >>> Paper().decode(from_text(Paper(), "[CLS] v64 d8 p60 p64 p67 a p65 [SEP]")).notes.tolist()
+    [(0, 8, 60, 64), (0, 8, 64, 64), (0, 8, 67, 64), (8, 8, 65, 64)]
     """
 
     @property
@@ -98,7 +112,7 @@ class Paper(_Classes):
         pitch, velocity, duration = self._note_ids(notes)
         times, rest = self._waits(notes, length)
         longest, wait = self._start["d"] - 1 + self.longest, self._start["d"] - 1 + rest
-        # The duration that is set before a note, after its longest waits, and after what is left to wait.
+        # The current duration before a note, after its longest waits, and after its remaining wait.
         before = np.roll(duration, 1)
         between = np.where(times > 0, longest, before)
         after = np.where(rest > 0, wait, between)
@@ -114,10 +128,10 @@ class Paper(_Classes):
         return pack(notes["onset"], slots, length)
 
     def decode(self, tokens: Iterable[int]) -> Decoded:  # noqa: D102 - see Encoding
-        inside, repairs = unframe(tokens)
+        inside, repairs = strip_special(tokens)
         now, velocity, duration = 0, 0, 0
         rows = []
-        for word in spell(self.vocabulary, inside):
+        for word in words_of(self.vocabulary, inside):
             kind, value = word[0], word[1:]
             if kind == "v":
                 velocity = int(value)
@@ -127,17 +141,21 @@ class Paper(_Classes):
                 now += duration
             elif kind == "p" and duration and velocity:
                 rows.append((now, duration, int(value), velocity))
-            else:  # a mark inside, or a note or a wait before its state was set
+            else:  # a special token inside, or a note or a wait before its state is set
                 repairs += 1
         return Decoded(notes=sorted_notes(rows), repairs=repairs)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Triples(_Classes):
-    """Every note in full, as pitch, velocity and duration; `t` shifts the time before a note that starts later.
+class Triples(_NoteVocabulary):
+    """An encoding of every note in full, as pitch, velocity and duration; `t` advances the time.
 
-    The grammar is `(t* p v d)+`: `p60 v64 d8 p64 v64 d8 t8 p65 v64 d4` is two notes together, then one 8 steps later.
-    A wait longer than the longest is several shifts, the largest first.
+    The grammar is `(t* p v d)+`: `p60 v64 d8 p64 v64 d8 t8 p65 v64 d4` is two notes together and one 8 steps later. A
+    wait that exceeds the longest duration takes several `t` tokens, the largest first.
+
+    >>> from replication.tokens.protocol import from_text
+    >>> Triples().decode(from_text(Triples(), "[CLS] p60 v64 d8 p64 v64 d8 t8 p65 v64 d4 [SEP]")).notes.tolist()
+    [(0, 8, 60, 64), (0, 8, 64, 64), (8, 4, 65, 64)]
     """
 
     @property
@@ -159,10 +177,10 @@ class Triples(_Classes):
         return pack(notes["onset"], slots, length)
 
     def decode(self, tokens: Iterable[int]) -> Decoded:  # noqa: D102 - see Encoding
-        inside, repairs = unframe(tokens)
-        words = spell(self.vocabulary, inside)
+        inside, repairs = strip_special(tokens)
+        words = words_of(self.vocabulary, inside)
         kinds = "".join(word[0] for word in words)
-        music = "".join(kinds.rpartition("pvd")[:2])  # a shift after the last whole note leads nowhere
+        music = "".join(kinds.rpartition("pvd")[:2])  # `t` after the last complete note has no effect
         repairs += len(kinds)
         now, rows = 0, []
         for found in re.finditer("t|pvd", music):
@@ -179,11 +197,11 @@ class Triples(_Classes):
 ENCODINGS: dict[str, Encoding] = {"paper": Paper(), "triples": Triples(), "remi": Remi()}
 
 
-def encoding_on(name: str, grid: Grid) -> Encoding:
-    """Return a row of `ENCODINGS` that counts in the steps of a grid.
+def encoding_on(name: str, grid: TimeGrid) -> Encoding:
+    """Return the encoding of a row of `ENCODINGS` on a time grid.
 
     Raises:
-        UserError: if the encoding needs beats, and the grid has none.
+        UserError: If the encoding needs beats and the grid has none.
     """
     encoding: Encoding = replace(ENCODINGS[name], grid=grid)  # type: ignore[type-var]  # all rows are dataclasses
     return encoding

@@ -1,4 +1,4 @@
-"""Music as words: what an encoding does, the marks, and what the encodings share.
+"""The `Encoding` protocol between notes and tokens, and functions that all encodings share.
 
 A window is a sequence of L token ids: `[CLS]`, the music, `[SEP]`, then `[PAD]` to the end.
 """
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
-# Part of every cache key: raise it when the same notes come to be written as other tokens.
+# Part of every cache key. Raise it when a change encodes the same notes as other tokens.
 EDITION = 1
 
-# Every encoding begins its vocabulary with these.
+# The first three tokens of every vocabulary.
 PAD, CLS, SEP = 0, 1, 2
-MARKS = ("[PAD]", "[CLS]", "[SEP]")
+SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """What a sequence of tokens says.
+    """The notes of a decoded token sequence.
 
     Attributes:
-        notes: (n,) array of `NOTE`, in a piece's order.
-        repairs: tokens that the grammar does not allow where they stood; decoding passed over them.
+        notes: (n,) array of `NOTE`, in the order of `sorted_notes`.
+        repairs: Number of tokens that the grammar does not allow at their positions; decoding skips them.
     """
 
     notes: NDArray[Any]
@@ -42,65 +42,67 @@ class Decoded:
 
     @property
     def valid(self) -> bool:
-        """Whether the sequence follows the grammar to the letter and plays at least one note."""
+        """Whether the sequence follows the grammar and contains at least one note."""
         return self.repairs == 0 and len(self.notes) > 0
 
 
 class Encoding(Protocol):
-    """A reversible code between notes and token ids."""
+    """A reversible encoding of notes as token ids."""
 
-    packages: ClassVar[tuple[str, ...]]  # what else decides the tokens, by the versions of what is installed
+    packages: ClassVar[tuple[str, ...]]  # installed packages whose versions may change the tokens
 
     @property
-    def grid(self) -> Grid:
-        """The length of the time step that the code counts in."""
+    def grid(self) -> TimeGrid:
+        """Time grid of the encoded notes."""
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The words by token id; the first three are `MARKS`."""
+        """Words by token id; the first three are `SPECIAL_TOKENS`."""
 
     def representable(self, notes: NDArray[Any]) -> NDArray[Any]:
-        """Return the notes as the code can write them; the identity on what `decode` returns."""
+        """Round (n,) notes to those that the encoding can express; notes from `decode` are returned unchanged."""
 
     def windows(self, notes: NDArray[Any], length: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-        """Cut (n,) notes between notes into windows that are each readable alone and as full as whole notes make them.
+        """Encode (n,) notes as windows, each of which can be decoded alone and holds as many whole notes as fit.
 
         Returns:
-            (w, length) token ids, and (w,) the onset of each window's first note, which `decode` puts at step 0.
+            (w, length) token ids, and the (w,) onsets of the windows' first notes, which `decode` places at step 0.
 
         Raises:
-            UserError: for a length that holds no note.
+            UserError: If a window of this length cannot hold a note.
         """
 
     def decode(self, tokens: Iterable[int]) -> Decoded:
-        """Read fewer than half a million token ids; never raises, whatever integers they are."""
+        """Decode fewer than half a million token ids. Any integers are accepted; never raises."""
 
 
 def pack(
     onsets: NDArray[np.int32], slots: Sequence[tuple[ArrayLike, ArrayLike, int]], length: int
 ) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-    """Write notes into windows; a note that does not fit into the rest of one opens the next.
+    """Pack the tokens of notes into windows; a note that does not fit into a window begins the next one.
 
     Args:
-        onsets: (n,) of the notes.
-        slots: what a note may need in the order of writing, each a token id, how often it is written in the course of
-            a window, both (n,) or one for all notes, and how often where a note opens a window.
-        length: of a window, with its marks.
+        onsets: (n,) onsets of the notes.
+        slots: Tokens that a note may need, in the order of writing. Each slot is a token id, how often it is written
+            within a window (both (n,), or one value for all notes), and how often for the first note of a window.
+        length: Tokens of a window, [CLS] and [SEP] included.
 
     Returns:
-        What `Encoding.windows` does.
+        See `Encoding.windows`.
 
     Raises:
-        UserError: for a length that holds no note.
+        UserError: If a window of this length cannot hold a note.
     """
     shape = (len(onsets), len(slots))
     words, counts = np.empty(shape, dtype=np.uint16), np.empty(shape, dtype=np.int64)
     for column, (word, times, _) in enumerate(slots):
         words[:, column], counts[:, column] = word, times
     opening = [at_opening for *_, at_opening in slots]
-    least, room = sum(opening), length - 2  # the marks
+    least, room = sum(opening), length - 2  # [CLS] and [SEP]
     if least > room:
-        raise UserError(f"a window of {length} tokens holds no note of this encoding; give it at least {least + 2}")
+        raise UserError(
+            f"a window of {length} tokens cannot hold a note of this encoding; use at least {least + 2} tokens"
+        )
     ends = counts.sum(axis=1).cumsum().tolist()
     firsts, sizes = [], []
     note = 0
@@ -118,8 +120,14 @@ def pack(
     return windows, onsets[opens]
 
 
-def unframe(tokens: Iterable[int]) -> tuple[list[int], int]:
-    """Return the ids between the marks, and how many marks are missing or followed by what should not be there."""
+def strip_special(tokens: Iterable[int]) -> tuple[list[int], int]:
+    """Return the token ids between [CLS] and [SEP], and the number of errors outside them.
+
+    An error is a missing [CLS], a missing [SEP], or a token other than [PAD] after [SEP].
+
+    >>> strip_special([CLS, 7, 8, SEP, PAD, PAD])
+    ([7, 8], 0)
+    """
     ids = [int(token) for token in tokens]
     repairs = 0
     if ids[:1] == [CLS]:
@@ -132,25 +140,25 @@ def unframe(tokens: Iterable[int]) -> tuple[list[int], int]:
     return ids[:end], repairs + sum(token != PAD for token in ids[end + 1 :])
 
 
-def spell(vocabulary: Sequence[str], tokens: Iterable[int]) -> list[str]:
-    """Return the words of token ids; `?` for a number that is no id."""
+def words_of(vocabulary: Sequence[str], tokens: Iterable[int]) -> list[str]:
+    """Return the words of token ids, with `?` for integers that are not token ids."""
     return [vocabulary[token] if 0 <= token < len(vocabulary) else "?" for token in tokens]
 
 
 def to_text(encoding: Encoding, tokens: Iterable[int]) -> str:
-    """Return the words of a sequence, separated by blanks, without padding."""
-    return " ".join(spell(encoding.vocabulary, (token for token in tokens if token != PAD)))
+    """Return the words of a token sequence, separated by spaces, without padding."""
+    return " ".join(words_of(encoding.vocabulary, (token for token in tokens if token != PAD)))
 
 
 def from_text(encoding: Encoding, text: str) -> list[int]:
-    """Return the token ids of words separated by white space.
+    """Return the token ids of words separated by whitespace; the inverse of `to_text`.
 
     Raises:
-        UserError: for a word that the vocabulary does not have.
+        UserError: If a word is not in the vocabulary.
     """
     ids = {word: index for index, word in enumerate(encoding.vocabulary)}
     try:
         return [ids[word] for word in text.split()]
     except KeyError as error:
         examples = " ".join(encoding.vocabulary[::40])
-        raise UserError(f"{error.args[0]!r} is no word of this encoding; its words look like {examples}") from None
+        raise UserError(f"{error.args[0]!r} is not a word of this encoding; its words look like {examples}") from None

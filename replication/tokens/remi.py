@@ -1,4 +1,4 @@
-"""REMI through MidiTok: an encoding by other hands, to check our own against."""
+"""The REMI encoding, implemented by MidiTok: an independent encoding to compare `Paper` and `Triples` with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from replication.midi.piece import NOTE, PAPER_GRID, Beats, sorted_notes
-from replication.tokens.protocol import MARKS, Decoded, pack, spell, unframe
+from replication.tokens.protocol import SPECIAL_TOKENS, Decoded, pack, strip_special, words_of
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,34 +21,42 @@ if TYPE_CHECKING:
 
 BEATS_PER_BAR = 4
 KINDS = {"Bar": "B", "Position": "P", "Pitch": "p", "Velocity": "v", "Duration": "d"}
-# A position counts only with a note before the next one.
+# A position is valid only if a note follows before the next position or bar.
 GRAMMAR = re.compile("B|P(?=[^BP]*pvd)|pvd")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remi:
-    """REMI of Huang and Yang (Pop Music Transformer, ACM Multimedia 2020), written and read by MidiTok.
+    """REMI (Huang and Yang, Pop Music Transformer, ACM Multimedia 2020), encoded and decoded by MidiTok.
 
-    A piece is one track in bars of four beats from step 0, without tempo, chords or rests. A bar word begins each bar,
-    empty ones too, a position word each onset in it; every note is written in full as pitch, velocity and duration.
-    The grammar is `(Bar+ (Position (Pitch Velocity Duration)+)+)+` with positions that increase within a bar.
+    A piece is one track in bars of four beats from step 0, without tempo, chords or rests. A bar token begins each bar,
+    including empty ones, and a position token each onset in it; every note is written in full as pitch, velocity and
+    duration. The grammar is `(Bar+ (Position (Pitch Velocity Duration)+)+)+` with increasing positions within a bar.
+
+    Attributes:
+        velocities: Number of velocity classes, evenly spaced up to 127.
+        longest: Longest duration in beats; longer notes are cut.
+        grid: Time grid, with beats.
+
+    Raises:
+        UserError: If the grid has no beats.
     """
 
-    velocities: int = 32  # classes, evenly spaced up to 127
-    longest: int = 7  # beats; longer notes are cut
+    velocities: int = 32
+    longest: int = 7
     grid: Beats = PAPER_GRID
     packages: ClassVar[tuple[str, ...]] = ("miditok",)
 
     def __post_init__(self) -> None:
         if not isinstance(self.grid, Beats):
-            raise UserError(f"REMI counts in beats, and {self.grid} has none: choose another encoding or corpus.")
+            raise UserError(f"REMI needs a grid in beats, not {self.grid}; choose another encoding or corpus")
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:  # noqa: D102 - see Encoding
         per_beat = self.grid.steps_per_beat
         steps = (divmod(steps, per_beat) for steps in range(1, self.longest * per_beat + 1))
         return (
-            *MARKS,
+            *SPECIAL_TOKENS,
             "Bar_None",
             *(f"Pitch_{pitch}" for pitch in range(128)),
             *(f"Velocity_{velocity}" for velocity in self._loudness),
@@ -62,12 +70,12 @@ class Remi:
 
     @property
     def _loudness(self) -> NDArray[Any]:
-        """The velocities by class."""
+        """Velocity of each class."""
         return 127 * np.arange(1, self.velocities + 1) // self.velocities
 
     @cached_property
     def _start(self) -> dict[str, int]:
-        """The least token id of each kind of word."""
+        """Smallest token id of each kind of word."""
         kinds = [word.split("_")[0] for word in self.vocabulary]
         return {kind: kinds.index(kind) for kind in KINDS}
 
@@ -81,10 +89,10 @@ class Remi:
     def windows(self, notes: NDArray[Any], length: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:  # noqa: D102 - see Encoding
         notes = self.representable(notes)
         bar, position = np.divmod(notes["onset"], self._bar)
-        # A gap of more bars than a window holds is not written out, only to be cut away.
+        # Gaps are capped at the length of a window; the bars of a longer gap would be cut off again.
         bar = np.minimum(np.diff(bar, prepend=bar[:1]), length).cumsum()
         ids = self._tokenise(bar * self._bar + position, notes)
-        # MidiTok's words before a note: a bar for each that begins, a position unless the note before has the same.
+        # MidiTok writes before a note: a bar token per new bar, and a position token unless the onset is the same.
         pitch = np.flatnonzero((ids >= self._start["Pitch"]) & (ids < self._start["Velocity"]))
         bars = np.diff(np.cumsum(ids == self._start["Bar"])[pitch], prepend=0)
         slots = (
@@ -97,7 +105,7 @@ class Remi:
         return pack(notes["onset"], slots, length)
 
     def _tokenise(self, onsets: NDArray[Any], notes: NDArray[Any]) -> NDArray[Any]:
-        """Return the ids of MidiTok's words for the notes at other onsets."""
+        """Return MidiTok's token ids for notes that are moved to these (n,) onsets."""
         from symusic import Note, Score, Track
 
         track = Note.from_numpy(
@@ -112,20 +120,20 @@ class Remi:
         return np.array(sequence.ids, dtype=np.int64)
 
     def decode(self, tokens: Iterable[int]) -> Decoded:  # noqa: D102 - see Encoding
-        inside, repairs = unframe(tokens)
+        inside, repairs = strip_special(tokens)
         kept = self._grammatical(inside)
-        tracks = _tokenizer(self).decode([kept]).tracks  # one, or none without notes
+        tracks = _tokenizer(self).decode([kept]).tracks  # one track, or none if there are no notes
         played = (note for track in tracks for note in track.notes)
         notes = sorted_notes((note.time, note.duration, note.pitch, note.velocity) for note in played)
         notes["onset"] -= notes["onset"][:1]
         return Decoded(notes=notes, repairs=repairs + len(inside) - len(kept))
 
     def _grammatical(self, inside: list[int]) -> list[int]:
-        """Return the token ids without those that the grammar does not allow where they stand."""
-        kinds = "".join(KINDS.get(word.split("_")[0], "?") for word in spell(self.vocabulary, inside))
-        music = "".join(kinds.rpartition("pvd")[:2])  # a bar after the last whole note leads nowhere
+        """Return the token ids without those that the grammar does not allow at their positions."""
+        kinds = "".join(KINDS.get(word.split("_")[0], "?") for word in words_of(self.vocabulary, inside))
+        music = "".join(kinds.rpartition("pvd")[:2])  # a bar after the last complete note has no effect
         kept = []
-        earliest, placed = self._bar, False  # there are no positions before the first bar
+        earliest, placed = self._bar, False  # no position is valid before the first bar
         for found in GRAMMAR.finditer(music):
             start, end = found.span()
             if kinds[start] == "B":

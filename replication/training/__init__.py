@@ -1,1 +1,1 @@
-"""What a model is, its budget, and the training loop."""
+"""The contracts of models, scales and budgets, and the training loop."""

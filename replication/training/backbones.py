@@ -1,4 +1,4 @@
-"""The sizes and designs of `Transformer`, apart from it so that tables of experiments can be read without torch."""
+"""Configurations of `Transformer`; separate from it, so that the tables of experiments can be read without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 class Bert:
     """BERT-base as Diffusion-LM builds it: post-norm, GELU, learned positions, torch's default initialisation.
 
-    The original encoder is made without BERT's own initialisation, so positions are N(0, 1).
+    The published code does not use BERT's own initialisation, so the positions are initialised as N(0, 1).
+
+    Attributes:
+        layers: Number of layers.
+        width: Width H of the hidden states.
+        heads: Attention heads per layer.
+        feedforward: Width of the feed-forward layers.
+        dropout: Dropout probability.
+        positions: Number of learned positions.
     """
 
     layers: int = 12
@@ -22,9 +30,16 @@ class Bert:
 
 @dataclass(frozen=True, kw_only=True)
 class PreNorm:
-    """A later design that trains faster at small budgets: pre-norm RMSNorm, rotary positions, no biases.
+    """A later design that trains faster with small budgets: pre-norm RMSNorm, rotary positions, no biases.
 
-    Rotary positions: Su et al. 2021. RMSNorm: Zhang and Sennrich 2019. Residual branches start at zero.
+    Rotary positions: Su et al. 2021. RMSNorm: Zhang and Sennrich 2019. Residual branches are initialised to zero.
+
+    Attributes:
+        layers: Number of layers.
+        width: Width H of the hidden states.
+        heads: Attention heads per layer.
+        feedforward: Width of the feed-forward layers.
+        dropout: Dropout probability.
     """
 
     layers: int = 4
@@ -39,16 +54,19 @@ Backbone = Bert | PreNorm
 
 @dataclass(frozen=True)
 class Smaller:
-    """A backbone with one `factor`-th of the heads, of the same width each, and of as many layers.
+    """A change of a backbone: fewer heads of the same width each, with the same number of layers.
 
-    A third is what ELECTRA-small (Clark et al. 2020) is of BERT-base: 4 heads of 12, width 256 of 768, feed-forward
-    layers of 1,024 of 3,072, at 12 layers.
+    With a factor of 3, BERT-base becomes ELECTRA-small (Clark et al. 2020): 4 heads instead of 12, width 256 instead of
+    768, and feed-forward layers of 1,024 instead of 3,072, with 12 layers.
+
+    Attributes:
+        factor: Divisor of the number of heads.
     """
 
     factor: int = 3
 
     def __call__(self, backbone: Backbone) -> Backbone:
-        """Return the smaller backbone: at least one head, the feed-forward layers in proportion to the width."""
+        """Return the smaller backbone, with at least one head; the feed-forward width shrinks with the width."""
         heads = max(1, round(backbone.heads / self.factor))
         return replace(
             backbone,

@@ -1,4 +1,4 @@
-"""One training run on several devices: what its processes, started by torchrun, have to do together."""
+"""Training on several devices: the process group of the processes that torchrun starts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The processes that train one model together, or the only one.
+class ProcessGroup:
+    """The processes that train one model together; a group of one without torchrun.
 
     Attributes:
-        rank: the number of this process; the first one writes files and logs.
-        size: how many there are.
+        rank: Rank of this process.
+        size: Number of processes.
     """
 
     rank: int = 0
@@ -31,34 +31,34 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes."""
+        """Whether this process, the one of rank 0, writes files and logs."""
         return self.rank == 0
 
     def total(self, values: Tensor) -> Tensor:
-        """Return the sum of a tensor over all processes, in place."""
+        """Sum a tensor over all processes, in place, and return it."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def wait(self) -> None:
-        """Wait for all others to get here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
 
-def group() -> Group:
-    """Return the processes of this run."""
-    return Group(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Group()
+def process_group() -> ProcessGroup:
+    """Return the process group of this run."""
+    return ProcessGroup(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ProcessGroup()
 
 
 @contextmanager
-def joined() -> Iterator[torch.device]:
-    """Join the other processes that torchrun has started, if it has, for a while; yields the device of this one.
+def joined_processes() -> Iterator[torch.device]:
+    """Join the processes that torchrun has started, if any, and leave them at the end; yields this process's device.
 
-    NCCL between GPUs, gloo between processors.
+    The backend is NCCL for GPUs and gloo for CPUs.
 
     Raises:
-        UserError: for more processes than GPUs.
+        UserError: If there are more processes than GPUs.
     """
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
@@ -67,7 +67,7 @@ def joined() -> Iterator[torch.device]:
         return
     if cuda:
         if int(os.environ["LOCAL_WORLD_SIZE"]) > torch.cuda.device_count():
-            raise UserError(f"this machine has {torch.cuda.device_count()} GPUs: start one process for each")
+            raise UserError(f"this machine has {torch.cuda.device_count()} GPUs; start one process per GPU")
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
     try:

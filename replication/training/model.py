@@ -1,39 +1,39 @@
-"""What a model is to the rest of the suite, and the budget that it is given."""
+"""The contracts of models: `Model` for the suite, `Network` for the training loop, and what they exchange."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import Tensor, nn
 
 from replication.tokens.protocol import PAD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from replication.training.scales import Scale
 
-# Called with the number of steps done and named values; keys are `section/name`.
+# Called with the number of finished steps and with named values; the names are `section/name`.
 Log = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that a model gets to learn from.
+    """The data, budget and environment of one training run.
 
     Attributes:
-        train: (n, L) int16 token ids, which may lie in a memory-mapped file: take a few rows at a time.
+        train: (n, L) int16 token ids. They may lie in a memory-mapped file, so read a few rows at a time.
         validation: (m, L) int16 token ids, likewise, for the validation loss only.
-        scale: the budget.
-        seed: of every random number in training.
-        folder: where checkpoints go; what lies there is continued.
-        sibling: from an experiment's name to the weights file of its trial with the same seed.
-        log: takes what the training loop reports.
-        device: where to compute.
+        scale: Sizes and budget.
+        seed: Seed of all random numbers of the training run.
+        folder: Folder of the checkpoints; a checkpoint in it is resumed.
+        sibling: Function that returns the weights file of another experiment's trial with the same seed.
+        log: Function that receives the values that the training loop reports.
+        device: Device of the computation.
     """
 
     train: Tensor
@@ -48,13 +48,13 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Likelihood:
-    """-ln p(window) in nats, or an upper bound of it, as named terms that add up.
+    """The negative log-likelihood -ln p(window), or an upper bound of it, as a sum of named terms.
 
     Attributes:
-        terms: (B,) float64 nats each.
-        exact: False for a bound.
-        error: (B,) float64 nats, the standard error that each window's sum has from what was drawn to estimate it; None
-            where nothing was.
+        terms: (B,) float64 tensors in nats.
+        exact: Whether the sum is exact; False for an upper bound.
+        error: (B,) float64 standard errors of the sums, in nats, for a bound that is estimated by random draws; else
+            None.
     """
 
     terms: dict[str, Tensor]
@@ -63,46 +63,81 @@ class Likelihood:
 
     @property
     def total(self) -> Tensor:
-        """(B,) nats."""
+        """Sum of the terms, (B,) in nats."""
         return torch.stack(list(self.terms.values())).sum(0)
 
 
 def token_counts(tokens: Tensor) -> Tensor:
-    """Count what a window (B, L) has to say: all its tokens but [CLS], which is given, and [PAD], which follows.
+    """Count the tokens (B,) that windows (B, L) have to predict.
 
-    The denominator of every likelihood per token, the same for all models: (B,).
+    These are all tokens except [CLS], which is given, and [PAD], which is certain after [SEP]. This is the denominator
+    of every likelihood per token, equal for all models.
+
+    >>> token_counts(torch.tensor([[1, 7, 8, 2, 0, 0]]))  # [CLS] 7 8 [SEP] [PAD] [PAD]
+    tensor([3])
     """
     return (tokens != PAD).sum(1) - 1
 
 
 class Model(Protocol):
-    """A distribution over windows of tokens: a neural network, an n-gram, or a copy of the training data."""
+    """A distribution over windows of tokens: a neural network, an n-gram model, or a copy of the training data."""
 
     def fit(self, job: Job) -> None:
-        """Learn; continue from what `job.folder` holds."""
+        """Train; resume from a checkpoint in `job.folder`."""
 
     def save(self, path: Path) -> None:
         """Write what `load` needs to a safetensors file, atomically."""
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote; raises UserError for a file that is damaged or of another model."""
+        """Read a file that `save` wrote.
+
+        Raises:
+            UserError: If the file is damaged or belongs to another model.
+        """
 
     def parameters_count(self) -> int:
-        """Return how many numbers the model has learnt."""
+        """Return the number of learned parameters."""
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:
-        """Return the likelihood of (B, L) int64 windows; what a bound draws for one goes by its place."""
+        """Return the likelihood of (B, L) int64 windows. Random draws for a window depend on the seed and its index."""
 
     def sample(self, indices: Sequence[int], *, seed: int) -> Tensor:
-        """Draw the samples with these indices: (len(indices), L) int64. Sample i depends on seed and i alone."""
+        """Return the samples with these indices, (len(indices), L) int64. Sample i depends only on the seed and i."""
 
 
 class ModelConfig(Protocol):
-    """A frozen dataclass that says which model to build."""
+    """A frozen dataclass that defines a model."""
 
     def build(self, *, vocabulary: int, scale: Scale) -> Model:
-        """Return an untrained model for windows of `scale.length` tokens out of `vocabulary`."""
+        """Return an untrained model for windows of `scale.length` tokens out of `vocabulary` words."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of experiments whose trial with the same seed must be there first."""
+        """Names of the experiments whose trials with the same seed must be trained first."""
+
+
+class Network(nn.Module, ABC):
+    """A network as the training loop sees it: its loss as named terms, and the random numbers in the loss."""
+
+    @abstractmethod
+    def terms(self, tokens: Tensor, *noise: Tensor) -> dict[str, Tensor]:
+        """Return the named terms of the loss: scalars, each a mean over the batch (B, L). The loss is their sum.
+
+        All random numbers except dropout are arguments; see `noise`.
+        """
+
+    def noise(self, tokens: Tensor, *, random: torch.Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - none by default
+        """Draw the random arguments of `terms` for a batch (B, L): tensors with one row per window.
+
+        They are drawn for the whole batch, so that a batch that is split, over time or over devices, has the same loss
+        as one that is not, except for dropout.
+        """
+        return ()
+
+    def window_weights(self, tokens: Tensor) -> Tensor:
+        """Return the weight (B,) of each window in the means over a batch (B, L)."""
+        return torch.ones(len(tokens), device=tokens.device)
+
+    def monitors(self) -> dict[str, float]:
+        """Return numbers that reveal numerical problems of the weights; they are logged at every validation."""
+        return {}

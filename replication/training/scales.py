@@ -1,4 +1,4 @@
-"""The scales: one budget for every model of a comparison."""
+"""Scales: the sizes and the budget that all models of a comparison share."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long and how to train; the defaults are Diffusion-LM's (Li et al. 2022, section 6.1 and README)."""
+    """The training budget; the defaults are those of Diffusion-LM (Li et al. 2022, section 6.1 and README)."""
 
     steps: int = 200_000
     batch: int = 64  # windows per step
-    accumulate: int = 1  # pieces that a batch is cut into, to fit into memory
-    learning_rate: float = 1e-4  # falls linearly to 0
-    anneal: int | None = None  # steps in which it would get there; None: all
+    accumulate: int = 1  # parts that a batch is split into, to fit into memory
+    learning_rate: float = 1e-4  # decays linearly to 0
+    anneal: int | None = None  # steps after which it would reach 0; None: all steps
     warmup: int = 0  # steps
     weight_decay: float = 0.0
-    clip: float | None = None  # largest gradient norm
-    ema: float = 0.9999
-    ema_warmup: bool = False  # the average follows fast at first, for budgets that are short against its memory
-    bfloat16: bool = False  # matrix products in bfloat16 where the processor has them
-    compile: bool = False  # by torch.compile, where that works
-    resident: bool = True  # training windows are kept on the device; if not, they are read from their file step by step
+    clip: float | None = None  # maximum gradient norm
+    ema: float = 0.9999  # decay of the average of the weights, per step
+    ema_warmup: bool = False  # smaller decay at first, for budgets that are short compared with the average's memory
+    bfloat16: bool = False  # matrix products in bfloat16, where the device supports them
+    compile: bool = False  # torch.compile, where it works
+    resident: bool = True  # training windows are kept on the device; otherwise each batch is read from the file
     log_every: int = 50
     validate_every: int = 2000
     checkpoint_every: int = 2000
-    milestones: tuple[int, ...] = ()  # steps whose weights, not averaged, are kept
+    milestones: tuple[int, ...] = ()  # steps whose weights, not averaged, are saved
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """Where the embeddings of an arm lie, as factors of where they do without tuning.
+class TuningPoint:
+    """A point of the tuning grid: factors of the dimension and the size of an arm's embeddings.
 
     Attributes:
-        dimension: of d.
-        scale: of their size against the noise.
+        dimension: Factor of the dimension d.
+        scale: Factor of the size of the embeddings relative to the noise.
     """
 
     dimension: int = 1
@@ -53,27 +53,28 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """All that the trials of a comparison share.
+    """The sizes, the budget and the settings that all trials of a comparison share.
 
     Attributes:
-        name: the row's name in `SCALES`.
-        about: one line for people.
-        corpus: the default corpus.
-        length: L, tokens of a window, the two marks included.
-        first_only: the first window of every piece and no other.
-        keys: in which keys pieces are written.
-        backbone: the Transformer of every neural model.
-        dimension: d, of the diffused embeddings.
-        timesteps: T, of the diffusion.
-        schedule: the noise.
-        budget: of training.
-        sampler: how diffusion models draw samples.
-        strata: timesteps drawn per window for the likelihood bound.
-        seeds: trials of each experiment.
-        samples: windows drawn from each trial.
-        grid: where the embeddings of every arm are tried before the comparison; see `etude.runner.tuning`.
-        held_out: the split that trials are compared with.
-        experiments: what `etude run` runs by default; all rows in the paper's encoding where empty.
+        name: Name of the row in `SCALES`.
+        about: Description in one line.
+        corpus: Name of the default corpus.
+        length: Tokens L of a window, [CLS] and [SEP] included.
+        first_only: Whether to use only the first window of each piece.
+        keys: Keys in which pieces are encoded.
+        backbone: Transformer of every neural model.
+        dimension: Dimension d of the diffused embeddings.
+        timesteps: Timesteps T of the diffusion.
+        schedule: Noise schedule.
+        budget: Training budget.
+        sampler: Sampler of the diffusion models.
+        strata: Timesteps drawn per window for the likelihood bound.
+        seeds: Number of trials of each experiment.
+        samples: Number of windows drawn from each trial.
+        tuning_grid: Points at which the embeddings of every arm are tried first; see `etude.runner.tuning`.
+        held_out: Name of the split with which trials are compared.
+        experiments: Names of the experiments that `etude run` runs by default; if empty, all rows in the paper's
+            encoding.
     """
 
     name: str
@@ -91,22 +92,28 @@ class Scale:
     strata: int = 64
     seeds: int = 3
     samples: int = 256
-    grid: tuple[Point, ...] = ()
+    tuning_grid: tuple[TuningPoint, ...] = ()
     held_out: str = "test"
     experiments: tuple[str, ...] = ()
 
     @property
     def cutting(self) -> Cutting:
-        """How pieces become windows."""
+        """Options for cutting pieces into windows."""
         return Cutting(length=self.length, first_only=self.first_only, keys=self.keys)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a model has of its own instead of the scale's: the diffusion, dropout and budget.
+    """A diffusion process, dropout and budget that replace those of a scale for one model.
 
-    The defaults are those of Kasera, Liu and Li (2022), who adapted Diffusion-LM to music; the number of iterations is
-    the last that they report.
+    The defaults are those of Kasera, Liu and Li (2022), who adapted Diffusion-LM to music; the number of steps is the
+    last that they report.
+
+    Attributes:
+        timesteps: Timesteps T of the diffusion.
+        schedule: Noise schedule.
+        dropout: Dropout probability of the backbone.
+        budget: Training budget.
     """
 
     timesteps: int = 2000
@@ -126,7 +133,7 @@ class Recipe:
     )
 
     def __call__(self, scale: Scale) -> Scale:
-        """Return the scale with the recipe in it; how the machine computes stays the scale's choice."""
+        """Return the scale with this recipe; bfloat16, compile, resident and accumulate stay those of the scale."""
         return replace(
             scale,
             backbone=replace(scale.backbone, dropout=self.dropout),
@@ -142,8 +149,8 @@ class Recipe:
         )
 
 
-# The smallest grid that tells both: larger embeddings are easier to denoise, in scale as in dimension.
-_GRID = tuple(Point(dimension=dimension, scale=scale) for dimension in (1, 2) for scale in (1.0, 0.5))
+# The smallest grid that varies both; embeddings with a larger scale or more dimensions are easier to denoise.
+_TUNING_GRID = tuple(TuningPoint(dimension=dimension, scale=scale) for dimension in (1, 2) for scale in (1.0, 0.5))
 
 _SMOKE = Scale(
     name="smoke",
@@ -161,12 +168,12 @@ _SMOKE = Scale(
     experiments=("e2e", "gaussian", "pretrained", "pretrained-ar", "e2e-small", "autoregressive", "ngram"),
 )
 
-# Chosen by measurement on Bach and two cores, at equal time: steps are worth more than width or batch. End-to-end, one
-# seed, distance in floors: width 128, 1,500 x 32 windows 3.6; 96, 2,400 x 16 3.7; 64, 7,000 x 8 2.8; 64, 4,000 x 16
-# 2.4. Sampler steps 25, 50, 100: 2.8, 2.6, 2.4; without clamping 3.4 and 3.5 at 50 and 100.
+# Chosen by measurement on Bach and two cores, at equal time: steps are worth more than width or batch. Distances in
+# noise floors, end-to-end, one seed: width 128, 1,500 steps of 32 windows 3.6; 96, 2,400 of 16, 3.7; 64, 7,000 of 8,
+# 2.8; 64, 4,000 of 16, 2.4. Sampler steps 25, 50, 100: 2.8, 2.6, 2.4; without clamping 3.4 and 3.5 at 50 and 100.
 _CPU = Scale(
     name="cpu",
-    about="25 minutes on two cores: a demonstration, its verdicts may be inconclusive",
+    about="25 minutes on two cores: a demonstration; verdicts may be inconclusive",
     length=66,
     backbone=PreNorm(layers=4, width=64, heads=4, feedforward=256),
     budget=Budget(
@@ -186,13 +193,13 @@ _CPU = Scale(
     sampler=Ancestral(steps=50),
     strata=32,
     samples=256,
-    grid=_GRID,
+    tuning_grid=_TUNING_GRID,
     experiments=("e2e", "gaussian", "pretrained", "e2e-small", "recipe", "autoregressive", "ngram"),
 )
 
 _GPU = Scale(
     name="gpu",
-    about="one datacentre GPU, minutes a trial: the scale that settles",
+    about="one datacentre GPU, minutes per trial: the full-size run",
     length=258,
     backbone=PreNorm(layers=8, width=512, heads=8, feedforward=2048, dropout=0.1),
     budget=Budget(
@@ -211,44 +218,44 @@ _GPU = Scale(
     ),
     seeds=5,
     samples=1024,
-    grid=_GRID,
+    tuning_grid=_TUNING_GRID,
 )
 
-# Li et al. 2022, section 6.1 and appendix F, and their README: the defaults of Bert, Budget and Sqrt are theirs.
+# Li et al. 2022, section 6.1 and appendix F, and their README, from which the defaults of Bert, Budget and Sqrt are.
 _PAPER = Scale(
     name="paper",
-    about="to the letter, days: BERT-base, d 16, T 2000, batch 64, 200,000 steps; first windows only, in one key",
+    about="the paper's settings, days: BERT-base, d 16, T 2000, batch 64, 200,000 steps; first windows, in one key",
     first_only=True,
     keys=OneKey(),
-    budget=Budget(bfloat16=True, compile=True),  # single precision and no compiler in theirs: rounding, and days
+    budget=Budget(
+        bfloat16=True, compile=True
+    ),  # theirs is in single precision without a compiler, which differs by rounding and takes days longer
     sampler=Ancestral(steps=2000),
     samples=1024,
 )
 
 SCALES: Mapping[str, Scale] = {scale.name: scale for scale in (_SMOKE, _CPU, _GPU, _PAPER)}
 
-SHARE = 4  # the tuning has one part in so many of the steps
-
-
-FEWEST_SAMPLES = 32
+TUNING_SHARE = 4  # a tuning trial has one part in so many of the steps
+MIN_TUNING_SAMPLES = 32
 
 
 def tuning_name(scale: str) -> str:
-    """Return the name of the scale on which the arms of a scale are tuned."""
+    """Return the name of the scale of the tuning trials of a scale."""
     return f"{scale}-tuning"
 
 
 def tuning_scale(scale: Scale) -> Scale:
-    """Return what the trials of a scale's grid share: a quarter of the steps, half of the samples, one seed."""
+    """Return the scale of the tuning trials: a quarter of the steps, half of the samples, one seed."""
     budget = scale.budget
     return replace(
         scale,
         name=tuning_name(scale.name),
-        about=f"the grid of scale {scale.name}",
-        budget=replace(budget, steps=max(1, budget.steps // SHARE), warmup=budget.warmup // SHARE),
+        about=f"the tuning grid of scale {scale.name}",
+        budget=replace(budget, steps=max(1, budget.steps // TUNING_SHARE), warmup=budget.warmup // TUNING_SHARE),
         seeds=1,
-        samples=max(FEWEST_SAMPLES, scale.samples // 2),
-        grid=(),
+        samples=max(MIN_TUNING_SAMPLES, scale.samples // 2),
+        tuning_grid=(),
         held_out="validation",
         experiments=(),
     )

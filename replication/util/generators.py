@@ -23,7 +23,7 @@ def generator(*key: str | int, device: torch.device | str = "cpu") -> torch.Gene
     return torch.Generator(device).manual_seed(seed_of(*key))
 
 
-def untouched(device: torch.device) -> AbstractContextManager[None]:
+def preserved_rng(device: torch.device) -> AbstractContextManager[None]:
     """Return a context that restores torch's global generators, and that of the device, on exit."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
@@ -34,6 +34,6 @@ def seeded(*key: str | int, device: torch.device | str = "cpu") -> Iterator[None
 
     For the few operations that take no generator: the initialisation of layers, and dropout.
     """
-    with untouched(torch.device(device)):
+    with preserved_rng(torch.device(device)):
         torch.manual_seed(seed_of(*key))
         yield

@@ -1,1 +1,1 @@
-"""Corpora as windows of tokens: near-duplicates, splits, cutting, the prepared files, the data card."""
+"""Prepare the pieces of a corpus as windows of tokens: near-duplicates, splits, cutting, files, the data card."""

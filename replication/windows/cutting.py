@@ -1,4 +1,4 @@
-"""How the notes of a piece become windows: how long, how many, in which keys."""
+"""Cut the notes of a piece into windows of tokens."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Cutting:
-    """How pieces become windows.
+    """Options for cutting pieces into windows.
 
     Attributes:
-        length: tokens of a window.
-        first_only: the first window of every piece and no other, as in the paper.
-        keys: in which keys pieces are written.
+        length: Tokens of a window.
+        first_only: Whether to keep only the first window of each piece, as the paper does.
+        keys: Keys in which pieces are encoded.
     """
 
     length: int
@@ -35,15 +35,18 @@ class Cutting:
 def cut(
     notes: NDArray[Any], encoding: Encoding, cutting: Cutting, *, train: bool
 ) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.int32], NDArray[np.int32]]]:
-    """Yield, for each key that a piece is written in, (k, L) windows and the (k,) steps that they are from and before.
+    """Yield the windows of a piece in each of its keys.
 
-    A last window that is less than half full is left out: padding teaches nothing.
+    A last window that is less than half full is omitted: there is nothing to learn from padding.
 
     Args:
         notes: (n,) notes of the piece.
-        encoding: how they are written.
-        cutting: how they are cut.
-        train: whether they are for training, which `EveryKey` is about.
+        encoding: Encoding of the windows.
+        cutting: Options for cutting.
+        train: Whether the piece is in the training split, which `EveryKey` transposes.
+
+    Yields:
+        (k, L) token ids, and for each window, (k,), its first grid step and the first one after it.
     """
     for version in _versions(notes, cutting.keys, train=train):
         tokens, begins = encoding.windows(version, cutting.length)

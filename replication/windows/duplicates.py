@@ -1,9 +1,9 @@
-"""What pieces share: copies, families of near copies, and runs that one has from another.
+"""Find copies, families of near-duplicate pieces, and runs of notes that pieces share, in whatever key they are.
 
-All of it is blind to the key. A piece is cut into n-grams of successive notes or onsets, written as differences and
-hashed; pieces that share many n-grams are one family (containment, as in Broder 1997), and a run of `RUN` onsets that
-two pieces share is a copy. Where a corpus has more than `GRAMS` n-grams, only those whose hashes are 0 modulo a number
-are kept (FracMinHash, Irber et al. 2022): memory stays bounded, and shares are estimates.
+A piece is cut into n-grams of successive notes or onsets, which are written as differences and hashed. Pieces that
+share many n-grams are one family (containment, as in Broder 1997). A run of `RUN_LENGTH` onsets that two pieces share
+is a copy. If a corpus has more than `MAX_NGRAMS` n-grams, only those whose hashes are 0 modulo a number are kept
+(FracMinHash, Irber et al. 2022): memory stays bounded, and shares become estimates.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Part of every cache key: raise it when the same pieces come to be other families or runs.
+# Part of every cache key. Raise it when a change gives other families or runs for the same pieces.
 EDITION = 2
-# Twelve notes are long enough that what shares them by chance is rare, but for chorales, where they are three chords:
-# there, and everywhere, a copy is a run of as many onsets with all their notes.
-RUN = 12
-GRAMS = 12_000_000  # of one kind in memory; ADL's 11 million are all taken, of Lakh's one in fifteen or so
-# Of the n-grams of the smaller of two pieces, the share that makes them one family. Lower, and idioms chain strangers:
-# at 0.2 a family of 188 of ADL's pieces comes up, at 0.3 the largest has 93.
-SHARE = 0.3
-LEAST = 4  # n-grams that two pieces of a family share at least
-CROWD = 64  # pieces; those of a larger crowd that share an n-gram are compared each with the next only
+# Twelve notes are rarely shared by chance, except in chorales, where they are three chords. A copy is therefore a run
+# of twelve onsets with all their notes, in every corpus.
+RUN_LENGTH = 12
+MAX_NGRAMS = 12_000_000  # n-grams of one kind in memory: all 11 million of ADL, about one in fifteen of Lakh
+# Two pieces are one family if they share this part of the n-grams of the smaller one. With lower values, common idioms
+# chain unrelated pieces: at 0.2 the largest family of ADL has 188 pieces, at 0.3 it has 93.
+FAMILY_SHARE = 0.3
+MIN_SHARED = 4  # n-grams that two pieces of a family share at least
+MAX_OWNERS = 64  # if more pieces share an n-gram, each is compared only with the next
 
-_FACTOR = np.uint64(6364136223846793005)  # Knuth's multiplier, of a rolling hash modulo 2^64
+_FACTOR = np.uint64(6364136223846793005)  # Knuth's multiplier, for a rolling hash modulo 2^64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Grams:
+class NGrams:
     """Hashed n-grams of many pieces.
 
     Attributes:
-        hashes: (m,) uint64.
-        pieces: (m,) int32, the number of the piece that each is from.
-        onsets: (m,) int32, the grid step that each begins at.
+        hashes: (m,) uint64, the hash of each n-gram.
+        pieces: (m,) int32, the number of the piece of each n-gram.
+        onsets: (m,) int32, the grid step at which each n-gram begins.
     """
 
     hashes: NDArray[np.uint64]
@@ -49,40 +49,40 @@ class Grams:
     onsets: NDArray[np.int32]
 
 
-def shape(notes: NDArray[Any]) -> bytes:
-    """Return a hash of (n,) notes that is equal for copies in another key, at another loudness, or begun later."""
+def fingerprint(notes: NDArray[Any]) -> bytes:
+    """Return a hash of (n,) notes that is equal for copies in another key, with other velocities, or begun later."""
     rows = np.stack(
         (notes["onset"] - notes["onset"][0], notes["duration"], notes["pitch"].astype(int) - int(notes["pitch"][0]))
     )
     return hashlib.sha256(rows.astype("<i8").tobytes()).digest()
 
 
-def intervals(notes: NDArray[Any], pieces: NDArray[np.int32]) -> Grams:
-    """Return the runs of `RUN` notes as pitch intervals: equal in every key and at every tempo.
+def interval_ngrams(notes: NDArray[Any], pieces: NDArray[np.int32]) -> NGrams:
+    """Return the runs of `RUN_LENGTH` notes as pitch intervals, which are equal in every key and at every tempo.
 
     Args:
-        notes: (n,) notes of several pieces one after another.
-        pieces: (n,) number of the piece of each.
+        notes: (n,) notes of several pieces, one piece after another.
+        pieces: (n,) number of the piece of each note.
     """
     steps = np.diff(notes["pitch"].astype(np.int64)).astype(np.uint64)
     return _rolled(steps, pieces, notes["onset"])
 
 
-def melodies(notes: NDArray[Any], pieces: NDArray[np.int32]) -> Grams:
-    """Return the runs of `RUN` notes of the upper voice, repeated ones as one; see `intervals`."""
+def melody_ngrams(notes: NDArray[Any], pieces: NDArray[np.int32]) -> NGrams:
+    """Return the runs of `RUN_LENGTH` notes of the upper voice, without repetitions; see `interval_ngrams`."""
     top = _ends(notes, pieces)
     top = top[_changes(notes["pitch"][top], pieces[top])]
-    return intervals(notes[top], pieces[top])
+    return interval_ngrams(notes[top], pieces[top])
 
 
-def note_runs(notes: NDArray[Any], pieces: NDArray[np.int32], *, length: int = RUN) -> Grams:
-    """Return the runs of so many notes as differences of pitch and onset; see `intervals`."""
+def note_runs(notes: NDArray[Any], pieces: NDArray[np.int32], *, length: int = RUN_LENGTH) -> NGrams:
+    """Return the runs of `length` notes as differences of pitch and onset; see `interval_ngrams`."""
     pitch, onset = (np.diff(notes[name].astype(np.int64)).astype(np.uint64) for name in ("pitch", "onset"))
     return _rolled(pitch + (onset << np.uint64(8)), pieces, notes["onset"], length=length)
 
 
-def runs(notes: NDArray[Any], pieces: NDArray[np.int32], *, length: int = RUN) -> Grams:
-    """Return the runs of so many onsets with all their notes, as differences; see `intervals`."""
+def onset_runs(notes: NDArray[Any], pieces: NDArray[np.int32], *, length: int = RUN_LENGTH) -> NGrams:
+    """Return the runs of `length` onsets with all their notes, as differences; see `interval_ngrams`."""
     ends = _ends(notes, pieces)
     if not len(ends):
         return _rolled(np.empty(0, np.uint64), pieces, notes["onset"], length=length)
@@ -95,38 +95,44 @@ def runs(notes: NDArray[Any], pieces: NDArray[np.int32], *, length: int = RUN) -
     return _rolled(chords[1:] + _mixed(moves), pieces[starts], notes["onset"][starts], opening=chords, length=length)
 
 
-def collect(
+def collect_ngrams(
     blocks: Iterable[tuple[NDArray[Any], NDArray[np.int32]]],
-    grams: Callable[[NDArray[Any], NDArray[np.int32]], Grams],
+    grams: Callable[[NDArray[Any], NDArray[np.int32]], NGrams],
     *,
     notes: int,
-) -> Grams:
-    """Return the n-grams of a corpus of so many notes, read block by block; about `GRAMS` of them at most."""
-    modulus = np.uint64(max(1, -(-notes // GRAMS)))
+) -> NGrams:
+    """Return the n-grams of a corpus, at most about `MAX_NGRAMS` of them.
+
+    Args:
+        blocks: Notes of the corpus and the number of the piece of each, block by block.
+        grams: Function that returns the n-grams of a block.
+        notes: Number of notes of the corpus.
+    """
+    modulus = np.uint64(max(1, -(-notes // MAX_NGRAMS)))
     parts = []
     for block in blocks:
         found = grams(*block)
         keep = found.hashes % modulus == 0
         parts.append((found.hashes[keep], found.pieces[keep], found.onsets[keep]))
     if not parts:
-        return Grams(hashes=np.empty(0, np.uint64), pieces=np.empty(0, np.int32), onsets=np.empty(0, np.int32))
+        return NGrams(hashes=np.empty(0, np.uint64), pieces=np.empty(0, np.int32), onsets=np.empty(0, np.int32))
     hashes, pieces, onsets = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Grams(hashes=hashes, pieces=pieces, onsets=onsets)
+    return NGrams(hashes=hashes, pieces=pieces, onsets=onsets)
 
 
-def related(grams: Grams, count: int) -> NDArray[np.int64]:
-    """Return (k, 2) pairs of the `count` pieces that share at least `SHARE` of the n-grams of the smaller."""
-    # Sorting one integer is many times faster than sorting by two keys; 40 bits tell the n-grams well enough apart.
-    keys = distinct((grams.hashes >> np.uint64(24) << np.uint64(24)) | grams.pieces.astype(np.uint64))
+def related_pairs(grams: NGrams, count: int) -> NDArray[np.int64]:
+    """Return the (k, 2) pairs, out of `count` pieces, that share at least `FAMILY_SHARE` of the smaller's n-grams."""
+    # Sorting one integer is many times faster than sorting by two keys, and 40 bits of the hash are enough.
+    keys = sorted_unique((grams.hashes >> np.uint64(24) << np.uint64(24)) | grams.pieces.astype(np.uint64))
     pieces, hashes = (keys & np.uint64(2**24 - 1)).astype(np.int64), keys >> np.uint64(24)
     sizes = np.bincount(pieces, minlength=count)
     starts = np.flatnonzero(np.concatenate(([True], hashes[1:] != hashes[:-1]))) if len(hashes) else np.empty(0, int)
     owners = np.diff(starts, append=len(hashes))
-    pairs, room = [np.empty(0, np.int64)], 2 * GRAMS
+    pairs, room = [np.empty(0, np.int64)], 2 * MAX_NGRAMS
     for size in range(2, int(owners.max(initial=0)) + 1):
         members = pieces[starts[owners == size][:, None] + np.arange(size)]
-        one, other = np.triu_indices(min(size, CROWD), 1)
-        if size > CROWD or len(members) * len(one) > room:  # so that pairs do not outgrow memory
+        one, other = np.triu_indices(min(size, MAX_OWNERS), 1)
+        if size > MAX_OWNERS or len(members) * len(one) > room:  # bounds the memory for pairs
             one, other = np.arange(size - 1), np.arange(1, size)
         room -= len(members) * len(one)
         pairs.append((members[:, one] * count + members[:, other]).ravel())
@@ -134,13 +140,18 @@ def related(grams: Grams, count: int) -> NDArray[np.int64]:
     firsts = np.flatnonzero(np.concatenate((np.ones(min(len(together), 1), bool), np.diff(together) != 0)))
     linked, shared = together[firsts], np.diff(firsts, append=len(together))
     both = np.stack((linked // max(count, 1), linked % max(count, 1)), axis=1)
-    close = (shared >= LEAST) & (shared >= SHARE * sizes[both].min(axis=1, initial=2**62))
+    close = (shared >= MIN_SHARED) & (shared >= FAMILY_SHARE * sizes[both].min(axis=1, initial=2**62))
     chosen: NDArray[np.int64] = both[close]
     return chosen
 
 
-def families(pairs: NDArray[np.int64], count: int) -> NDArray[np.int32]:
-    """Return the family of each piece, (count,): the number of its first member."""
+def connected_families(pairs: NDArray[np.int64], count: int) -> NDArray[np.int32]:
+    """Return the family of each piece, (count,), named by the number of its first member.
+
+    Args:
+        pairs: (k, 2) numbers of related pieces; families are the connected components.
+        count: Number of pieces.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -150,18 +161,22 @@ def families(pairs: NDArray[np.int64], count: int) -> NDArray[np.int32]:
     return firsts[labels].astype(np.int32)
 
 
-def known(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return which hashes are among others, which are `distinct`."""
+def contained(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return for each hash, (n,), whether it is among others, which are sorted and unique.
+
+    >>> contained(np.array([5, 1, 9], np.uint64), np.array([1, 5], np.uint64)).tolist()
+    [True, True, False]
+    """
     found = np.zeros(len(hashes), bool)
     if len(among):
-        order = np.argsort(hashes)  # neighbours are looked up in the same corner of memory
+        order = np.argsort(hashes)  # sorted lookups are close together in memory
         places = np.searchsorted(among, hashes[order]).clip(max=len(among) - 1)
         found[order] = among[places] == hashes[order]
     return found
 
 
-def distinct(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the sorted distinct hashes; `numpy.unique` takes ten times as long on millions."""
+def sorted_unique(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the sorted unique hashes, ten times as fast as `numpy.unique` for millions."""
     ordered = np.sort(hashes)
     once: NDArray[np.uint64] = ordered[np.concatenate((np.ones(min(len(ordered), 1), bool), np.diff(ordered) != 0))]
     return once
@@ -173,16 +188,16 @@ def _rolled(
     onsets: NDArray[np.int32],
     opening: NDArray[np.uint64] | None = None,
     *,
-    length: int = RUN,
-) -> Grams:
-    """Hash every `length` - 1 successive steps of a piece, and what the first event is."""
+    length: int = RUN_LENGTH,
+) -> NGrams:
+    """Hash every `length` - 1 successive steps of a piece, together with the first event if `opening` is given."""
     count = max(len(pieces) - length + 1, 0)
     mixed = _mixed(steps)
     hashes = np.zeros(count, np.uint64) if opening is None else _mixed(opening[:count])
     for offset in range(length - 1):
         hashes = hashes * _FACTOR + mixed[offset : offset + count]
     within = pieces[:count] == pieces[length - 1 : length - 1 + count]
-    return Grams(hashes=_mixed(hashes[within]), pieces=pieces[:count][within], onsets=onsets[:count][within])
+    return NGrams(hashes=_mixed(hashes[within]), pieces=pieces[:count][within], onsets=onsets[:count][within])
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -194,11 +209,11 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _ends(notes: NDArray[Any], pieces: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Return where each onset has its last, which is its highest, note."""
+    """Return the index of the last, and thus highest, note of each onset."""
     return np.flatnonzero(np.append(_changes(notes["onset"], pieces)[1:], True)) if len(notes) else np.empty(0, np.intp)
 
 
 def _changes(values: NDArray[Any], pieces: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return where a value differs from the one before, or is the first of its piece."""
+    """Return for each value whether it differs from the previous one or is the first of its piece."""
     changed = (values[1:] != values[:-1]) | (pieces[1:] != pieces[:-1])
     return np.concatenate((np.ones(min(len(values), 1), bool), changed))

@@ -1,4 +1,4 @@
-"""From pieces to windows: deduplicated, split by family, cleaned of copies, kept on disk by content."""
+"""Prepare the windows of a corpus: remove duplicates, split by family, cut, remove copies, and cache on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from replication.util.files import DamagedError, atomic, digest, read_json, sha2
 from replication.util.locks import locked
 from replication.windows import duplicates
 from replication.windows.cutting import cut
-from replication.windows.splits import SHARES, SPLITS, Leak, Spans, deal, kinship, leak
+from replication.windows.splits import SHARES, SPLITS, Leak, Spans, assign_splits, find_families, measure_leak
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from replication.corpora.sandbox import Batches
     from replication.tokens.protocol import Encoding
     from replication.windows.cutting import Cutting
-    from replication.windows.splits import Kinship
+    from replication.windows.splits import Families
 
-# Part of every cache key: raise it when the same pieces come to give other windows, counts or leaks.
+# Part of every cache key. Raise it when a change gives other windows, counts or leaks for the same pieces.
 EDITION = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Windows:
-    """One split.
+    """The windows of one split.
 
     Attributes:
-        tokens: (n, L) uint16 token ids, in a file that is mapped into memory.
-        groups: (n,) int32, the family of pieces that each window was cut from, the same number in every encoding.
+        tokens: (n, L) uint16 token ids, in a memory-mapped file.
+        groups: (n,) int32, the family of the piece of each window; the same numbers in every encoding.
     """
 
     tokens: NDArray[np.uint16]
@@ -52,17 +52,17 @@ class Windows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """The windows of a corpus in an encoding.
+    """The windows of a corpus in one encoding.
 
     Attributes:
-        folder: where they are.
-        splits: by the names of `SPLITS`; no family is in two of them.
-        counts: what became of the corpus: files, dropped, duplicates, short (for a window), pieces, families, notes,
-            copied (training windows that were left out, for they hold a run that is also in another split).
-        leaks: what test and training have in common if pieces, duplicates left out, were dealt to the splits one by one
-            ("pieces"), dealt by family ("families"), and after copied windows were left out ("cleaned").
-        dropped: the files that gave no piece, and why.
-        digest: names the content of all splits.
+        folder: Folder of the files.
+        splits: Windows by the names in `SPLITS`. No family is in two splits.
+        counts: Numbers of files, dropped files, duplicates, pieces too short for a window, used pieces, their families
+            and notes, and copied windows: training windows omitted because they contain a run of another split.
+        leaks: Overlap of the test split with the training split if the pieces without duplicates were assigned one by
+            one ("pieces"), with assignment by family ("families"), and without the copied windows ("cleaned").
+        dropped: Reason for each file that was rejected.
+        digest: Hash of the content of all splits.
     """
 
     folder: Path
@@ -74,20 +74,26 @@ class Dataset:
 
     @property
     def songs(self) -> dict[str, int]:
-        """How many families each split has."""
+        """Number of families of each split."""
         return {name: len(np.unique(part.groups)) for name, part in self.splits.items()}
 
 
 def prepare(
     corpus: Corpus, encoding: Encoding, cutting: Cutting, *, cache: Path, batches: Batches = read_guarded
 ) -> Dataset:
-    """Return the windows of a corpus, from the folder `cache` if they are there.
+    """Return the windows of a corpus; prepare them unless they are in the cache.
 
-    A call that was killed is gone on with where it was. `batches` reads the files: see
-    `replication.corpora.reading.load`.
+    An interrupted call is resumed by the next one.
+
+    Args:
+        corpus: Row of the corpus.
+        encoding: Encoding of the windows.
+        cutting: Options for cutting pieces into windows.
+        cache: Folder for prepared data.
+        batches: Function that reads the files; see `replication.corpora.reading.load`.
 
     Raises:
-        UserError: if the corpus cannot be read, or is too small for a window in every split.
+        UserError: If the corpus cannot be read, or is too small for a window in every split.
     """
     loaded = load(corpus, cache, batches=batches)
     dropped = {item.id: str(item.reason) for item in loaded.dropped}
@@ -99,23 +105,23 @@ def prepare(
         if (folder / "about.json").exists():
             try:
                 with undamaged():
-                    return _checked(folder)
+                    return _open_checked(folder)
             except DamagedError as error:
                 print(f"warning: {folder} is damaged ({error}); cutting the windows again", file=sys.stderr)
                 shutil.rmtree(folder)
-        kin = kinship(loaded)
-        long_enough = kin.kept & (loaded.lengths >= cutting.length // 4)
-        splits = np.where(kin.kept, deal(loaded.ids, kin.families, long_enough), -1).astype(np.int8)
+        families = find_families(loaded)
+        long_enough = families.unique & (loaded.lengths >= cutting.length // 4)
+        splits = np.where(families.unique, assign_splits(loaded.ids, families.family, long_enough), -1).astype(np.int8)
         parts = _cut(loaded, splits, encoding, cutting, folder / "parts")
-        _select(corpus, loaded, kin, splits, parts, folder, dropped=dropped, length=cutting.length)
-        return _checked(folder)
+        _select(corpus, loaded, families, splits, parts, folder, dropped=dropped, length=cutting.length)
+        return _open_checked(folder)
 
 
 def open_windows(folder: Path) -> Dataset:
-    """Return windows that `prepare` left in a folder."""
+    """Open the windows that `prepare` has written to a folder."""
     about = read_json(folder / "about.json")
     splits = {
-        # Copy on write: nothing written here reaches the file, and torch wants arrays that can be written to.
+        # Copy on write: torch needs writable arrays, and writes must not reach the file.
         name: Windows(
             tokens=np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False),
             groups=np.load(folder / f"{name}-groups.npy", allow_pickle=False),
@@ -132,7 +138,12 @@ def open_windows(folder: Path) -> Dataset:
     )
 
 
-def _checked(folder: Path) -> Dataset:
+def _open_checked(folder: Path) -> Dataset:
+    """Open prepared windows after comparing all files with their checksums.
+
+    Raises:
+        ValueError: If a file does not match.
+    """
     about = read_json(folder / "about.json")
     for name, checksum in about["files"].items():
         if sha256(folder / name) != checksum:
@@ -142,7 +153,7 @@ def _checked(folder: Path) -> Dataset:
 
 
 def _cut(loaded: Loaded, splits: NDArray[np.int8], encoding: Encoding, cutting: Cutting, folder: Path) -> list[Path]:
-    """Write the windows of all pieces, block by block, but those that are there already; return the files."""
+    """Write the windows of all pieces block by block, except blocks that exist already; return the files."""
     from tqdm import tqdm
 
     paths: list[Path] = []
@@ -162,7 +173,7 @@ def _cut(loaded: Loaded, splits: NDArray[np.int8], encoding: Encoding, cutting: 
 def _windows(
     notes: NDArray[Any], pieces: NDArray[np.int32], splits: NDArray[np.int8], encoding: Encoding, cutting: Cutting
 ) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.int32]]]:
-    """Yield the windows of each piece and where they are from: (k, L) and (k, 3) piece, first step, step after."""
+    """Yield the windows of each piece, (k, L), and their origins, (k, 3): piece, first step, step after the last."""
     starts = np.flatnonzero(np.diff(pieces, prepend=-1))
     for number, own in zip(pieces[starts].tolist(), np.split(notes, starts[1:]), strict=True):
         if splits[number] < 0:
@@ -171,10 +182,10 @@ def _windows(
             yield tokens, np.stack((np.full_like(begins, number), begins, ends), axis=1).astype(np.int32)
 
 
-def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
+def _select(  # noqa: PLR0917 - a step of `prepare`
     corpus: Corpus,
     loaded: Loaded,
-    kin: Kinship,
+    families: Families,
     splits: NDArray[np.int8],
     parts: list[Path],
     folder: Path,
@@ -182,7 +193,7 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
     dropped: dict[str, str],
     length: int,
 ) -> None:
-    """Write the windows of each split to a file, those of training without what other splits have too."""
+    """Write a file of windows per split, the training split without copied windows, and about.json."""
     spans = np.concatenate([_array(part, "spans") for part in parts]) if parts else np.empty((0, 3), np.int32)
     windows = Spans(pieces=spans[:, 0], begins=spans[:, 1], ends=spans[:, 2])
     of_window = splits[windows.pieces]
@@ -192,22 +203,22 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
     chosen = {name: (of_window == number) & ~copied for number, name in enumerate(SPLITS)}
     if not all(mask.any() for mask in chosen.values()):
         shutil.rmtree(folder, ignore_errors=True)
-        families = len(np.unique(kin.families[used]))
+        count = len(np.unique(families.family[used]))
         raise UserError(
-            f"corpus {corpus.name} is too small: only {len(used)} of its {int(kin.kept.sum())} different pieces fill a"
-            f" window of {length} tokens, in {families} families, and each split needs a family of its own; add music"
-            " or choose a scale with shorter windows"
+            f"corpus {corpus.name} is too small: only {len(used)} of its {int(families.unique.sum())} different pieces"
+            f" fill a window of {length} tokens, in {count} families, and each split needs a family of its own; add"
+            " music or choose a scale with shorter windows"
         )
     files: dict[str, str] = {}
     for name, mask in chosen.items():
-        files |= _write(folder, name, parts, mask, length=length, groups=kin.families[windows.pieces[mask]])
+        files |= _write(folder, name, parts, mask, length=length, groups=families.family[windows.pieces[mask]])
     counts = {
         "files": len(loaded.ids) + len(dropped),
         "dropped": len(dropped),
-        "duplicates": int(len(loaded.ids) - kin.kept.sum()),
-        "short": int(kin.kept.sum() - len(used)),
+        "duplicates": int(len(loaded.ids) - families.unique.sum()),
+        "short": int(families.unique.sum() - len(used)),
         "pieces": len(used),
-        "families": len(np.unique(kin.families[used])),
+        "families": len(np.unique(families.family[used])),
         "notes": int(loaded.lengths[used].sum()),
         "copied": int(copied.sum()),
     }
@@ -215,7 +226,7 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
         folder / "about.json",
         {
             "counts": counts,
-            "leaks": _leaks(loaded, kin, splits, windows, trained & ~copied),
+            "leaks": _leaks(loaded, families, splits, windows, trained & ~copied),
             "dropped": dropped,
             "files": files,
             "digest": digest(files),
@@ -224,41 +235,43 @@ def _select(  # noqa: PLR0917 - one caller, which has all of it at hand
 
 
 def _leaks(
-    loaded: Loaded, kin: Kinship, splits: NDArray[np.int8], windows: Spans, trained: NDArray[np.bool_]
+    loaded: Loaded, families: Families, splits: NDArray[np.int8], windows: Spans, trained: NDArray[np.bool_]
 ) -> dict[str, dict[str, float]]:
-    """Measure what test and training share: see `Dataset`."""
-    kinds = (duplicates.runs, duplicates.note_runs)
-    runs, notes = (duplicates.collect(loaded.blocks(), kind, notes=loaded.notes) for kind in kinds)
-    alone = np.where(kin.kept, deal(loaded.ids, np.arange(len(splits), dtype=np.int32), kin.kept), -1).astype(np.int8)
+    """Return the leaks of a `Dataset`."""
+    kinds = (duplicates.onset_runs, duplicates.note_runs)
+    runs, notes = (duplicates.collect_ngrams(loaded.blocks(), kind, notes=loaded.notes) for kind in kinds)
+    own = np.arange(len(splits), dtype=np.int32)  # each piece as a family of its own
+    alone = np.where(families.unique, assign_splits(loaded.ids, own, families.unique), -1).astype(np.int8)
     return {
-        "pieces": asdict(leak(windows, runs, notes, alone)),
-        "families": asdict(leak(windows, runs, notes, splits)),
-        "cleaned": asdict(leak(windows, runs, notes, splits, trained)),
+        "pieces": asdict(measure_leak(windows, runs, notes, alone)),
+        "families": asdict(measure_leak(windows, runs, notes, splits)),
+        "cleaned": asdict(measure_leak(windows, runs, notes, splits, trained)),
     }
 
 
 def _copied(loaded: Loaded, splits: NDArray[np.int8], windows: Spans) -> NDArray[np.bool_]:
-    """Return in which windows a run of a training piece begins that a piece of another split has too.
+    """Return for each window whether a run begins in it that a training piece shares with another split.
 
-    All runs are compared, not a sample: those of the smaller splits fit into memory, and the others pass by.
+    All runs are compared, not a sample: those of the smaller splits fit into memory, and those of training are read
+    block by block.
     """
     held, pieces, onsets = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     for block in loaded.blocks():
-        runs = duplicates.runs(*block)
+        runs = duplicates.onset_runs(*block)
         held.append(runs.hashes[splits[runs.pieces] > 0])
-    others = duplicates.distinct(np.concatenate(held))
+    others = duplicates.sorted_unique(np.concatenate(held))
     for block in loaded.blocks():
-        runs = duplicates.runs(*block)
-        shared = duplicates.known(runs.hashes, others) & (splits[runs.pieces] == SPLITS.index("train"))
+        runs = duplicates.onset_runs(*block)
+        shared = duplicates.contained(runs.hashes, others) & (splits[runs.pieces] == SPLITS.index("train"))
         pieces.append(runs.pieces[shared])
         onsets.append(runs.onsets[shared])
-    return windows.holding(np.concatenate(pieces), np.concatenate(onsets))
+    return windows.containing(np.concatenate(pieces), np.concatenate(onsets))
 
 
 def _write(
     folder: Path, name: str, parts: list[Path], mask: NDArray[np.bool_], *, length: int, groups: NDArray[np.int32]
 ) -> dict[str, str]:
-    """Write the chosen windows of all parts one after another; return the checksums of the files by name."""
+    """Write the selected windows of all parts one after another; return the checksums of the files by name."""
     with atomic(folder / f"{name}.npy") as draft, draft.open("wb") as file:
         header = {"descr": "<u2", "fortran_order": False, "shape": (int(mask.sum()), length)}
         np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""Which pieces are copies, which are one family, and to which split each goes."""
+"""Find copies and families of pieces, assign families to splits, and measure what the splits share."""
 
 from __future__ import annotations
 
@@ -18,65 +18,67 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replication.corpora.reading import Loaded
-    from replication.windows.duplicates import Grams
+    from replication.windows.duplicates import NGrams
 
-# The test split is large because the distances to it, and the noise floor between its halves, need pieces.
+# The test split is large because the distances to it, and the noise floor between its halves, need many pieces.
 SHARES = {"train": 0.75, "validation": 0.05, "test": 0.20}
 SPLITS = tuple(SHARES)
-# A family of more pieces, and of a larger share of all, goes to training: testing on one family tests little.
-LARGE, LARGE_SHARE = 4, 0.05
+# Larger families, by pieces and by share of all pieces, go to training: a test on one family would test little.
+MAX_TEST_FAMILY, MAX_TEST_FAMILY_SHARE = 4, 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Kinship:
-    """How the pieces of a corpus are related.
+class Families:
+    """The duplicates and the families of related pieces in a corpus of n pieces.
 
     Attributes:
-        kept: (n,) whether a piece is the first of all that are equal but for key, loudness and starting time.
-        families: (n,) the number of the first piece of each piece's family.
+        unique: (n,) whether each piece is the first of its copies; copies may differ in key, velocities and start.
+        family: (n,) family of each piece, named by the number of its first piece.
     """
 
-    kept: NDArray[np.bool_]
-    families: NDArray[np.int32]
+    unique: NDArray[np.bool_]
+    family: NDArray[np.int32]
 
 
-def kinship(loaded: Loaded) -> Kinship:
-    """Return how the pieces are related, from beside them if it was found out before."""
-    path = loaded.folder / f"kinship-{duplicates.EDITION}-{loaded.digest[:16]}.npz"
+def find_families(loaded: Loaded) -> Families:
+    """Find the duplicates and families of a corpus; the result is cached in the folder of the pieces."""
+    path = loaded.folder / f"families-{duplicates.EDITION}-{loaded.digest[:16]}.npz"
     if path.exists():
         try:
             with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return Kinship(kept=arrays["kept"], families=arrays["families"])
+                return Families(unique=arrays["unique"], family=arrays["family"])
         except DamagedError as error:
             print(f"warning: {path} is damaged ({error}); comparing the pieces again", file=sys.stderr)
     count = len(loaded.ids)
     seen: set[bytes] = set()
-    kept = np.zeros(count, bool)
+    unique = np.zeros(count, bool)
     for number, piece in enumerate(loaded.pieces):
-        if len(piece.notes) and (shape := duplicates.shape(piece.notes)) not in seen:
-            seen.add(shape)
-            kept[number] = True
-    kinds = (duplicates.intervals, duplicates.melodies)
-    pairs = [duplicates.related(duplicates.collect(loaded.blocks(), kind, notes=loaded.notes), count) for kind in kinds]
-    found = Kinship(kept=kept, families=duplicates.families(np.concatenate(pairs), count))
+        if len(piece.notes) and (fingerprint := duplicates.fingerprint(piece.notes)) not in seen:
+            seen.add(fingerprint)
+            unique[number] = True
+    pairs = []
+    for kind in (duplicates.interval_ngrams, duplicates.melody_ngrams):
+        grams = duplicates.collect_ngrams(loaded.blocks(), kind, notes=loaded.notes)
+        pairs.append(duplicates.related_pairs(grams, count))
+    found = Families(unique=unique, family=duplicates.connected_families(np.concatenate(pairs), count))
     with atomic(path) as draft:
-        np.savez_compressed(draft, kept=found.kept, families=found.families)
+        np.savez_compressed(draft, unique=found.unique, family=found.family)
     return found
 
 
-def deal(names: Sequence[str], families: NDArray[np.int32], eligible: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """Deal families to the splits by `SHARES`, in an order that depends on the names of their first pieces alone.
+def assign_splits(names: Sequence[str], families: NDArray[np.int32], eligible: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Assign families to the splits by `SHARES`, in an order that depends only on the names of their first pieces.
 
     Args:
-        names: of the pieces.
-        families: (n,) as in `Kinship`.
-        eligible: (n,) pieces that count; a family without one goes to training.
+        names: (n,) names of the pieces.
+        families: (n,) family of each piece, as in `Families`.
+        eligible: (n,) pieces that count towards the shares; a family without any goes to training.
 
     Returns:
-        (n,) the number of each piece's split in `SPLITS`; each split gets a family if there are three.
+        (n,) index in `SPLITS` of the split of each piece. With three families or more, no split is empty.
     """
     members = np.bincount(families[eligible], minlength=len(families))
-    small = np.flatnonzero((members > 0) & (members <= max(LARGE, LARGE_SHARE * eligible.sum())))
+    small = np.flatnonzero((members > 0) & (members <= max(MAX_TEST_FAMILY, MAX_TEST_FAMILY_SHARE * eligible.sum())))
     order = sorted(
         small.tolist(), key=lambda family: hashlib.sha256(names[family].encode(errors="surrogateescape")).digest()
     )
@@ -84,46 +86,46 @@ def deal(names: Sequence[str], families: NDArray[np.int32], eligible: NDArray[np
     splits = np.zeros(len(families), np.int8)
     splits[order[:test]] = SPLITS.index("test")
     splits[order[test : test + validation]] = SPLITS.index("validation")
-    dealt: NDArray[np.int8] = splits[families]
-    return dealt
+    assigned: NDArray[np.int8] = splits[families]
+    return assigned
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spans:
-    """Stretches of music: windows, of which each is from a piece's onset to before another.
+    """Spans of music, each from one onset of a piece up to another.
 
     Attributes:
-        pieces: (k,) the number of each one's piece.
-        begins: (k,) grid step.
-        ends: (k,) grid step.
+        pieces: (k,) number of the piece of each span.
+        begins: (k,) first grid step of each span.
+        ends: (k,) grid step after each span.
     """
 
     pieces: NDArray[np.int32]
     begins: NDArray[np.int32]
     ends: NDArray[np.int32]
 
-    def holding(self, pieces: NDArray[np.int32], onsets: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Return which spans, (k,), hold one of these onsets of pieces."""
+    def containing(self, pieces: NDArray[np.int32], onsets: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Return for each span, (k,), whether it contains one of these (m,) onsets of (m,) pieces."""
         places = np.sort(_places(pieces, onsets))
         first, last = (np.searchsorted(places, _places(self.pieces, steps)) for steps in (self.begins, self.ends))
         return first < last
 
 
 def _places(pieces: NDArray[np.int32], steps: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return one integer per grid step of a piece, in the order of pieces and steps."""
     return (pieces.astype(np.int64) << 32) + steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """What the test split has in common with the training split.
+    """The overlap of the test split with the training split.
 
-    In a corpus of more than `replication.windows.duplicates.GRAMS` notes it is measured on a sample of the runs, all of
-    which `windows` counts.
+    In a corpus of more than `replication.windows.duplicates.MAX_NGRAMS` notes, it is measured on a sample of the runs.
 
     Attributes:
-        onsets: the share of the test split's runs of `RUN` onsets, with all their notes, that are in training too.
-        notes: the same of runs of `RUN` notes.
-        windows: the test windows that hold such a run of onsets.
+        onsets: Share of the test split's runs of `RUN_LENGTH` onsets, with all their notes, that training contains too.
+        notes: Share of the test split's runs of `RUN_LENGTH` notes that training contains too.
+        windows: Number of test windows that contain such a run of onsets.
     """
 
     onsets: float
@@ -131,33 +133,33 @@ class Leak:
     windows: int
 
 
-def leak(
-    windows: Spans, runs: Grams, notes: Grams, splits: NDArray[np.int8], trained: NDArray[np.bool_] | None = None
+def measure_leak(
+    windows: Spans, runs: NGrams, notes: NGrams, splits: NDArray[np.int8], trained: NDArray[np.bool_] | None = None
 ) -> Leak:
-    """Measure what two splits share.
+    """Measure the overlap of the test split with the training split.
 
     Args:
-        windows: of all pieces.
-        runs: of all pieces, by onsets.
-        notes: of all pieces, by notes.
-        splits: (n,) the number of each piece's split; -1 for a piece that is left out.
-        trained: (k,) the windows that training sees; those of the training split if not given.
+        windows: Windows of all pieces, (k,).
+        runs: Runs of onsets of all pieces.
+        notes: Runs of notes of all pieces.
+        splits: (n,) index of the split of each piece; -1 for an omitted piece.
+        trained: (k,) whether training uses each window; by default all windows of the training split.
     """
     test, train = SPLITS.index("test"), SPLITS.index("train")
     trained = splits[windows.pieces] == train if trained is None else trained
     rates = []
     for grams in (notes, runs):
-        asked = splits[grams.pieces] == test
-        there = duplicates.distinct(grams.hashes[_inside(grams, windows, trained)])
-        found = duplicates.known(grams.hashes[asked], there)
+        tested = splits[grams.pieces] == test
+        known = duplicates.sorted_unique(grams.hashes[_inside(grams, windows, trained)])
+        found = duplicates.contained(grams.hashes[tested], known)
         rates.append(float(found.mean()) if len(found) else 0.0)
-    copied = np.flatnonzero(asked)[found]
-    holding = windows.holding(runs.pieces[copied], runs.onsets[copied]) & (splits[windows.pieces] == test)
+    copied = np.flatnonzero(tested)[found]
+    holding = windows.containing(runs.pieces[copied], runs.onsets[copied]) & (splits[windows.pieces] == test)
     return Leak(onsets=rates[1], notes=rates[0], windows=int(holding.sum()))
 
 
-def _inside(grams: Grams, windows: Spans, which: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which n-grams begin in one of these windows."""
+def _inside(grams: NGrams, windows: Spans, which: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return for each n-gram whether it begins in one of the windows that the mask `which` selects."""
     begins = np.sort(_places(windows.pieces[which], windows.begins[which]))
     ends = np.sort(_places(windows.pieces[which], windows.ends[which]))
     places = _places(grams.pieces, grams.onsets)

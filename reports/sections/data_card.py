@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from replication.util.files import atomic
 from replication.util.text import printable
-from replication.windows.duplicates import RUN
+from replication.windows.duplicates import RUN_LENGTH as RUN
 from replication.windows.splits import SPLITS
 from reports.format.facts import between
 from reports.format.table import Cell, Table, markdown, number, plain
@@ -27,7 +27,7 @@ def card(facts: Facts, pictures: Mapping[str, Picture]) -> str:
     """Return the card as Markdown: what the corpus is, where every file went, what is in it, what the splits share.
 
     Args:
-        facts: what `replication.windows.card.facts` returns.
+        facts: what `replication.windows.data_card.facts` returns.
         pictures: what `figures` makes of them, to be found in a folder figures/ beside the card.
     """
     blocks = [

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from replication.windows.card import CROWD, LONGEST
-from replication.windows.duplicates import RUN
+from replication.windows.data_card import MAX_CHORD as CROWD
+from replication.windows.data_card import MAX_STEPS as LONGEST
+from replication.windows.duplicates import RUN_LENGTH as RUN
 from reports.format.picture import GREY, INK, REAL, Picture, look, name_rows, sheet
 from reports.format.table import number
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-    Facts = Mapping[str, Any]  # what `replication.windows.card.facts` returns
+    Facts = Mapping[str, Any]  # what `replication.windows.data_card.facts` returns
 
 # What the splits share is measured three times: these are the keys of the leaks, in words.
 STAGES = {

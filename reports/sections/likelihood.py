@@ -11,7 +11,8 @@ from eval.claims.claims import PUBLISHED
 from eval.scoring.bits_per_word import SAMPLES, WINDOWS
 from eval.scoring.likelihood import FULL_WINDOWS
 from eval.scoring.reference import REFERENCE_WINDOWS
-from replication.training.scales import FEWEST_SAMPLES, SHARE
+from replication.training.scales import MIN_TUNING_SAMPLES as FEWEST_SAMPLES
+from replication.training.scales import TUNING_SHARE as SHARE
 from reports.format.facts import (
     INTERVALS,
     PER_NOTE,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from replication.training.model import Model
 
 TOY = shrunk(length=4, steps=10, log_every=5, validate_every=10, checkpoint_every=10)
-VOCABULARY = 5  # the marks and two words
+VOCABULARY = 5  # the special tokens and two words
 
 
 def models() -> list[Model]:
@@ -52,7 +52,7 @@ def test_the_probabilities_of_all_windows_sum_to_one(index: int, fitted: bool, t
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_samples_follow_the_likelihood(index: int, tmp_path: Path) -> None:
+def test_the_frequencies_of_samples_match_the_likelihood(index: int, tmp_path: Path) -> None:
     model = models()[index]
     if isinstance(model, NGram):
         model.fit(job(tmp_path, TOY, vocabulary=VOCABULARY))
@@ -68,7 +68,7 @@ def test_samples_follow_the_likelihood(index: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_equal_seeds_give_equal_samples_whatever_else_is_drawn(index: int, tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_samples_regardless_of_other_draws(index: int, tmp_path: Path) -> None:
     model = models()[index]
     model.fit(job(tmp_path, TOY, vocabulary=VOCABULARY))
     first = model.sample(range(70), seed=1)
@@ -79,7 +79,7 @@ def test_equal_seeds_give_equal_samples_whatever_else_is_drawn(index: int, tmp_p
     assert not torch.equal(model.sample(range(70), seed=2), first)
 
 
-def test_samples_obey_the_grammar_of_the_marks() -> None:
+def test_samples_follow_the_grammar_of_the_special_tokens() -> None:
     samples = models()[0].sample(range(200), seed=0)
     for row in samples.tolist():
         assert row[0] == CLS
@@ -100,7 +100,7 @@ def test_witten_bell_by_hand() -> None:
     assert model.distribution((3, SEP))[PAD].item() == 1
 
 
-def test_a_uniform_model_gives_a_word_the_logarithm_of_what_may_follow(tmp_path: Path) -> None:
+def test_the_nll_per_token_of_a_uniform_model_is_the_log_of_its_choices(tmp_path: Path) -> None:
     model = NGram(order=0, vocabulary=12, length=34)
     model.fit(job(tmp_path, shrunk(), vocabulary=12))
     windows = random_windows(20, 34, 12)
@@ -109,7 +109,7 @@ def test_a_uniform_model_gives_a_word_the_logarithm_of_what_may_follow(tmp_path:
     assert model.parameters_count() == 0
 
 
-def test_an_untrained_model_is_the_one_that_training_would_start_from(tmp_path: Path) -> None:
+def test_an_untrained_model_has_the_weights_from_which_training_starts(tmp_path: Path) -> None:
     task = job(tmp_path, shrunk(), vocabulary=12)
     with seeded("test", 0):
         model = Untrained(vocabulary=12, scale=shrunk())
@@ -121,7 +121,7 @@ def test_an_untrained_model_is_the_one_that_training_would_start_from(tmp_path: 
     assert torch.equal(model.embedding.weight, Learned().table(task, vocabulary=12, dimension=shrunk().dimension))
 
 
-def test_n_grams_are_counted_as_one_would_by_hand() -> None:
+def test_ngrams_are_counted_as_by_a_plain_loop() -> None:
     windows = random_windows(40, 12, VOCABULARY)
     model = NGram(order=3, vocabulary=VOCABULARY, length=12)
     model._count(windows.short())
@@ -135,7 +135,7 @@ def test_n_grams_are_counted_as_one_would_by_hand() -> None:
         assert dict(zip(numbers.tolist(), times.tolist(), strict=True)) == counts
 
 
-def test_replay_knows_the_training_windows_alone(tmp_path: Path) -> None:
+def test_replay_gives_probability_only_to_training_windows(tmp_path: Path) -> None:
     model = Replay(length=34)
     task = job(tmp_path, shrunk(), n=10)
     model.fit(task)
@@ -161,7 +161,7 @@ def test_saving_and_loading_keeps_the_model(row: Experiment, tmp_path: Path) -> 
     assert (model.parameters_count() > 0) is (row.name != "uniform")
 
 
-def test_the_teacher_is_no_row_and_shares_no_seed_with_one() -> None:
+def test_the_teacher_is_not_a_row_and_has_a_seed_of_its_own() -> None:
     assert TEACHER not in BASELINES
     assert TEACHER.control
     assert TEACHER.seeds is not None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from replication.midi.piece import Seconds
-from replication.midi.smf import LONGEST, PLAIN, First, MidiError, Named, Reading, read_midi
+from replication.midi.smf import DEFAULT_READING, MAX_STEPS, First, MidiError, Named, Reading, read_midi
 from tests.security.damage import HUGE, KINDS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SECONDS = 10.0
 
 # Every branch of reading, once.
 READINGS = (
-    PLAIN,
+    DEFAULT_READING,
     Reading(grid=Seconds(steps_per_second=50.0), pedal=True, drums=True),
     Reading(tracks=First(), programs=(0, 7), shortest=3, aligned=0.5),
     Reading(tracks=Named(("", "Piano")), pedal=True),
@@ -58,7 +58,7 @@ def outcome(content: bytes, reading: Reading) -> str:
     assert len(notes) >= reading.shortest
     assert notes["onset"][0] >= 0
     assert notes["duration"].min() >= 1
-    assert (notes["onset"] + notes["duration"]).max() <= LONGEST
+    assert (notes["onset"] + notes["duration"]).max() <= MAX_STEPS
     assert notes["pitch"].max() <= 127
     assert 1 <= notes["velocity"].min() <= notes["velocity"].max() <= 127
     return "piece"

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replication.midi.piece import PAPER_GRID, Seconds
-from replication.midi.smf import PLAIN, Reading, Reason
+from replication.midi.smf import DEFAULT_READING, Reading, Reason
 from tests.security.damage import KINDS
 from tests.security.hostile import RARE, READINGS, hostile, outcome
 from tests.support.midi_bytes import after, midi, note, track
 
 if TYPE_CHECKING:
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
-GRIDS: list[Grid] = [PAPER_GRID, Seconds(steps_per_second=16)]
+GRIDS: list[TimeGrid] = [PAPER_GRID, Seconds(steps_per_second=16)]
 
 NOTE = note(60, length=480)
 
@@ -45,7 +45,7 @@ BY_HAND = {
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("name", BY_HAND)
-def test_a_hostile_file_has_a_reason(name: str, grid: Grid) -> None:
+def test_a_hostile_file_has_a_reason(name: str, grid: TimeGrid) -> None:
     content, reason = BY_HAND[name]
     assert outcome(content, Reading(grid=grid)) == reason
 
@@ -62,7 +62,7 @@ def test_a_file_of_every_kind_gives_a_sound_piece_or_a_reason(reading: Reading, 
 def test_ten_million_events_are_too_many() -> None:
     kind, content = hostile(RARE - 1)
     assert kind == "ten million events"
-    assert outcome(content, PLAIN) == Reason.TOO_MANY
+    assert outcome(content, DEFAULT_READING) == Reason.TOO_MANY
 
 
 def test_a_file_that_needs_more_memory_than_there_is_is_too_large() -> None:
@@ -70,10 +70,10 @@ def test_a_file_that_needs_more_memory_than_there_is_is_too_large() -> None:
     assert kind == "a name for thousands"  # half a megabyte in the file, a gigabyte in the parser
     limit = (RLIMIT_AS, (2**29, 2**29))
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=setrlimit, initargs=limit) as pool:
-        assert pool.submit(outcome, content, PLAIN).result() == Reason.TOO_LARGE
+        assert pool.submit(outcome, content, DEFAULT_READING).result() == Reason.TOO_LARGE
 
 
 @given(content=st.binary(max_size=200))
 @settings(max_examples=50, deadline=None)
 def test_random_bytes_have_a_reason(content: bytes) -> None:
-    assert outcome(content, PLAIN) in {Reason.UNREADABLE, Reason.EMPTY}
+    assert outcome(content, DEFAULT_READING) in {Reason.UNREADABLE, Reason.EMPTY}

@@ -21,7 +21,7 @@ from eval.distances.copying import Known
 from eval.results.files import read_results, write_results
 from eval.results.frames import gather
 from replication.midi.piece import PAPER_GRID
-from replication.midi.smf import PLAIN, MidiError, read_midi
+from replication.midi.smf import DEFAULT_READING, MidiError, read_midi
 from replication.util.checkpoint import read_tensors
 from replication.util.errors import UserError
 from tests.security.laws import Sandbox
@@ -127,7 +127,7 @@ def sandbox(shown: Plan, tmp_path: Path) -> Sandbox:
 def test_a_cache_with_pickles_in_it_is_made_again(
     sandbox: Sandbox, bombs: Bombs, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    forms = list(bombs.forms(("kept", "families", "tokens", "notes", "about")))
+    forms = list(bombs.forms(("unique", "family", "tokens", "notes", "about")))
     cache = sandbox.inside / "runs" / "cache"
     arrays = [file for file in cache.rglob("*") if file.suffix in {".npy", ".npz"} or file.name == "notes"]
     assert {file.suffix for file in arrays} == {".npy", ".npz", ""}
@@ -166,7 +166,7 @@ def test_weights_an_index_and_midi_that_are_pickles_are_refused(bombs: Bombs, tm
             with pytest.raises(UserError, match="is damaged"):
                 Known.load(tmp_path / name, PAPER_GRID) if name == "index.npz" else read_tensors(tmp_path / name)
         with pytest.raises(MidiError):
-            read_midi(form, id="a", group="a", reading=PLAIN)
+            read_midi(form, id="a", group="a", reading=DEFAULT_READING)
 
 
 def test_pickles_in_a_bundle_are_not_even_unpacked(sandbox: Sandbox, bombs: Bombs) -> None:

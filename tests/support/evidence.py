@@ -26,7 +26,7 @@ from replication.tokens.protocol import CLS, SEP
 from replication.training.scales import SCALES
 from replication.windows.cutting import Cutting
 from replication.windows.prepared import prepare
-from replication.windows.splits import kinship
+from replication.windows.splits import find_families
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,14 +124,14 @@ def cut(name: str, folder: Path, rng: np.random.Generator) -> Windows:
     assert isinstance(loaded.grid, Beats)
     bar = 4 * loaded.grid.steps_per_beat
     found: dict[int, Piece] = {}
-    kin = kinship(loaded)
-    for number in rng.permutation(np.flatnonzero(kin.kept)):
+    families = find_families(loaded)
+    for number in rng.permutation(np.flatnonzero(families.unique)):
         notes = loaded.pieces[int(number)].notes
         starts = (int(notes["onset"].max()) // bar + 1) - BARS[name]
         if starts >= 0:
             window = _between(notes, bar * int(rng.integers(starts + 1)), bar * BARS[name])
             if len(window):
-                found[int(kin.families[number])] = Piece(notes=window, id="", group="", grid=loaded.grid)
+                found[int(families.family[number])] = Piece(notes=window, id="", group="", grid=loaded.grid)
     return Windows.of(list(found.values())[:MOST])
 
 

@@ -18,15 +18,15 @@ from replication.corpora.corpus import CORPORA
 from replication.corpora.reading import load
 from replication.midi.piece import Beats
 from replication.tokens.encodings import Paper
-from replication.windows.card import facts
 from replication.windows.cutting import Cutting
+from replication.windows.data_card import facts
 from replication.windows.prepared import prepare
 from tests.support import made_up_music, made_up_training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
 Row = tuple[str, str, str, float, float, bool]
 
@@ -82,7 +82,7 @@ def made_up(
     windows: int = 80,
     without: tuple[str, ...] = (),
     triples: bool = False,
-    grid: Grid = BEATS,
+    grid: TimeGrid = BEATS,
 ) -> Results:
     """Return results of some seeds of each experiment but those in `without`, in one encoding or in two, on a grid."""
     rng = np.random.default_rng(0)

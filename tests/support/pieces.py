@@ -8,7 +8,7 @@ import numpy as np
 
 from eval.metrics.table import METRICS
 from eval.metrics.windows import Windows
-from replication.midi.piece import PAPER_GRID, Beats, Grid, Piece, Seconds, sorted_notes
+from replication.midi.piece import PAPER_GRID, Beats, Piece, Seconds, TimeGrid, sorted_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ PERFORMED = Seconds(steps_per_second=100.0)
 Notes = list[tuple[float, float, int]]
 
 
-def piece(notes: Iterable[tuple[float, float, int]], *, grid: Grid | None = None) -> Piece:
+def piece(notes: Iterable[tuple[float, float, int]], *, grid: TimeGrid | None = None) -> Piece:
     """Make a piece of (onset in beats, duration in beats, pitch), with a beat of half a second where there is none."""
     grid = grid or Beats(steps_per_beat=24)
     steps = grid.steps_per_beat if isinstance(grid, Beats) else grid.steps_per_second / 2
@@ -25,7 +25,7 @@ def piece(notes: Iterable[tuple[float, float, int]], *, grid: Grid | None = None
     return Piece(notes=sorted_notes(rows), id="test", group="test", grid=grid)
 
 
-def random_piece(rng: np.random.Generator, *, start: int = 0, grid: Grid = PAPER_GRID) -> Piece:
+def random_piece(rng: np.random.Generator, *, start: int = 0, grid: TimeGrid = PAPER_GRID) -> Piece:
     rows = [
         (start + int(rng.integers(200)), int(rng.integers(1, 40)), int(rng.integers(128)), int(rng.integers(1, 128)))
         for _ in range(rng.integers(80))
@@ -33,12 +33,12 @@ def random_piece(rng: np.random.Generator, *, start: int = 0, grid: Grid = PAPER
     return Piece(notes=sorted_notes(rows), id="random", group="random", grid=grid)
 
 
-def random_windows(count: int, *, start: int = 0, grid: Grid = PAPER_GRID) -> Windows:
+def random_windows(count: int, *, start: int = 0, grid: TimeGrid = PAPER_GRID) -> Windows:
     rng = np.random.default_rng(0)
     return Windows.of([random_piece(rng, start=start, grid=grid) for _ in range(count)])
 
 
-def value(name: str, notes: Notes, *, grid: Grid | None = None) -> float:
+def value(name: str, notes: Notes, *, grid: TimeGrid | None = None) -> float:
     return METRICS[name].function(Windows.of([piece(notes, grid=grid)])).item()
 
 

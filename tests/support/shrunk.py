@@ -14,7 +14,7 @@ from replication.training.scales import SCALES, Scale
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from replication.training.trainable import Trainable
+    from replication.training.neural_model import NeuralModel
 
 SMOKE = SCALES["smoke"]
 
@@ -37,7 +37,7 @@ def random_windows(n: int, length: int, vocabulary: int, seed: int = 0) -> torch
     return tokens
 
 
-def loss_terms(model: Trainable, tokens: torch.Tensor, random: torch.Generator) -> dict[str, torch.Tensor]:
+def loss_terms(model: NeuralModel, tokens: torch.Tensor, random: torch.Generator) -> dict[str, torch.Tensor]:
     """Return the terms of a model's loss with fresh noise."""
     return model.terms(tokens, *model.noise(tokens, random=random))
 

@@ -19,7 +19,7 @@ from replication.midi.keys import transposed
 from replication.midi.piece import Piece, sorted_notes
 from replication.midi.smf import write_midi
 from replication.util.text import printable
-from replication.windows.card import LENGTHS, histograms
+from replication.windows.data_card import LENGTH_EDGES, histograms
 from reports.sections.data_card import card
 from reports.sections.data_card_figures import account, step
 from tests.support.program import assert_a_mistake, etude, music, python
@@ -120,7 +120,7 @@ def test_notes_are_counted_as_one_would_by_hand(tmp_path: Path) -> None:
     assert found["inter_onset"][:-1] == [waits[steps] for steps in range(1, 57)]
     assert found["inter_onset"][-1] == sum(count for steps, count in waits.items() if steps > 56)
     assert sum(found["notes_per_piece"]["counts"]) == 40
-    assert found["notes_per_piece"]["edges"] == sorted(set(LENGTHS.tolist()))
+    assert found["notes_per_piece"]["edges"] == sorted(set(LENGTH_EDGES.tolist()))
 
 
 def test_how_files_are_read_is_told_in_words(facts: dict[str, Any]) -> None:

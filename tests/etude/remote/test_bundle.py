@@ -23,7 +23,7 @@ from eval.results.schema import EDITION
 from eval.tracking.logger import Tracker
 from replication.corpora.sources import Synthetic
 from replication.models.ablations import Diffusion
-from replication.training.scales import SCALES, Point
+from replication.training.scales import SCALES, TuningPoint
 from replication.util.errors import UserError
 from replication.util.files import write_json
 from tests.support.program import assert_a_mistake, etude
@@ -288,7 +288,7 @@ def test_code_that_computes_something_else_there_is_refused(
 
 
 def test_the_grid_goes_first_with_what_does_not_depend_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SCALES, "smoke", replace(SMOKE, grid=(Point(), Point(scale=0.5))))
+    monkeypatch.setitem(SCALES, "smoke", replace(SMOKE, tuning_grid=(TuningPoint(), TuningPoint(scale=0.5))))
     plan = planned(tmp_path, "gaussian", "e2e-small", "ngram", "teacher")
     plan = replace(plan, corpus=replace(plan.corpus, source=Synthetic(count=260, seed=0)))
     grid = ["gaussian-d8-s1", "gaussian-d8-s0.5", "e2e-d8-s1", "e2e-d8-s0.5"]

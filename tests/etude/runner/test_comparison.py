@@ -16,7 +16,7 @@ from eval.results.tuning import grid_rows, tuning_folder
 from eval.tracking.logger import Tracker
 from replication.corpora.sources import Synthetic
 from replication.models.ablations import Diffusion
-from replication.training.scales import Point
+from replication.training.scales import TuningPoint
 from replication.util.files import read_json, write_json
 from tests.support.shrunk import SMOKE
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
 
-GRID = (Point(), Point(scale=0.5))
+GRID = (TuningPoint(), TuningPoint(scale=0.5))
 
 
 def planned(root: Path, *names: str, count: int = 260) -> Plan:
@@ -33,7 +33,7 @@ def planned(root: Path, *names: str, count: int = 260) -> Plan:
     plan = suite.plan(scale="smoke", only=names, seeds=1, root=root)
     corpus = replace(plan.corpus, source=Synthetic(count=count, seed=0))
     budget = replace(SMOKE.budget, steps=40, log_every=10)
-    return replace(plan, corpus=corpus, scale=replace(plan.scale, grid=GRID, budget=budget))
+    return replace(plan, corpus=corpus, scale=replace(plan.scale, tuning_grid=GRID, budget=budget))
 
 
 @pytest.fixture(scope="module")

@@ -37,13 +37,13 @@ from tests.support.shrunk import job, shrunk
 from replication.util.memory import peak_memory
 from eval.scoring.experiments import EXPERIMENTS
 from replication.tokens.encodings import ENCODINGS
-from replication.training.loop import sgd
+from replication.training.loop import train_network
 
 torch.set_num_threads(1)
 vocabulary = len(ENCODINGS["paper"].vocabulary)
 scale = shrunk(**{changes!r}, steps=10)
 model = EXPERIMENTS["e2e"].model.build(vocabulary=vocabulary, scale=scale)
-sgd(model, job(Path({folder!r}), scale, vocabulary=vocabulary))
+train_network(model, job(Path({folder!r}), scale, vocabulary=vocabulary))
 print(json.dumps(peak_memory()))
 """
 LARGE = {"batch": 512, "length": 66}  # activations that weigh more than the libraries

@@ -11,7 +11,7 @@ from eval.scoring.experiments import EXPERIMENTS
 from replication.models.ablations import ABLATIONS, Diffusion, Experiment
 from replication.models.embeddings import Pretrained
 from replication.training.backbones import Bert, PreNorm, Smaller
-from replication.training.scales import SCALES, SHARE, Point, tuning_scale
+from replication.training.scales import SCALES, TUNING_SHARE, TuningPoint, tuning_scale
 from replication.util.errors import UserError
 
 CPU = SCALES["cpu"]
@@ -25,7 +25,7 @@ def model_of(row: Experiment) -> Diffusion:
 
 def test_every_tuned_arm_is_tried_at_the_same_points_and_at_equal_cost() -> None:
     rows = grid_experiments(ROWS, CPU)
-    assert len(rows) == len(TUNED) * len(CPU.grid) == len({row.name for row in rows})
+    assert len(rows) == len(TUNED) * len(CPU.tuning_grid) == len({row.name for row in rows})
     for arm in TUNED:
         points = [
             (model_of(row).dimension, model_of(row).embedding.scale) for row in rows if row.name.startswith(f"{arm}-d")
@@ -42,11 +42,11 @@ def test_the_tuning_scale_is_shorter_and_sees_nothing_of_the_test_split(scale: o
     tuning = tuning_scale(scale)
     assert tuning.name == f"{scale.name}-tuning"
     assert tuning.held_out == "validation" != scale.held_out
-    assert tuning.budget.steps == scale.budget.steps // SHARE
+    assert tuning.budget.steps == scale.budget.steps // TUNING_SHARE
     assert tuning.budget.warmup <= tuning.budget.steps
     assert tuning.samples >= 32
     assert tuning.seeds == 1
-    changed = {"name", "about", "budget", "seeds", "samples", "grid", "held_out", "experiments"}
+    changed = {"name", "about", "budget", "seeds", "samples", "tuning_grid", "held_out", "experiments"}
     kept = {field.name for field in fields(scale)} - changed
     assert all(getattr(tuning, name) == getattr(scale, name) for name in kept)
 
@@ -55,10 +55,10 @@ def test_the_best_point_of_every_arm_is_chosen_and_of_equal_ones_the_first() -> 
     scores = {row.name: 3.0 for row in grid_experiments(ROWS, CPU)}
     scores |= {"e2e-d32-s1": 1.0, "e2e-d32-s0.5": 1.0, "gaussian-d16-s1": math.nan, "pretrained-d16-s0.5": 2.9}
     assert choose(scores, CPU) == {
-        "e2e": Point(dimension=2),
-        "gaussian": Point(scale=0.5),
-        "pretrained": Point(scale=0.5),
-        "pretrained-ar": Point(),
+        "e2e": TuningPoint(dimension=2),
+        "gaussian": TuningPoint(scale=0.5),
+        "pretrained": TuningPoint(scale=0.5),
+        "pretrained-ar": TuningPoint(),
     }
     assert choose({}, CPU) == {}
 
@@ -71,7 +71,7 @@ def test_a_grid_with_holes_chooses_nothing() -> None:
 
 
 def test_the_chosen_point_is_put_into_the_model_and_said_in_the_note() -> None:
-    point = Point(dimension=2, scale=0.5)
+    point = TuningPoint(dimension=2, scale=0.5)
     rows = {row.name: row for row in tuned(ROWS, dict.fromkeys(TUNED, point), CPU)}
     assert list(rows) == [row.name for row in ROWS]
     for before in ROWS:

@@ -54,9 +54,9 @@ def changed(project: Path, file: str, before: str, after: str, name: str = "e2e"
     [
         ("loop", "the loss is {loss} and", "the loss was {loss} and"),  # a message
         ("loop", '"""Train `model` and return', '"""Return, after training `model`,'),
-        ("loop", "# a loss that is no number is logged too", "# whatever it is"),
+        ("loop", "# before the check, so that a loss that is not finite is logged too", "# whatever it is"),
         ("loop", "def validate(model: Network, job: Job)", "def validate(model: Network,\n    job: Job)"),
-        ("loop", "from replication.training.network import", "from replication.training.renamed import"),
+        ("loop", "from replication.training.model import", "from replication.training.renamed import"),
         ("samplers", "steps: int\n", "steps: float\n"),  # an annotation
     ],
 )
@@ -76,7 +76,7 @@ def test_renaming_and_moving_a_module_leave_the_identity(project: Path) -> None:
     ("file", "before", "after"),
     [
         ("model", "F.cross_entropy", "F.nll_loss"),  # the loss
-        ("samplers", "math.sqrt(beta * left / lost)", "math.sqrt(beta)"),
+        ("samplers", "math.sqrt(beta * noise_after / noise)", "math.sqrt(beta)"),
         ("transformer", "math.sqrt(", "abs("),
         ("encodings", "longest: int = 56", "longest: int = 57"),
         ("loop", "torch.optim.AdamW", "torch.optim.Adam"),

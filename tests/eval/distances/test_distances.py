@@ -22,7 +22,7 @@ from eval.distances.rows import Rows
 from eval.distances.table import DISTANCES
 from eval.distances.wasserstein import spread, wasserstein
 from eval.metrics.table import features_on, score
-from replication.midi.piece import PAPER_GRID, Grid, Seconds
+from replication.midi.piece import PAPER_GRID, Seconds, TimeGrid
 from tests.support.pieces import PERFORMED, random_windows
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_wasserstein_leaves_nan_out_and_of_nothing_is_nan() -> None:
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, Seconds(steps_per_second=8.0)], ids=str)
-def test_every_row_measures_windows(grid: Grid) -> None:
+def test_every_row_measures_windows(grid: TimeGrid) -> None:
     windows = random_windows(60, grid=grid)
     scores = score(windows)
     for name, row in DISTANCES.items():

@@ -20,7 +20,7 @@ from eval.distances.harmony import (
 from eval.distances.rows import Rows
 from eval.metrics.table import score
 from eval.metrics.windows import Windows
-from replication.midi.piece import PAPER_GRID, Grid, Piece
+from replication.midi.piece import PAPER_GRID, Piece, TimeGrid
 from tests.support.pieces import PERFORMED, Notes, piece, random_windows
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def naive_similarity(window: Piece) -> list[tuple[float, int]]:
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
-def test_intervals_are_those_of_a_count_step_by_step(grid: Grid) -> None:
+def test_intervals_are_those_of_a_count_step_by_step(grid: TimeGrid) -> None:
     windows = random_windows(30, grid=grid)
     # Two notes of one pitch that overlap are two strokes of a key to us, one sounding pitch to the naive count.
     single = windows.common.map(lambda notes: notes[np.unique(notes["pitch"], return_index=True)[1]])

@@ -13,7 +13,7 @@ from eval.metrics.muspy_values import RAW, score_raw
 from eval.metrics.pitch import scale_rates
 from eval.metrics.table import METRICS, score
 from eval.metrics.windows import Windows
-from replication.midi.piece import PAPER_GRID, Beats, Grid, Piece, Seconds, sorted_notes
+from replication.midi.piece import PAPER_GRID, Beats, Piece, Seconds, TimeGrid, sorted_notes
 from tests.support.pieces import C_MAJOR, PERFORMED, SINGLE, Notes, melody, piece, random_windows, value
 
 NAN = math.nan
@@ -70,7 +70,7 @@ RIGHT = {
 }
 RIGHT["pitch_in_scale_rate"] = "pitch_in_c_major_rate"
 
-BEAT_GRIDS: list[Grid] = [Beats(steps_per_beat=4), Beats(steps_per_beat=8), Beats(steps_per_beat=24)]
+BEAT_GRIDS: list[TimeGrid] = [Beats(steps_per_beat=4), Beats(steps_per_beat=8), Beats(steps_per_beat=24)]
 
 
 def raw(name: str, notes: Notes) -> float:
@@ -79,7 +79,7 @@ def raw(name: str, notes: Notes) -> float:
 
 @pytest.mark.parametrize("grid", [*BEAT_GRIDS, PERFORMED], ids=str)
 @pytest.mark.parametrize("name", BY_HAND)
-def test_values_derived_by_hand_on_any_grid(name: str, grid: Grid) -> None:
+def test_values_derived_by_hand_on_any_grid(name: str, grid: TimeGrid) -> None:
     notes, expected = BY_HAND[name]
     scored = score(Windows.of([piece(notes, grid=grid)]))[COLUMNS].to_numpy()[0]
     np.testing.assert_allclose(scored, expected, rtol=0, atol=1e-12)
@@ -87,7 +87,7 @@ def test_values_derived_by_hand_on_any_grid(name: str, grid: Grid) -> None:
 
 @pytest.mark.parametrize("grid", BEAT_GRIDS, ids=str)
 @pytest.mark.parametrize("name", BEATS_BY_HAND)
-def test_values_of_beats_and_bars_derived_by_hand(name: str, grid: Grid) -> None:
+def test_values_of_beats_and_bars_derived_by_hand(name: str, grid: TimeGrid) -> None:
     scored = score(Windows.of([piece(BY_HAND[name][0], grid=grid)]))[BEAT_COLUMNS].to_numpy()[0]
     np.testing.assert_allclose(scored, BEATS_BY_HAND[name], rtol=0, atol=1e-12)
 
@@ -104,7 +104,7 @@ def test_shares_of_c_minor_derived_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("grid", "unit", "suffix"), [(None, 1.0, ""), (PERFORMED, 0.5, "_seconds")])
-def test_statistics_of_time_by_hand_in_the_unit_of_the_grid(grid: Grid | None, unit: float, suffix: str) -> None:
+def test_statistics_of_time_by_hand_in_the_unit_of_the_grid(grid: TimeGrid | None, unit: float, suffix: str) -> None:
     chords: Notes = [(0, 1, 60), (0, 1, 64), (1.5, 0.5, 62), (2, 2, 62)]  # onsets 1.5 and 0.5 apart
     expected = {
         "note_density": 4 / 4 / unit,
@@ -209,7 +209,7 @@ def test_rounding_keeps_every_note_and_moves_equal_offbeats_alike() -> None:
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, Seconds(steps_per_second=31.25)], ids=str)
-def test_where_muspy_is_right_the_numbers_are_its_own(grid: Grid) -> None:
+def test_where_muspy_is_right_the_numbers_are_its_own(grid: TimeGrid) -> None:
     import muspy
 
     windows = random_windows(300, grid=grid)

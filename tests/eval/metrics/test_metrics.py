@@ -11,7 +11,7 @@ import pytest
 from eval.metrics.muspy_values import RAW, score_raw
 from eval.metrics.table import METRICS, features_on, per_piece, refused, score
 from eval.metrics.windows import Windows
-from replication.midi.piece import PAPER_GRID, Grid, Piece, Seconds, sorted_notes
+from replication.midi.piece import PAPER_GRID, Piece, Seconds, TimeGrid, sorted_notes
 from replication.util.files import read_json, write_json
 from tests.support.pieces import C_MAJOR, PERFORMED, SINGLE, Notes, piece, random_windows, value
 
@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden" / "metrics.json"
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
-def test_every_metric_is_within_its_range(grid: Grid) -> None:
+def test_every_metric_is_within_its_range(grid: TimeGrid) -> None:
     scored = score(random_windows(300, grid=grid))
     for name, column in scored.items():
         found, metric = column.dropna(), METRICS[str(name)]
@@ -28,7 +28,7 @@ def test_every_metric_is_within_its_range(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
-def test_windows_do_not_see_one_another(grid: Grid) -> None:
+def test_windows_do_not_see_one_another(grid: TimeGrid) -> None:
     windows = random_windows(30, grid=grid)
     whole = score(windows)
     order = np.random.default_rng(1).permutation(30)
@@ -61,7 +61,7 @@ def test_one_note(name: str) -> None:
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
-def test_when_a_piece_begins_changes_nothing(grid: Grid) -> None:
+def test_when_a_piece_begins_changes_nothing(grid: TimeGrid) -> None:
     here, there = (score(random_windows(30, start=start, grid=grid)) for start in (0, 77))
     np.testing.assert_array_equal(here, there)
 

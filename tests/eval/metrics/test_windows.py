@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval.metrics.windows import Windows
-from replication.midi.piece import NOTE, PAPER_GRID, Beats, Grid, Piece, Seconds, sorted_notes
+from replication.midi.piece import NOTE, PAPER_GRID, Beats, Piece, Seconds, TimeGrid, sorted_notes
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ GRIDS = [
 ]
 
 
-def random_pieces(count: int, grid: Grid = PAPER_GRID, *, most: int = 60) -> list[Piece]:
+def random_pieces(count: int, grid: TimeGrid = PAPER_GRID, *, most: int = 60) -> list[Piece]:
     """Make pieces of 0 to `most` notes, close enough to fall on one another when rounded."""
     rng, pieces = np.random.default_rng(0), []
     for index in range(count):
@@ -107,13 +107,13 @@ def test_map_changes_each_window_by_itself_and_sorts_its_notes() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_the_common_grid_is_that_of_each_piece_by_itself(grid: Grid) -> None:
+def test_the_common_grid_is_that_of_each_piece_by_itself(grid: TimeGrid) -> None:
     pieces = random_pieces(60, grid)
     assert_equal(Windows.of(pieces).common, [on_common_grid(piece) for piece in pieces])
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_the_common_grid_is_common(grid: Grid) -> None:
+def test_the_common_grid_is_common(grid: TimeGrid) -> None:
     common = Windows.of(random_pieces(60, grid)).common
     assert common.grid == (Seconds(steps_per_second=8.0) if isinstance(grid, Seconds) else Beats(steps_per_beat=4))
     assert (common.notes["duration"] >= 1).all()

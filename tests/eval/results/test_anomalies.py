@@ -23,12 +23,12 @@ from eval.results.trial_folder import Point
 from eval.tracking.records import Record
 from eval.tracking.store import open_store
 from replication.models.ablations import Diffusion
-from replication.models.diffusion_lm import DiffusionLM, spread
+from replication.models.diffusion_lm import DiffusionLM, embedding_spread
 from replication.models.embeddings import Learned
 from replication.tokens.protocol import CLS, SEP
-from replication.training.loop import DivergedError, sgd
+from replication.training.loop import DivergedError, train_network
 from replication.training.model import Job, Likelihood
-from replication.training.trainable import Trainable
+from replication.training.neural_model import NeuralModel
 from replication.util.errors import UserError
 from replication.util.files import write_json
 from replication.util.generators import seeded
@@ -255,17 +255,19 @@ def test_embeddings_collapse_where_nothing_keeps_them_apart(
         model = build(Learned(), vocabulary=12, scale=scale)
     logged: list[Point] = []
     log = lambda step, values: logged.extend(Point(key, value, 0, step) for key, value in values.items())  # noqa: E731
-    sgd(model, replace(job(tmp_path, scale), log=log))
+    train_network(model, replace(job(tmp_path, scale), log=log))
     assert [row.event for row in events(tmp_path, logged)] == expected
 
 
 def test_the_gap_is_that_of_the_two_nearest_and_the_size_that_of_the_longest() -> None:
     table = torch.tensor([[3.0, 4.0], [3.0, 4.2], [0.0, 0.0]])
-    assert spread(table, 0.1) == pytest.approx({"embedding/gap": 2.0, "embedding/rms": math.sqrt((9 + 4.2**2) / 2)})
-    assert math.isnan(spread(table * math.nan, 0.1)["embedding/rms"])
+    assert embedding_spread(table, 0.1) == pytest.approx(
+        {"embedding/gap": 2.0, "embedding/rms": math.sqrt((9 + 4.2**2) / 2)}
+    )
+    assert math.isnan(embedding_spread(table * math.nan, 0.1)["embedding/rms"])
 
 
-class Unsound(Trainable):
+class Unsound(NeuralModel):
     """A model whose loss is finite in training and not on the validation windows."""
 
     def __init__(self) -> None:
@@ -275,7 +277,7 @@ class Unsound(Trainable):
     def terms(self, tokens: Tensor, *noise: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - no noise here
         return {"term": self.weight.sum() + (0.0 if self.training else math.inf)}
 
-    def draw(self, indices: range, *, seed: int) -> Tensor:  # noqa: ARG002 - see Trainable
+    def draw_chunk(self, indices: range, *, seed: int) -> Tensor:  # noqa: ARG002 - see NeuralModel
         return torch.zeros(len(indices), 1)
 
 
@@ -284,7 +286,7 @@ def test_a_validation_loss_that_is_not_finite_stops_training_and_is_logged(tmp_p
     log = lambda step, values: logged.extend(Point(key, value, 0, step) for key, value in values.items())  # noqa: E731
     scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
     with pytest.raises(DivergedError, match="the loss on validation windows is inf by step 10"):
-        sgd(Unsound(), replace(job(tmp_path, scale), log=log))
+        train_network(Unsound(), replace(job(tmp_path, scale), log=log))
     (event,) = events(tmp_path, logged)
     assert (event.event, event.first, event.last, event.value) == ("loss-not-finite", 10, 10, math.inf)
 
@@ -318,6 +320,8 @@ def test_published_models_had_no_event_and_were_far_from_any() -> None:
     assert {"unigram", "uniform", "untrained"} <= set(results.events["experiment"])  # controls that are to be bad
     for _, table in results.embeddings.groupby(["experiment", "seed"]):
         columns = [name for name in table if name[0] == "d" and name[1:].isdigit()]
-        near = spread(torch.tensor(table[columns].dropna(axis="columns").to_numpy()), results.about["sigma_0"])
+        near = embedding_spread(
+            torch.tensor(table[columns].dropna(axis="columns").to_numpy()), results.about["sigma_0"]
+        )
         assert near["embedding/gap"] > 10
         assert near["embedding/rms"] < 2

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
     from replication.models.ablations import Experiment
 
 GRIDS = (Beats(steps_per_beat=8), Seconds(steps_per_second=16.0))
@@ -53,7 +53,7 @@ def random_notes(rng: np.random.Generator, *, n: int, steps: int) -> NDArray[Any
     return notes
 
 
-def windows(*, count: int = 60, n: int = 60, bars: int = 8, grid: Grid = GRIDS[0]) -> Windows:
+def windows(*, count: int = 60, n: int = 60, bars: int = 8, grid: TimeGrid = GRIDS[0]) -> Windows:
     """Random windows of several bars, then one without notes, one of one note and one shorter than a bar."""
     rng = np.random.default_rng(0)
     music = [random_notes(rng, n=n, steps=32 * bars) for _ in range(count)]
@@ -90,7 +90,7 @@ def bars_of(notes: NDArray[Any], bar: int = 32) -> list[list[tuple[int, ...]]]:
 @pytest.mark.parametrize("grid", GRIDS, ids=["beats", "seconds"])
 @pytest.mark.parametrize("row", CONTROLS, ids=lambda row: row.name)
 def test_a_control_is_as_many_windows_in_order_made_from_what_it_says(
-    row: Experiment, grid: Grid, tmp_path: Path
+    row: Experiment, grid: TimeGrid, tmp_path: Path
 ) -> None:
     embeddings(tmp_path, size=1.0)
     real = windows(grid=grid)
@@ -196,7 +196,7 @@ def test_permuting_pitches_keeps_the_pitches_and_the_rhythm() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=["beats", "seconds"])
-def test_shuffled_onsets_are_anywhere_on_the_sixteenths_and_all_else_stays(grid: Grid) -> None:
+def test_shuffled_onsets_are_anywhere_on_the_sixteenths_and_all_else_stays(grid: TimeGrid) -> None:
     real = windows(n=20, bars=40, grid=grid)
     made, sources = OnsetsShuffled().make(material(real))
     assert (made.notes["onset"] % 2 == 0).all()
@@ -212,7 +212,7 @@ def test_shuffled_onsets_are_anywhere_on_the_sixteenths_and_all_else_stays(grid:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=["beats", "seconds"])
-def test_shuffled_bars_are_the_same_bars_in_another_order(grid: Grid) -> None:
+def test_shuffled_bars_are_the_same_bars_in_another_order(grid: TimeGrid) -> None:
     real = windows(grid=grid)
     made, sources = BarsShuffled().make(material(real))
     assert changed(real, made, sources).tolist() == [True] * 60 + [False] * 3
@@ -247,7 +247,7 @@ def test_bars_keep_their_order_only_if_no_other_keeps_the_grid() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=["beats", "seconds"])
-def test_one_bar_fills_the_window(grid: Grid) -> None:
+def test_one_bar_fills_the_window(grid: TimeGrid) -> None:
     real = windows(grid=grid)
     made, sources = OneBarRepeated().make(material(real))
     assert changed(real, made, sources).tolist() == [True] * 60 + [False] * 3

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from replication.diffusion.samplers import Walk
+    from replication.diffusion.samplers import IterativeSampler
 
-WALKS: tuple[Walk, ...] = (
+WALKS: tuple[IterativeSampler, ...] = (
     *(kind(steps=6) for kind in (Ancestral, Renoised, DDIM, DPMSolver, Euler)),
     *(Ancestral(steps=6, rounding=rounding) for rounding in (AsPredicted(), Expectation(), Nearest(last=0.5))),
 )
 
 
 @pytest.mark.parametrize("walk", WALKS, ids=str)
-def test_a_walk_that_is_watched_ends_where_it_would_and_its_last_estimate_is_the_sample(walk: Walk) -> None:
+def test_a_walk_that_is_watched_ends_where_it_would_and_its_last_estimate_is_the_sample(walk: IterativeSampler) -> None:
     seen: list[Estimate] = []
     drawn = []
     for sampler in (walk, replace(walk, rounding=Watched(walk.rounding, seen))):

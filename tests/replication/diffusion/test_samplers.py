@@ -10,8 +10,8 @@ import torch
 
 from replication.diffusion.rounding import AsPredicted, Expectation, Nearest, nearest
 from replication.diffusion.samplers import DDIM, Ancestral, DPMSolver, Euler, Renoised
-from replication.diffusion.schedule import Level, Sqrt
-from replication.diffusion.selection import MinimumBayesRisk, agreed, grams, overlap
+from replication.diffusion.schedule import NoiseLevel, Sqrt
+from replication.diffusion.selection import MinimumBayesRisk
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
 from replication.util.errors import UserError
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from replication.diffusion.samplers import Sampler, Walk
+    from replication.diffusion.samplers import IterativeSampler, Sampler
 
 FREE = AsPredicted()
-EXACT: tuple[type[Walk], ...] = (Ancestral, DDIM, DPMSolver, Euler)  # with ever more steps, for the right denoiser
-EVERY: tuple[type[Walk], ...] = (*EXACT, Renoised)
-EMPTY = torch.empty(0, 1)  # a table that nobody looks at
+EXACT: tuple[type[IterativeSampler], ...] = (
+    Ancestral,
+    DDIM,
+    DPMSolver,
+    Euler,
+)  # exact in the limit of many steps, with the exact denoiser
+EVERY: tuple[type[IterativeSampler], ...] = (*EXACT, Renoised)
+EMPTY = torch.empty(0, 1)  # a table that is not used
 ALPHA_BAR = torch.from_numpy(Sqrt().alpha_bar(2000))
 MEAN, VARIANCE = 0.8, 0.4
 
@@ -62,9 +67,9 @@ def of_words(table: Tensor, shares: Tensor, alpha_bar: Tensor) -> Callable[[Tens
 
 
 @pytest.mark.parametrize("kind", EXACT)
-def test_gaussian_data_come_out_with_their_mean_and_variance(kind: type[Walk]) -> None:
+def test_samples_of_gaussian_data_have_their_mean_and_variance(kind: type[IterativeSampler]) -> None:
     x = kind(steps=1000, rounding=FREE)(of_gaussian(ALPHA_BAR), EMPTY, ALPHA_BAR, normal_noise(20_000))
-    # The last step takes a mean for a draw, and loses its variance: VARIANCE s^2 / (a^2 VARIANCE + s^2) at index 1.
+    # The last step returns a mean instead of a draw, which loses the variance VARIANCE s^2 / (a^2 VARIANCE + s^2).
     kept = ALPHA_BAR[1].item()
     lost = VARIANCE * (1 - kept) / (kept * VARIANCE + 1 - kept)
     assert x.mean().item() == pytest.approx(MEAN, abs=0.02)
@@ -72,8 +77,8 @@ def test_gaussian_data_come_out_with_their_mean_and_variance(kind: type[Walk]) -
 
 
 @pytest.mark.parametrize("kind", [Ancestral, Renoised, DDIM])
-def test_data_without_a_choice_keep_the_marginals_of_the_forward_process(kind: type[Walk]) -> None:
-    # For data that are always 2 the best prediction is 2, and then every x_i is N(2 sqrt(abar_i), 1 - abar_i) exactly.
+def test_for_constant_data_every_step_has_the_marginals_of_the_forward_process(kind: type[IterativeSampler]) -> None:
+    # If the data are always 2, the best prediction is 2, and every x_i is exactly N(2 sqrt(abar_i), 1 - abar_i).
     seen: dict[int, Tensor] = {}
 
     def denoise(x: Tensor, index: float) -> Tensor:
@@ -88,8 +93,8 @@ def test_data_without_a_choice_keep_the_marginals_of_the_forward_process(kind: t
         assert values.std().item() == pytest.approx((1 - ALPHA_BAR[index]).sqrt().item(), rel=0.04)
 
 
-def ends(kind: type[Walk], steps: int) -> float:
-    """Return the error of the ODE solved from the half-log SNR -3 to 3 in equal steps, for data N(MEAN, VARIANCE)."""
+def ends(kind: type[IterativeSampler], steps: int) -> float:
+    """Return the error of the ODE, solved from ln(a / s) = -3 to 3 in equal steps, for data N(MEAN, VARIANCE)."""
     alpha_bar = torch.sigmoid(2 * torch.linspace(3, -3, steps, dtype=torch.float64))
     seen: list[Tensor] = []
 
@@ -106,18 +111,18 @@ def ends(kind: type[Walk], steps: int) -> float:
 
 
 @pytest.mark.parametrize(("kind", "order"), [(Euler, 1), (DDIM, 1), (DPMSolver, 2)])
-def test_solvers_converge_to_the_exact_solution_in_their_order(kind: type[Walk], order: int) -> None:
+def test_solvers_converge_to_the_exact_solution_with_their_order(kind: type[IterativeSampler], order: int) -> None:
     errors = [ends(kind, steps) for steps in (41, 81, 161, 321)]
     for coarse, fine in pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.2)
 
 
-def test_the_second_order_needs_fewer_evaluations_for_the_same_error() -> None:
+def test_second_order_needs_fewer_evaluations_for_the_same_error() -> None:
     assert ends(DPMSolver, 21) < ends(DDIM, 81)
 
 
 @pytest.mark.parametrize("kind", EXACT)
-def test_the_bayes_denoiser_of_iid_words_gives_their_distribution(kind: type[Walk]) -> None:
+def test_the_bayes_denoiser_of_iid_words_gives_their_distribution(kind: type[IterativeSampler]) -> None:
     table = torch.randn(5, 3, generator=generator("table"), dtype=torch.float64) * 2
     shares = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05], dtype=torch.float64)
     n = 1000
@@ -128,11 +133,11 @@ def test_the_bayes_denoiser_of_iid_words_gives_their_distribution(kind: type[Wal
 
 
 def walked(sampler: Sampler, key: str = "noise") -> Tensor:
-    """Return where a sampler gets with a denoiser that is neither linear nor right."""
+    """Return what a sampler gives with a denoiser that is neither linear nor exact."""
     return sampler(lambda x, i: torch.tanh(x + i / 2000), EMPTY, ALPHA_BAR, normal_noise(50, dimension=4, key=key))
 
 
-def test_ddim_is_euler_in_the_variance_exploding_variables() -> None:
+def test_ddim_equals_euler_in_the_variance_exploding_variables() -> None:
     steps = 20
     x = normal_noise(50, dimension=4)()
     indices = [100 * (step + 1) - 1 for step in reversed(range(steps))]
@@ -147,14 +152,14 @@ def test_ddim_is_euler_in_the_variance_exploding_variables() -> None:
     torch.testing.assert_close(walked(DDIM(steps=steps, rounding=FREE)), x)
 
 
-def test_ddim_with_eta_one_is_ancestral_with_the_respaced_variance() -> None:
+def test_ddim_with_eta_one_equals_ancestral() -> None:
     for steps in (1, 7, 40):
         expected = walked(Ancestral(steps=steps, rounding=FREE))
         torch.testing.assert_close(walked(DDIM(steps=steps, rounding=FREE, eta=1)), expected)
 
 
 def textbook(alpha_bar: Tensor, times: list[float]) -> Tensor:
-    """Return what p_sample of DDPM gives on a whole schedule, written with its betas."""
+    """Return the result of DDPM's sampling on a whole schedule, written with its betas."""
     noise = normal_noise(50, dimension=4)
     before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
     beta = 1 - alpha_bar / before
@@ -167,19 +172,19 @@ def textbook(alpha_bar: Tensor, times: list[float]) -> Tensor:
     return x
 
 
-def test_ancestral_at_all_timesteps_is_the_textbook_recursion() -> None:
+def test_ancestral_at_all_timesteps_equals_the_textbook_recursion() -> None:
     expected = textbook(ALPHA_BAR, [float(i) for i in range(2000)])
     torch.testing.assert_close(walked(Ancestral(steps=2000, rounding=FREE)), expected, rtol=1e-6, atol=1e-9)
 
 
-def test_the_published_short_cut_is_the_recursion_on_a_schedule_of_few_timesteps_told_early() -> None:
+def test_ancestral_with_a_rebuilt_schedule_equals_the_recursion_on_it_with_early_times() -> None:
     few = torch.from_numpy(Sqrt().alpha_bar(200))
     expected = textbook(few, [10.0 * step for step in range(200)])
     torch.testing.assert_close(walked(Ancestral(steps=200, rounding=FREE, rebuilt=Sqrt())), expected)
     assert not torch.allclose(walked(Ancestral(steps=200, rounding=FREE)), expected)
 
 
-def test_renoising_forgets_where_it_was() -> None:
+def test_renoised_depends_only_on_the_prediction() -> None:
     alpha_bar = ALPHA_BAR[[999, 1999]]
     noise = normal_noise(8)
     first, second = noise(), noise()
@@ -188,8 +193,8 @@ def test_renoising_forgets_where_it_was() -> None:
     torch.testing.assert_close(x, (kept.sqrt() * first.sin() + (1 - kept).sqrt() * second).sin())
 
 
-def test_renoising_leans_to_what_is_frequent_even_with_the_right_denoiser() -> None:
-    # x' is as narrow as the mean: v' = a'^2 g^2 v + s'^2, with g the gain of x in E[x_0 | x].
+def test_renoised_loses_variance_even_with_the_exact_denoiser() -> None:
+    # x' has the variance of the mean: v' = a'^2 g^2 v + s'^2, with g the gain of x in E[x_0 | x].
     steps, spread, gain = 250, 1.0, 0.0
     for index in reversed(range(2000 // steps - 1, 2000, 2000 // steps)):
         kept = ALPHA_BAR[index].item()
@@ -202,70 +207,36 @@ def test_renoising_leans_to_what_is_frequent_even_with_the_right_denoiser() -> N
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_rounding_begins_where_it_is_told(kind: type[Walk]) -> None:
+def test_nearest_rounds_only_in_the_last_fraction_of_the_timesteps(kind: type[IterativeSampler]) -> None:
     table = torch.randn(9, 4, generator=generator("table"), dtype=torch.float64)
     starts: dict[float, Tensor] = {}
 
-    class Watched(Nearest):
-        def __call__(self, predicted: Tensor, level: Level, table: Tensor) -> Tensor:
-            starts[level.share] = super().__call__(predicted, level, table)
-            return starts[level.share]
+    class Recorded(Nearest):
+        def __call__(self, predicted: Tensor, level: NoiseLevel, table: Tensor) -> Tensor:
+            starts[level.fraction] = super().__call__(predicted, level, table)
+            return starts[level.fraction]
 
-    sampler = kind(steps=10, rounding=Watched(last=0.5))
+    sampler = kind(steps=10, rounding=Recorded(last=0.5))
     x = sampler(lambda x, _: 0.5 * x, table, ALPHA_BAR, normal_noise(3, length=5, dimension=4))
     rounded = {share: torch.equal(found, table[nearest(table, found)]) for share, found in starts.items()}
     assert rounded == {(step + 1) / 10: step < 5 for step in range(10)}
     torch.testing.assert_close(x, table[nearest(table, x)])
 
 
-def test_the_mean_embedding_is_the_nearest_one_without_noise_and_softer_with_it() -> None:
+def test_expectation_is_nearest_without_noise_and_softer_with_it() -> None:
     table = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
     predicted = torch.tensor([[[0.3]]], dtype=torch.float64)
-    clean = Expectation()(predicted, Level(0, 0.0, 1 - 1e-6), table)
-    torch.testing.assert_close(clean, Nearest()(predicted, Level(0, 0.0, 1 - 1e-6), table))
-    # Two words at -1 and 1, whose own variance is 1: tanh(f / r) with r = s^2 / (a^2 + s^2) = 1 - abar.
-    noisy = Expectation()(predicted, Level(0, 1.0, 0.25), table)
+    clean = Expectation()(predicted, NoiseLevel(0, 0.0, 1 - 1e-6), table)
+    torch.testing.assert_close(clean, Nearest()(predicted, NoiseLevel(0, 0.0, 1 - 1e-6), table))
+    # Two words at -1 and 1 have the variance 1: tanh(f / r) with r = s^2 / (a^2 + s^2) = 1 - abar.
+    noisy = Expectation()(predicted, NoiseLevel(0, 1.0, 0.25), table)
     assert noisy.item() == pytest.approx(math.tanh(0.3 / 0.75))
 
 
-def test_a_solver_in_one_step_returns_the_prediction() -> None:
+def test_a_sampler_with_one_step_returns_the_prediction() -> None:
     for kind in EVERY:
         x = walked(kind(steps=1, rounding=FREE))
         torch.testing.assert_close(x, torch.tanh(normal_noise(50, dimension=4)() + 1999 / 2000))
-
-
-def test_windows_agree_by_what_they_say_not_where() -> None:
-    tune, later, other = [1, 5, 6, 7, 8, 2, 0, 0], [1, 9, 5, 6, 7, 8, 2, 0], [1, 8, 7, 6, 5, 2, 0, 0]
-    assert overlap(grams(tune), grams(tune)) == 1
-    assert overlap(grams(tune), grams(later)) > overlap(grams(tune), grams(other))
-    assert overlap(grams(tune), grams(later)) == overlap(grams(later), grams(tune))
-    assert overlap(grams([3, 3]), grams([4, 4])) == 0
-    assert overlap(grams([0, 0]), grams([0, 0])) == 0
-    # 2 of 2 and 3 words, 1 of 1 and 2 pairs, 0 of 0 and 1 triples.
-    assert overlap(grams([3, 4]), grams([3, 4, 5])) == pytest.approx((4 / 5 + 2 / 3) / 4)
-
-
-def test_the_candidate_that_others_agree_with_is_chosen() -> None:
-    assert agreed([[3, 4, 5, 6], [7, 8, 9, 10], [3, 4, 5, 11]]) == 0
-    assert agreed([[7, 8, 9, 10], [3, 4, 5, 6], [3, 4, 5, 6]]) == 1
-
-
-def test_of_several_candidates_each_sample_keeps_its_own_best() -> None:
-    table = torch.randn(9, 2, generator=generator("table"), dtype=torch.float64)
-    inner = Ancestral(steps=3)
-
-    def draw(sampler: Sampler, noise: Callable[[], Tensor]) -> Tensor:
-        return sampler(lambda x, _: x, table, ALPHA_BAR, noise)
-
-    noise = normal_noise(6, length=8, dimension=2)
-    candidates = [nearest(table, draw(inner, noise)) for _ in range(4)]
-    best = draw(MinimumBayesRisk(sampler=inner, candidates=4), normal_noise(6, length=8, dimension=2))
-    for row, words in enumerate(nearest(table, best).tolist()):
-        own = [candidate[row].tolist() for candidate in candidates]
-        assert words == own[agreed(own)]
-    assert MinimumBayesRisk(sampler=inner, candidates=4).evaluations == 12
-    with pytest.raises(UserError, match="1 candidates"):
-        draw(MinimumBayesRisk(sampler=inner, candidates=1), noise)
 
 
 EACH: tuple[Sampler, ...] = (
@@ -278,7 +249,7 @@ EACH: tuple[Sampler, ...] = (
 
 
 @pytest.mark.parametrize("sampler", EACH, ids=str)
-def test_a_sample_depends_on_its_seed_and_number_alone(sampler: Sampler) -> None:
+def test_a_sample_depends_only_on_its_seed_and_index(sampler: Sampler) -> None:
     scale = replace(shrunk(length=10), sampler=sampler)
     with seeded("test", 0):
         model = DiffusionLM(Learned(), vocabulary=12, scale=scale).eval()
@@ -290,12 +261,12 @@ def test_a_sample_depends_on_its_seed_and_number_alone(sampler: Sampler) -> None
     assert not torch.equal(model.sample(range(4), seed=4), first)
 
 
-def test_choices_are_described_in_full() -> None:
+def test_descriptions_distinguish_all_samplers() -> None:
     assert len({str(describe(sampler)) for sampler in EACH}) == len(EACH)
 
 
 @pytest.mark.parametrize("steps", [0, 2001])
-def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
+def test_impossible_numbers_of_steps_are_errors(steps: int) -> None:
     samplers: tuple[Sampler, ...] = (Ancestral(steps=steps), Ancestral(steps=steps, rebuilt=Sqrt()), DDIM(steps=steps))
     for sampler in samplers:
         with pytest.raises(UserError, match=f"{steps} sampler steps"):

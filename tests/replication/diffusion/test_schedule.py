@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from replication.diffusion.samplers import respaced
+from replication.diffusion.samplers import respaced_timesteps
 from replication.diffusion.schedule import Cosine, Linear, Schedule, Sqrt, SqrtAsWritten
 from replication.util.errors import UserError
 
@@ -22,7 +22,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize(("index", "expected"), PUBLISHED.items())
-def test_sqrt_is_the_published_code(index: int, expected: float) -> None:
+def test_sqrt_equals_the_published_code(index: int, expected: float) -> None:
     assert Sqrt().alpha_bar(2000)[index] == pytest.approx(expected, rel=1e-7)
 
 
@@ -45,22 +45,22 @@ def test_betas_and_posterior_variance_are_the_published_ones() -> None:
     assert posterior[1] == pytest.approx(0.0054581, rel=1e-5)
 
 
-def test_fewer_timesteps_meet_the_respaced_indices() -> None:
+def test_fewer_timesteps_equal_the_respaced_indices() -> None:
     few, many = Sqrt().alpha_bar(200), Sqrt().alpha_bar(2000)
-    indices = respaced(2000, 200)[::-1]
+    indices = respaced_timesteps(2000, 200)[::-1]
     assert indices[0] == 9
     assert indices[-1] == 1999
     np.testing.assert_allclose(few[:-1], many[indices[:-1]], rtol=1e-9)
 
 
-def test_the_paper_writes_another_sqrt_than_its_code() -> None:
+def test_the_schedule_of_the_paper_differs_from_that_of_its_code() -> None:
     assert SqrtAsWritten().alpha_bar(2000)[0] == pytest.approx(0.99)
     assert Sqrt().alpha_bar(2000)[0] < 0.986
 
 
 @pytest.mark.parametrize("schedule", [Sqrt(), SqrtAsWritten(), Cosine(), Linear()], ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("timesteps", [50, 1000, 2000])
-def test_the_signal_only_decreases(schedule: Schedule, timesteps: int) -> None:
+def test_alpha_bar_decreases(schedule: Schedule, timesteps: int) -> None:
     abar = schedule.alpha_bar(timesteps)
     assert abar.shape == (timesteps,)
     assert abar.dtype == np.float64
@@ -71,7 +71,7 @@ def test_the_signal_only_decreases(schedule: Schedule, timesteps: int) -> None:
 
 @pytest.mark.parametrize(("timesteps", "steps"), [(2000, 2000), (2000, 200), (100, 7), (10, 1)])
 def test_respacing_starts_from_pure_noise(timesteps: int, steps: int) -> None:
-    indices = respaced(timesteps, steps)
+    indices = respaced_timesteps(timesteps, steps)
     assert len(set(indices)) == steps
     assert indices == sorted(indices, reverse=True)
     assert indices[0] == timesteps - 1
@@ -79,6 +79,6 @@ def test_respacing_starts_from_pure_noise(timesteps: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 11])
-def test_impossible_respacing_is_refused(steps: int) -> None:
+def test_impossible_respacing_is_an_error(steps: int) -> None:
     with pytest.raises(UserError, match=f"{steps} sampler steps"):
-        respaced(10, steps)
+        respaced_timesteps(10, steps)

@@ -30,7 +30,7 @@ def melody(tonic: int, steps: tuple[int, ...]) -> NDArray[Any]:
 
 
 def cadence(tonic: int, *, major: bool) -> NDArray[Any]:
-    """Return I IV V I, the minor one with its leading note."""
+    """Return the cadence I IV V I, in minor with the leading note."""
     third, sixth = (4, 9) if major else (3, 8)
     chords = ((0, third, 7), (5, sixth, 12), (7, 11, 14), (0, third, 7))
     return sorted_notes([(8 * k, 8, 60 + tonic + step, 64) for k, chord in enumerate(chords) for step in chord])
@@ -84,7 +84,7 @@ def test_transposing_moves_every_pitch_and_nothing_else(rows: list[Row], semiton
 
 
 @given(rows=ROWS, semitones=st.integers(-30, 30))
-def test_what_leaves_the_keyboard_comes_back_by_octaves(rows: list[Row], semitones: int) -> None:
+def test_pitches_out_of_range_are_moved_back_by_octaves(rows: list[Row], semitones: int) -> None:
     notes = sorted_notes(rows)
     moved = transposed(notes, semitones)
     assert moved["pitch"].max() <= 127
@@ -93,12 +93,12 @@ def test_what_leaves_the_keyboard_comes_back_by_octaves(rows: list[Row], semiton
     assert after == {(onset, (pitch + semitones) % 12) for onset, pitch in before}
 
 
-def test_two_notes_that_meet_on_one_key_become_the_longer() -> None:
+def test_of_two_notes_transposed_to_one_pitch_the_longer_is_kept() -> None:
     assert transposed(sorted_notes([(0, 4, 115, 9), (0, 8, 127, 9)]), 1).tolist() == [(0, 8, 116, 9)]
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_transposing_a_piece_moves_the_answer_by_as_much(number: int) -> None:
+def test_transposing_a_piece_transposes_its_estimated_key(number: int) -> None:
     notes = compose(np.random.default_rng(number))
     tonic, major = estimate_key(notes)
     for semitones in range(-5, 7):
@@ -107,20 +107,20 @@ def test_transposing_a_piece_moves_the_answer_by_as_much(number: int) -> None:
         assert estimate_key(in_one_key(moved)) == ((0, True) if major else (9, False))
 
 
-def test_no_notes_are_in_c_major_and_stay_none() -> None:
+def test_the_key_of_no_notes_is_c_major() -> None:
     nothing = np.empty(0, NOTE)
     assert estimate_key(nothing) == (0, True)
     assert in_one_key(nothing).tolist() == []
 
 
-def test_where_all_pitches_sound_alike_the_first_key_is_taken() -> None:
+def test_if_all_keys_fit_equally_the_first_is_chosen() -> None:
     for pitches in (range(60, 72), range(60, 72, 2), range(61, 72, 2)):
         for duration in (1, 7, 1000003):
             tonic, _ = estimate_key(sorted_notes([(0, duration, pitch, 64) for pitch in pitches]))
             assert tonic == pitches[0] % 12
 
 
-def test_choices_differ_in_what_names_them() -> None:
+def test_choices_of_keys_have_different_digests() -> None:
     assert len({digest(keys) for keys in (AsWritten(), OneKey(), EveryKey(), EveryKey(semitones=(0, 1)))}) == 4
     assert EveryKey().semitones == (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6)
 

@@ -8,7 +8,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replication.midi.piece import NOTE, PAPER_GRID, Beats, Piece, Seconds, sorted_notes
-from replication.midi.smf import DENSEST, MOST, First, MidiError, Named, Reading, Reason, read_midi, write_midi
+from replication.midi.smf import (
+    MAX_NOTES,
+    MAX_NOTES_PER_ONSET,
+    First,
+    MidiError,
+    Named,
+    Reading,
+    Reason,
+    read_midi,
+    write_midi,
+)
 from tests.support.midi_bytes import after, meta, midi, note, track
 
 if TYPE_CHECKING:
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
 Row = tuple[int, int, int, int]
 
@@ -24,12 +34,12 @@ ROW = st.tuples(st.integers(0, 400), st.integers(1, 60), st.integers(0, 127), st
 ROWS = st.lists(ROW, min_size=1, max_size=30)
 
 
-def piece_of(rows: list[Row], grid: Grid = PAPER_GRID) -> Piece:
+def piece_of(rows: list[Row], grid: TimeGrid = PAPER_GRID) -> Piece:
     return Piece(notes=sorted_notes(rows), id="a", group="a", grid=grid)
 
 
 def without_overlaps(rows: list[Row]) -> list[Row]:
-    """Keep a note only where its key is silent."""
+    """Return the rows without notes that begin while their key sounds."""
     silent_from: dict[int, int] = {}
     kept = []
     for row in sorted_notes(rows).tolist():
@@ -40,11 +50,11 @@ def without_overlaps(rows: list[Row]) -> list[Row]:
     return kept
 
 
-def read(content: bytes, grid: Grid = PAPER_GRID, **choices: Any) -> NDArray[Any]:  # noqa: ANN401 - fields of Reading
+def read(content: bytes, grid: TimeGrid = PAPER_GRID, **choices: Any) -> NDArray[Any]:  # noqa: ANN401 - fields of Reading
     return read_midi(content, id="a", group="a", reading=Reading(grid=grid, **choices)).notes
 
 
-def reason_of(content: bytes, grid: Grid = PAPER_GRID, **choices: Any) -> Reason:  # noqa: ANN401 - fields of Reading
+def reason_of(content: bytes, grid: TimeGrid = PAPER_GRID, **choices: Any) -> Reason:  # noqa: ANN401 - fields of Reading
     with pytest.raises(MidiError) as caught:
         read(content, grid, **choices)
     return caught.value.reason
@@ -53,7 +63,7 @@ def reason_of(content: bytes, grid: Grid = PAPER_GRID, **choices: Any) -> Reason
 @pytest.mark.parametrize("grid", [Beats(steps_per_beat=8), Beats(steps_per_beat=12), Beats(steps_per_beat=7)])
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
-def test_reading_what_was_written_gives_the_same_notes(tmp_path: Path, grid: Grid, rows: list[Row]) -> None:
+def test_reading_a_written_file_gives_the_same_notes(tmp_path: Path, grid: TimeGrid, rows: list[Row]) -> None:
     piece = piece_of(without_overlaps(rows), grid)
     write_midi(piece, tmp_path / "a.mid")
     assert read((tmp_path / "a.mid").read_bytes(), grid).tolist() == piece.notes.tolist()
@@ -61,7 +71,7 @@ def test_reading_what_was_written_gives_the_same_notes(tmp_path: Path, grid: Gri
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
-def test_the_law_holds_in_seconds_too(tmp_path: Path, rows: list[Row]) -> None:
+def test_reading_a_written_file_gives_the_same_notes_in_seconds(tmp_path: Path, rows: list[Row]) -> None:
     grid = Seconds(steps_per_second=100)
     piece = piece_of(without_overlaps(rows), grid)
     write_midi(piece, tmp_path / "a.mid")
@@ -70,7 +80,7 @@ def test_the_law_holds_in_seconds_too(tmp_path: Path, rows: list[Row]) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
-def test_overlaps_of_one_key_lose_length_and_nothing_else(tmp_path: Path, rows: list[Row]) -> None:
+def test_overlapping_notes_of_one_key_are_only_shortened(tmp_path: Path, rows: list[Row]) -> None:
     piece = piece_of(rows)
     before = piece.notes.copy()
     write_midi(piece, tmp_path / "a.mid")
@@ -80,7 +90,7 @@ def test_overlaps_of_one_key_lose_length_and_nothing_else(tmp_path: Path, rows: 
     assert (after_["duration"] <= before["duration"]).all()
 
 
-def test_a_struck_key_ends_the_note_that_sounds(tmp_path: Path) -> None:
+def test_a_note_ends_when_its_key_is_struck_again(tmp_path: Path) -> None:
     write_midi(piece_of([(0, 32, 60, 64), (8, 4, 60, 80), (0, 32, 64, 64)]), tmp_path / "a.mid")
     assert read((tmp_path / "a.mid").read_bytes()).tolist() == [(0, 8, 60, 64), (0, 32, 64, 64), (8, 4, 60, 80)]
 
@@ -115,7 +125,7 @@ def by_four_columns(rows: list[Row]) -> list[Row]:
         max_size=60,
     )
 )
-def test_notes_sort_by_onset_and_pitch_and_the_longest_then_loudest_of_a_key_stays(rows: list[Row]) -> None:
+def test_notes_are_sorted_and_the_longest_and_loudest_of_one_key_is_kept(rows: list[Row]) -> None:
     notes = sorted_notes(rows)
     assert notes.dtype == NOTE
     assert notes.tolist() == by_four_columns(rows)
@@ -125,7 +135,7 @@ def test_notes_sort_by_onset_and_pitch_and_the_longest_then_loudest_of_a_key_sta
 @pytest.mark.parametrize(
     "row", [(-1, 1, 0, 1), (0, -1, 0, 1), (2**25, 1, 0, 1), (0, 2**25, 0, 1), (0, 1, 128, 1), (0, 1, 0, 128)]
 )
-def test_a_note_out_of_range_is_an_error_and_no_other_note(row: Row) -> None:
+def test_a_note_out_of_range_is_an_error(row: Row) -> None:
     with pytest.raises(ValueError, match="out of range"):
         sorted_notes([row])
 
@@ -152,7 +162,7 @@ ON_PIANO, ON_VIOLIN, ON_DRUMS = (0, 8, 60, 64), (4, 1, 72, 33), (0, 8, 36, 127)
         ({"shortest": 2}, [ON_PIANO, ON_VIOLIN]),
     ],
 )
-def test_a_reading_says_which_tracks_count(choices: dict[str, Any], notes: list[Row]) -> None:
+def test_a_reading_selects_tracks(choices: dict[str, Any], notes: list[Row]) -> None:
     silent = track(meta(3, b"piano"), after(0, 0xC0, 0))
     assert read(midi(silent, PIANO, VIOLIN, DRUMS), **choices).tolist() == notes
 
@@ -161,12 +171,12 @@ def test_a_reading_says_which_tracks_count(choices: dict[str, Any], notes: list[
     "choices",
     [{"programs": (8, 39)}, {"tracks": Named(("Piano",))}, {"tracks": Named(("piano",)), "programs": (40, 40)}],
 )
-def test_a_file_whose_notes_are_all_others_has_no_piano(choices: dict[str, Any]) -> None:
+def test_a_file_without_selected_notes_has_no_piano(choices: dict[str, Any]) -> None:
     assert reason_of(midi(PIANO, VIOLIN), **choices) is Reason.NO_PIANO
     assert reason_of(midi(track()), **choices) is Reason.EMPTY
 
 
-def test_drums_alone_are_no_piano() -> None:
+def test_a_file_of_drums_has_no_piano() -> None:
     assert reason_of(midi(DRUMS)) is Reason.NO_PIANO
 
 
@@ -174,26 +184,29 @@ def test_notes_are_counted_after_merging() -> None:
     assert reason_of(midi(PIANO, PIANO), shortest=2) is Reason.TOO_SHORT
 
 
-def test_a_million_notes_are_read_and_one_more_is_not() -> None:
-    half = track(after(0, 0x90, 60, 64), b"\1\x3c\0\1\x3c\x40" * (MOST // 2))
-    assert len(read(midi(half, half), Beats(steps_per_beat=480))) == MOST // 2
+def test_files_of_more_than_a_million_notes_are_rejected() -> None:
+    half = track(after(0, 0x90, 60, 64), b"\1\x3c\0\1\x3c\x40" * (MAX_NOTES // 2))
+    assert len(read(midi(half, half), Beats(steps_per_beat=480))) == MAX_NOTES // 2
     assert reason_of(midi(half, half, PIANO)) is Reason.TOO_MANY
 
 
-def test_a_piece_ends_by_its_last_step() -> None:
+def test_a_piece_ends_at_the_last_step_at_the_latest() -> None:
     last = [midi(track(note(60, wait=2**23, length=2**23 - less)), ticks_per_beat=8) for less in (1, 0)]
     assert read(last[0]).tolist() == [(2**23, 2**23 - 1, 60, 64)]
     assert reason_of(last[1]) is Reason.TOO_LONG
 
 
-def test_thick_chords_are_music_and_a_wall_of_keys_is_not() -> None:
-    chord = [[after(0, 0x90, pitch, 64) for pitch in range(count)] for count in (DENSEST, DENSEST + 1)]
-    ends = [after(pitch == 0, 0x80, pitch, 0) for pitch in range(DENSEST + 1)]
-    assert len(read(midi(track(*chord[0], *ends)))) == DENSEST
+def test_thick_chords_are_read_and_denser_ones_rejected() -> None:
+    chord = [
+        [after(0, 0x90, pitch, 64) for pitch in range(count)]
+        for count in (MAX_NOTES_PER_ONSET, MAX_NOTES_PER_ONSET + 1)
+    ]
+    ends = [after(pitch == 0, 0x80, pitch, 0) for pitch in range(MAX_NOTES_PER_ONSET + 1)]
+    assert len(read(midi(track(*chord[0], *ends)))) == MAX_NOTES_PER_ONSET
     assert reason_of(midi(track(*chord[1], *ends))) is Reason.TOO_DENSE
 
 
-def test_onsets_and_ends_are_rounded_and_no_note_vanishes() -> None:
+def test_onsets_and_ends_are_rounded_and_every_note_is_kept() -> None:
     notes = track(after(31, 0x90, 60, 64), after(1, 0x80, 60, 0), after(80, 0x90, 62, 64), after(50, 0x90, 62, 0))
-    # At 60 ticks a step: 31..32 is a point at step 1; 112..162 is 1.9..2.7, steps 2 to 3.
+    # At 60 ticks per step, 31..32 rounds to a point at step 1, and 112..162 is 1.9..2.7: steps 2 to 3.
     assert read(midi(notes)).tolist() == [(1, 1, 60, 64), (2, 1, 62, 64)]

@@ -14,9 +14,9 @@ from replication.util.errors import UserError
 from tests.support.midi_bytes import after, midi, note, track
 
 if TYPE_CHECKING:
-    from replication.midi.piece import Grid
+    from replication.midi.piece import TimeGrid
 
-GRIDS: list[Grid] = [PAPER_GRID, Seconds(steps_per_second=16)]
+GRIDS: list[TimeGrid] = [PAPER_GRID, Seconds(steps_per_second=16)]
 
 
 def read(content: bytes, **choices: Any) -> Piece:  # noqa: ANN401 - fields of Reading
@@ -27,21 +27,21 @@ def tempo(microseconds: int, ticks: int = 0) -> bytes:
     return after(ticks, 0xFF, 0x51, 3, *microseconds.to_bytes(3, "big"))
 
 
-def test_the_tempo_counts_on_a_grid_in_seconds_alone() -> None:
+def test_the_tempo_matters_only_on_a_grid_in_seconds() -> None:
     content = midi(track(tempo(1_000_000), note(60, wait=480, length=480)))
     assert read(content).notes.tolist() == [(8, 8, 60, 64)]
     assert read(content, grid=Seconds(steps_per_second=16)).notes.tolist() == [(16, 16, 60, 64)]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_piece_knows_its_playing_time_on_every_grid(grid: Grid) -> None:
-    # A beat at 120 a minute, for no tempo is stated yet, two beats of a second each, and a rest that takes no time.
+def test_a_piece_has_the_same_seconds_on_every_grid(grid: TimeGrid) -> None:
+    # One beat at the default of 120 per minute, two beats of one second each, and beats that take no time.
     content = midi(track(tempo(1_000_000, 480), tempo(0, 960)), track(note(60, length=2000)))
     assert read(content, grid=grid).seconds == 2.5
     assert read(midi(track(note(60, wait=480, length=480))), grid=grid).seconds == 1.0
 
 
-def test_of_several_tempos_at_a_time_the_last_counts() -> None:
+def test_of_several_tempos_at_one_time_the_last_counts() -> None:
     tempos = track(tempo(1), tempo(700_000, 480), tempo(600_000), tempo(500_000), tempo(1_000_000, 480))
     content = midi(tempos, track(tempo(250_000), note(60, length=1440)))
     assert read(content).seconds == 0.25 + 0.5 + 1.0
@@ -52,7 +52,7 @@ def test_of_several_tempos_at_a_time_the_last_counts() -> None:
     changes=st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 2**24 - 1)), max_size=20),
     per_beat=st.integers(1, 2000),
 )
-def test_seconds_are_those_of_the_parser(changes: list[tuple[int, int]], per_beat: int) -> None:
+def test_seconds_equal_those_of_the_parser(changes: list[tuple[int, int]], per_beat: int) -> None:
     from symusic import Score
 
     tempos = track(*(tempo(microseconds, wait) for wait, microseconds in changes))
@@ -68,7 +68,7 @@ def test_seconds_are_those_of_the_parser(changes: list[tuple[int, int]], per_bea
     ("onsets", "share"),
     [
         ((0, 120, 160, 240, 320, 360, 480), 1.0),  # the quarters and thirds of a beat
-        ((10, 110, 130, 150, 170), 1.0),  # 1/48 beat beside them
+        ((10, 110, 130, 150, 170), 1.0),  # 1/48 beat away from them
         ((11, 109, 131, 149, 171), 0.0),
         ((0, 60, 120, 180), 0.5),
     ],
@@ -82,7 +82,7 @@ def test_onsets_align_to_quarters_and_thirds_of_a_beat(onsets: tuple[int, ...], 
         assert caught.value.reason is Reason.OFF_GRID
 
 
-def test_alignment_wants_beats() -> None:
+def test_alignment_needs_beats() -> None:
     with pytest.raises(UserError, match="has no beats to align to"):
         Reading(grid=Seconds(steps_per_second=16), aligned=0.9)
 
@@ -116,7 +116,7 @@ def test_a_pedal_that_is_never_lifted_holds_to_the_end() -> None:
     ),
     hands=st.lists(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 127)), max_size=8).map(sorted), max_size=2),
 )
-def test_the_pedal_does_what_playing_event_by_event_does(
+def test_the_pedal_equals_a_simulation_event_by_event(
     rows: list[tuple[int, int, int]], hands: list[list[tuple[int, int]]]
 ) -> None:
     moves = sorted(
@@ -149,4 +149,4 @@ def test_the_pedal_does_what_playing_event_by_event_does(
             for column in (np.array(hand, int).reshape(-1, 2) for hand in hands)
         ],
     )
-    assert ticks.silent().tolist() == [silent(*row) for row in rows]
+    assert ticks.ends_with_pedal().tolist() == [silent(*row) for row in rows]

@@ -32,7 +32,7 @@ VOCABULARY = 12
 def build(scale: Scale, arm: Embedding | None = None, vocabulary: int = VOCABULARY) -> DiffusionLM:
     with seeded("test", 0):
         model = DiffusionLM(arm or Learned(), vocabulary=vocabulary, scale=scale).eval()
-        for parameter in model.transformer.parameters():  # away from the silent start
+        for parameter in model.transformer.parameters():  # nonzero residual branches
             torch.nn.init.normal_(parameter, std=0.2)
     return model
 
@@ -87,14 +87,14 @@ def test_the_terms_are_the_published_ones() -> None:
 
 
 def test_the_rounding_term_is_small_before_any_training() -> None:
-    # What the paper calls bits per word: 0.27 nats at V=220, d=16 and embeddings N(0, 1), whatever the network.
+    # The paper's bits per word: 0.27 nats at V=220, d=16 and embeddings N(0, 1), for any network.
     scale = shrunk(timesteps=2000, dimension=16, length=66)
     model = build(scale, vocabulary=220)
     tokens = torch.randint(220, (64, 66))
     assert loss_terms(model, tokens, generator("rounding"))["rounding"].item() == pytest.approx(0.27, abs=0.06)
 
 
-def test_every_parameter_gets_a_gradient_and_frozen_embeddings_none() -> None:
+def test_every_parameter_except_frozen_embeddings_gets_a_gradient() -> None:
     for arm in (Learned(), Gaussian()):
         model = build(shrunk(), arm)
         terms = loss_terms(model, random_windows(8, 34, VOCABULARY), generator("gradient"))
@@ -169,10 +169,10 @@ def agree_within_errors(few: Likelihood, every: Likelihood) -> None:
     variance = few.error**2 + every.error**2
     assert every.error.norm() < few.error.norm()
     assert abs(difference.sum() / variance.sum().sqrt()) < 3
-    assert 0.4 < difference.norm() / variance.sum().sqrt() < 1.2  # collapsed strata err on the large side
+    assert 0.4 < difference.norm() / variance.sum().sqrt() < 1.2  # collapsed strata overestimate the error
 
 
-def test_all_timesteps_are_each_taken_once() -> None:
+def test_with_all_strata_every_timestep_is_used_once() -> None:
     table, alpha_bar = torch.randn(5, 2, dtype=torch.float64), torch.from_numpy(Sqrt().alpha_bar(100))
     seen: list[Tensor] = []
 
@@ -185,13 +185,13 @@ def test_all_timesteps_are_each_taken_once() -> None:
 
 
 @pytest.mark.parametrize("strata", [2, 3, 6, 7])
-def test_the_error_of_a_stratified_sum_is_that_of_repeated_draws(strata: int) -> None:
+def test_the_error_of_a_stratified_sum_equals_the_deviation_of_repeated_draws(strata: int) -> None:
     draws = torch.randn(strata, 20_000, generator=generator("draws"), dtype=torch.float64) * 3
     assert _error(draws).pow(2).mean().item() == pytest.approx(draws.sum(0).var().item(), rel=0.05)
     assert (_error(draws + torch.arange(strata)[:, None]).mean() > _error(draws).mean()).item()
 
 
-def test_one_draw_has_no_known_error() -> None:
+def test_the_error_of_one_draw_is_nan() -> None:
     assert _error(torch.ones(1, 3)).isnan().all()
 
 
@@ -204,11 +204,11 @@ def test_the_bounds_of_all_windows_sum_to_at_most_one() -> None:
     assert 0 < mass <= 1
 
 
-def test_equal_seeds_give_equal_samples_whatever_else_is_drawn() -> None:
+def test_equal_seeds_give_equal_samples_regardless_of_other_draws() -> None:
     model = build(shrunk(length=10))
     first = model.sample(range(70), seed=3)
     assert first.shape == (70, 10)
-    torch.manual_seed(99)  # the global generator plays no part
+    torch.manual_seed(99)  # the global generator is not used
     torch.testing.assert_close(model.sample(range(70), seed=3), first)
     torch.testing.assert_close(model.sample(range(60, 67), seed=3), first[60:67])
     assert not torch.equal(model.sample(range(70), seed=4), first)

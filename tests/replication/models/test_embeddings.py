@@ -43,7 +43,7 @@ def test_learned_and_gaussian_start_from_the_same_table(task: Job) -> None:
     assert not torch.equal(tables[0], other)
 
 
-def test_skip_gram_puts_words_of_like_company_together(task: Job) -> None:
+def test_skip_gram_gives_similar_vectors_to_words_in_similar_contexts(task: Job) -> None:
     # Words 4 and 5 stand between 6s, words 7 and 8 between 9s.
     rows = [[CLS, *([6, a, 6, b] * 8), 2] for a, b in ((4, 5), (5, 4), (4, 4), (5, 5))]
     rows += [[CLS, *([9, a, 9, b] * 8), 2] for a, b in ((7, 8), (8, 7), (7, 7), (8, 8))]
@@ -65,7 +65,7 @@ def test_pretrained_vectors_keep_their_geometry(task: Job) -> None:
         cosines = torch.nn.functional.normalize(centred) @ torch.nn.functional.normalize(centred).T
         torch.testing.assert_close(table @ table.T / 8, cosines, atol=1e-4, rtol=1e-3)
         torch.testing.assert_close(table.pow(2).mean(0), torch.ones(8), atol=1e-4, rtol=1e-3)
-    with pytest.raises(ValueError, match="dimension 6 is no power of 2"):
+    with pytest.raises(ValueError, match="dimension 6 is not a power of 2"):
         Pretrained(SkipGram(steps=1)).table(some, vocabulary=12, dimension=6)
 
 
@@ -74,7 +74,7 @@ def test_the_autoregressive_model_learns_its_table(task: Job) -> None:
     with seeded("model", 0):
         model = Autoregressive(vocabulary=12, scale=scale)
     before = model.embedding.weight.detach().clone()
-    scales = torch.arange(31) + torch.arange(32)[:, None]  # windows in which each word tells the next
+    scales = torch.arange(31) + torch.arange(32)[:, None]  # windows in which each word determines the next
     windows = torch.cat((torch.ones(32, 1), 3 + scales % 9, torch.full((32, 2), 2)), dim=1).long()
     windows[:, -1] = 0
     model.fit(replace(task, scale=scale, train=windows))
@@ -82,7 +82,7 @@ def test_the_autoregressive_model_learns_its_table(task: Job) -> None:
     assert cosine.mean() < 0.95  # from N(0, 1) it would stay above 0.99
 
 
-def test_a_table_that_is_too_small_is_named(task: Job) -> None:
+def test_a_table_of_another_vocabulary_is_an_error(task: Job) -> None:
     with pytest.raises(ValueError, match=r"shape \(12, 32\) cannot give 13 vectors"):
         FromAutoregressive().vectors(task, vocabulary=13, dimension=8)
 
@@ -94,7 +94,7 @@ def test_a_table_of_fewer_dimensions_keeps_its_distances(task: Job) -> None:
     torch.testing.assert_close(table.norm(dim=1), torch.full((12,), 8.0))
 
 
-def test_every_ablation_differs_from_the_papers_row_in_one_thing() -> None:
+def test_every_ablation_differs_from_the_papers_row_in_one_choice() -> None:
     first, *others = ABLATIONS
     assert first.name == "e2e"
     for row in others:
@@ -105,6 +105,6 @@ def test_every_ablation_differs_from_the_papers_row_in_one_thing() -> None:
             if getattr(row.model, field.name) != getattr(first.model, field.name)
         ]
         changed += ["encoding"] * (row.encoding != first.encoding)
-        assert len(changed) == 1 or row.name == "recipe", row.name  # all that the report has different
+        assert len(changed) == 1 or row.name == "recipe", row.name  # which has all choices of the music report
     assert len({(row.model, row.encoding) for row in ABLATIONS}) == len(ABLATIONS)
     assert ABLATIONS[3].model.needs == ("autoregressive",)

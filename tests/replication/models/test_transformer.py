@@ -15,13 +15,13 @@ SMALL: list[Backbone] = [
 def build(config: Backbone, *, causal: bool) -> Transformer:
     torch.manual_seed(0)
     network = Transformer(config, length=10, causal=causal).eval()
-    for parameter in network.parameters():  # away from the silent start, where laws hold trivially
+    for parameter in network.parameters():  # nonzero residual branches, without which the laws hold trivially
         torch.nn.init.normal_(parameter, std=0.3)
     return network
 
 
 @pytest.mark.parametrize("config", SMALL, ids=lambda config: type(config).__name__)
-def test_a_causal_position_does_not_see_the_future(config: Backbone) -> None:
+def test_a_causal_position_does_not_depend_on_later_ones(config: Backbone) -> None:
     x = torch.randn(2, 10, 16)
     changed = x.clone()
     changed[:, 6:] = torch.randn(2, 4, 16)
@@ -32,7 +32,7 @@ def test_a_causal_position_does_not_see_the_future(config: Backbone) -> None:
 
 
 @pytest.mark.parametrize("config", SMALL, ids=lambda config: type(config).__name__)
-def test_the_cache_changes_nothing(config: Backbone) -> None:
+def test_the_cache_does_not_change_the_output(config: Backbone) -> None:
     network = build(config, causal=True)
     x = torch.randn(3, 10, 16)
     cache = network.new_cache()
@@ -61,8 +61,8 @@ def test_bert_has_the_published_number_of_parameters() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == layers + 512 * 768 + 2 * 768
 
 
-def test_impossible_sizes_are_named() -> None:
+def test_impossible_sizes_are_errors() -> None:
     with pytest.raises(ValueError, match="windows of 600 tokens"):
         Transformer(Bert(), length=600, causal=False)
-    with pytest.raises(ValueError, match="width 16 is no multiple of 3"):
+    with pytest.raises(ValueError, match="width 16 is not a multiple of 3"):
         Transformer(PreNorm(layers=1, width=16, heads=3, feedforward=8), length=4, causal=False)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from replication.midi.piece import PAPER_GRID, Seconds, sorted_notes
 from replication.midi.synthetic import compose
 from replication.tokens.encodings import ENCODINGS, Paper, Triples, encoding_on
-from replication.tokens.protocol import CLS, MARKS, PAD, SEP, Encoding, from_text, to_text
+from replication.tokens.protocol import CLS, PAD, SEP, SPECIAL_TOKENS, Encoding, from_text, to_text
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 PAPER, TRIPLES = Paper(), Triples()
 LONG = 4000
-SHORTEST = 7  # of the windows that every encoding can fill
+SHORTEST = 7  # length of a window that can hold a note in every encoding
 
-FAR = 2**24  # as far as a piece may reach
+FAR = 2**24  # steps of the longest piece
 PITCH, VELOCITY = st.integers(0, 127), st.integers(1, 127)
 NOTES = st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 500), PITCH, VELOCITY), max_size=60).map(sorted_notes)
 SPARSE = st.lists(st.tuples(st.integers(0, FAR), st.integers(1, FAR), PITCH, VELOCITY), max_size=20).map(sorted_notes)
@@ -35,7 +35,7 @@ fifty = settings(max_examples=50, deadline=None)
 
 
 def read(encoding: Encoding, windows: NDArray[Any], starts: NDArray[Any]) -> list[NDArray[Any]]:
-    """The notes of each window, where they stand in the piece."""
+    """Return the notes of each window at their steps in the piece."""
     decoded = [encoding.decode(window) for window in windows]
     assert all(item.valid for item in decoded)
     for item, start in zip(decoded, starts, strict=True):
@@ -45,15 +45,15 @@ def read(encoding: Encoding, windows: NDArray[Any], starts: NDArray[Any]) -> lis
 
 
 @every_encoding
-def test_a_vocabulary_begins_with_the_marks_and_has_no_word_twice(encoding: Encoding) -> None:
-    assert encoding.vocabulary[:3] == MARKS == ("[PAD]", "[CLS]", "[SEP]")
+def test_a_vocabulary_begins_with_the_special_tokens_and_has_unique_words(encoding: Encoding) -> None:
+    assert encoding.vocabulary[:3] == SPECIAL_TOKENS == ("[PAD]", "[CLS]", "[SEP]")
     assert len(set(encoding.vocabulary)) == len(encoding.vocabulary) < 2**16
 
 
 @every_encoding
 @given(notes=NOTES | SPARSE, length=LENGTHS)
 @fifty
-def test_windows_together_hold_what_is_representable(encoding: Encoding, notes: NDArray[Any], length: int) -> None:
+def test_windows_together_contain_the_representable_notes(encoding: Encoding, notes: NDArray[Any], length: int) -> None:
     windows, starts = encoding.windows(notes, length)
     assert windows.shape == (len(starts), length)
     assert windows.dtype == np.uint16
@@ -65,7 +65,7 @@ def test_windows_together_hold_what_is_representable(encoding: Encoding, notes: 
 @every_encoding
 @given(notes=NOTES, length=LENGTHS)
 @fifty
-def test_a_window_stands_alone_and_is_full(encoding: Encoding, notes: NDArray[Any], length: int) -> None:
+def test_a_window_can_be_decoded_alone_and_is_full(encoding: Encoding, notes: NDArray[Any], length: int) -> None:
     windows, starts = encoding.windows(notes, length)
     notes = encoding.representable(notes)
     first = 0
@@ -82,7 +82,7 @@ def test_a_window_stands_alone_and_is_full(encoding: Encoding, notes: NDArray[An
 @every_encoding
 @given(notes=NOTES | SPARSE)
 @fifty
-def test_what_is_representable_stays_as_it_is(encoding: Encoding, notes: NDArray[Any]) -> None:
+def test_representable_notes_are_unchanged(encoding: Encoding, notes: NDArray[Any]) -> None:
     once = encoding.representable(notes)
     np.testing.assert_array_equal(encoding.representable(once), once)
 
@@ -90,7 +90,7 @@ def test_what_is_representable_stays_as_it_is(encoding: Encoding, notes: NDArray
 @every_encoding
 @given(data=st.data())
 @fifty
-def test_decode_reads_any_integers(encoding: Encoding, data: st.DataObject) -> None:
+def test_decode_accepts_any_integers(encoding: Encoding, data: st.DataObject) -> None:
     count = len(encoding.vocabulary)
     tokens = data.draw(st.lists(st.integers(0, count - 1) | st.integers(), max_size=80))
     decoded = encoding.decode(tokens)
@@ -102,14 +102,14 @@ def test_decode_reads_any_integers(encoding: Encoding, data: st.DataObject) -> N
 @every_encoding
 @given(notes=NOTES.filter(len), data=st.data())
 @fifty
-def test_decode_passes_over_what_was_put_in(encoding: Encoding, notes: NDArray[Any], data: st.DataObject) -> None:
+def test_decode_skips_an_inserted_token(encoding: Encoding, notes: NDArray[Any], data: st.DataObject) -> None:
     ((window,), _) = encoding.windows(notes, LONG)
     tokens = window[window != PAD].tolist()
     at = data.draw(st.integers(1, len(tokens) - 1))
     decoded = encoding.decode([*tokens[:at], len(encoding.vocabulary), *tokens[at:]])
     whole = encoding.decode(tokens).notes
     assert decoded.repairs >= 1
-    assert len(whole) - 1 <= len(decoded.notes) <= len(whole)  # a stranger within a note costs the note
+    assert len(whole) - 1 <= len(decoded.notes) <= len(whole)  # a token inserted into a note costs the note
 
 
 @every_encoding
@@ -120,14 +120,14 @@ def test_no_notes_give_no_windows(encoding: Encoding) -> None:
 
 
 @every_encoding
-def test_a_window_too_short_for_a_note_is_refused(encoding: Encoding) -> None:
+def test_a_window_too_short_for_a_note_is_an_error(encoding: Encoding) -> None:
     notes = sorted_notes([(0, 8, 60, 64)])
-    with pytest.raises(UserError, match="a window of 4 tokens holds no note"):
+    with pytest.raises(UserError, match="a window of 4 tokens cannot hold a note"):
         encoding.windows(notes, 4)
     assert encoding.windows(notes, SHORTEST)[0].shape == (1, SHORTEST)
 
 
-def test_all_encodings_tell_the_same_music() -> None:
+def test_all_encodings_keep_the_same_music() -> None:
     for index in range(30):
         notes = compose(np.random.default_rng([0, index]))
         told = {name: np.concatenate(read(code, *code.windows(notes, 66))) for name, code in ENCODINGS.items()}
@@ -158,7 +158,7 @@ def triples_words(note: tuple[int, int, int, int], last: tuple[int, int, int, in
 
 
 def one_by_one(encoding: Encoding, write: Write, notes: NDArray[Any], length: int) -> Iterator[str]:
-    """The windows as texts, a note at a time: what the arrays must come to."""
+    """Yield the windows as texts, encoded note by note: the reference for the encoding by arrays."""
     text, last = "", None
     for note in encoding.representable(notes).tolist():
         words = write(note, last)
@@ -179,7 +179,7 @@ BY_ARRAYS = pytest.mark.parametrize(
 @BY_ARRAYS
 @given(notes=NOTES, length=st.integers(5, 80))
 @settings(max_examples=150, deadline=None)
-def test_arrays_write_what_one_writes_note_by_note(
+def test_encoding_by_arrays_equals_encoding_note_by_note(
     encoding: Encoding, write: Write, notes: NDArray[Any], length: int
 ) -> None:
     windows, _ = encoding.windows(notes, length)
@@ -187,14 +187,14 @@ def test_arrays_write_what_one_writes_note_by_note(
 
 
 @BY_ARRAYS
-def test_arrays_write_whole_pieces_as_one_writes_note_by_note(encoding: Encoding, write: Write) -> None:
+def test_encoding_whole_pieces_by_arrays_equals_encoding_note_by_note(encoding: Encoding, write: Write) -> None:
     for index in range(10):
         notes = compose(np.random.default_rng([1, index]))
         windows, _ = encoding.windows(notes, 66)
         assert [to_text(encoding, window) for window in windows] == list(one_by_one(encoding, write, notes, 66))
 
 
-def test_the_papers_vocabulary() -> None:
+def test_the_vocabulary_of_paper() -> None:
     kinds = [word[0] for word in PAPER.vocabulary]
     assert {kind: kinds.count(kind) for kind in kinds} == {"[": 3, "a": 1, "p": 66, "v": 24, "d": 56}
 
@@ -219,7 +219,7 @@ def test_triples_write_every_note_in_full() -> None:
     assert start == 3
 
 
-def test_a_long_wait_is_written_in_parts() -> None:
+def test_a_long_wait_takes_several_tokens() -> None:
     notes = sorted_notes([(0, 1, 60, 64), (130, 1, 60, 64)])
     ((window,), _) = PAPER.windows(notes, 30)
     assert to_text(PAPER, window) == "[CLS] v64 d1 p60 d56 a a d18 a d1 p60 [SEP]"
@@ -228,14 +228,14 @@ def test_a_long_wait_is_written_in_parts() -> None:
 
 
 @every_encoding
-def test_a_wait_that_no_window_holds_is_not_written(encoding: Encoding) -> None:
+def test_a_wait_longer_than_a_window_is_not_written(encoding: Encoding) -> None:
     notes = sorted_notes([(k * (FAR // 500), 8, 60, 64) for k in range(501)])
     windows, starts = encoding.windows(notes, 66)
     assert starts.tolist() == notes["onset"].tolist()
     np.testing.assert_array_equal(np.concatenate(read(encoding, windows, starts)), encoding.representable(notes))
 
 
-def test_pitches_fold_by_octaves_and_velocities_floor_to_classes() -> None:
+def test_pitches_are_folded_by_octaves_and_velocities_floored_to_classes() -> None:
     notes = sorted_notes([(0, 80, 21, 127), (1, 1, 29, 1), (2, 1, 108, 63), (3, 1, 96, 64), (4, 1, 127, 35)])
     for encoding in (PAPER, TRIPLES):
         written = encoding.representable(notes)
@@ -252,12 +252,12 @@ def test_pitches_fold_by_octaves_and_velocities_floor_to_classes() -> None:
         ("[CLS] v64 d8 p60", 1, 1),  # no end
         ("[CLS] p60 v64 d8 p62 [SEP]", 1, 1),  # a note before its state is set
         ("[CLS] a v64 d8 p60 [SEP]", 1, 1),  # a wait before its duration is set
-        ("[CLS] v64 d8 [CLS] p60 [SEP]", 1, 1),  # a mark inside
+        ("[CLS] v64 d8 [CLS] p60 [SEP]", 1, 1),  # a special token inside
         ("[CLS] v64 d8 p60 [SEP] p62 p64", 2, 1),  # music after the end
         ("[CLS] [SEP]", 0, 0),
     ],
 )
-def test_the_papers_grammar_counts_repairs(text: str, repairs: int, notes: int) -> None:
+def test_the_grammar_of_paper_counts_repairs(text: str, repairs: int, notes: int) -> None:
     decoded = PAPER.decode(from_text(PAPER, text))
     assert (decoded.repairs, len(decoded.notes)) == (repairs, notes)
     assert decoded.valid == (repairs == 0 and notes > 0)
@@ -269,13 +269,13 @@ def test_the_papers_grammar_counts_repairs(text: str, repairs: int, notes: int) 
         ("p60 v64 d8", 0, [(0, 60)]),
         ("t3 t4 p60 v64 d8 p62 v64 d8 t1 p64 v64 d8", 0, [(7, 60), (7, 62), (8, 64)]),
         ("p60 v64 p62 v64 d8", 2, [(0, 62)]),  # no duration
-        ("p60 d8 v64 t2 p62 v64 d8", 3, [(2, 62)]),  # in another order
+        ("p60 d8 v64 t2 p62 v64 d8", 3, [(2, 62)]),  # in the wrong order
         ("p60 v64 t2 d8 p62 v64 d8", 3, [(2, 62)]),  # a shift inside a note
         ("v64 d8 p62 v64 d8", 2, [(0, 62)]),  # no pitch
-        ("p60 p62 v64 d8 d9", 2, [(0, 62)]),  # one too many
-        ("p60 v64 d8 [PAD] p62 v64 d8", 1, [(0, 60), (0, 62)]),  # a mark between notes
-        ("p60 v64 [CLS] d8", 4, []),  # a mark inside a note
-        ("p60 v64 d8 t4", 1, [(0, 60)]),  # a shift to nowhere
+        ("p60 p62 v64 d8 d9", 2, [(0, 62)]),  # one word too many
+        ("p60 v64 d8 [PAD] p62 v64 d8", 1, [(0, 60), (0, 62)]),  # a special token between notes
+        ("p60 v64 [CLS] d8", 4, []),  # a special token inside a note
+        ("p60 v64 d8 t4", 1, [(0, 60)]),  # a shift without a note after it
         ("p60 v64 d8 t4 t5 p60 v64", 4, [(0, 60)]),
         ("t4 t4", 2, []),
     ],
@@ -286,9 +286,9 @@ def test_the_grammar_of_triples_counts_repairs(text: str, repairs: int, notes: l
     assert decoded.notes[["onset", "pitch"]].tolist() == notes
 
 
-def test_an_encoding_takes_the_grid_of_its_corpus() -> None:
+def test_an_encoding_uses_the_grid_of_its_corpus() -> None:
     played = Seconds(steps_per_second=16)
     assert encoding_on("triples", played).grid == played
     assert encoding_on("paper", PAPER_GRID) == ENCODINGS["paper"]
-    with pytest.raises(UserError, match="REMI counts in beats, and Seconds"):
+    with pytest.raises(UserError, match="REMI needs a grid in beats, not Seconds"):
         encoding_on("remi", played)

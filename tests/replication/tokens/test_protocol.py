@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 
 from replication.tokens.encodings import Paper
-from replication.tokens.protocol import CLS, MARKS, PAD, SEP, from_text, pack, to_text, unframe
+from replication.tokens.protocol import CLS, PAD, SEP, SPECIAL_TOKENS, from_text, pack, strip_special, to_text
 from replication.util.errors import UserError
 
 PAPER = Paper()
 
 
-def test_the_marks_are_the_first_words() -> None:
-    assert [MARKS[token] for token in (PAD, CLS, SEP)] == ["[PAD]", "[CLS]", "[SEP]"]
+def test_special_tokens_are_the_first_words() -> None:
+    assert [SPECIAL_TOKENS[token] for token in (PAD, CLS, SEP)] == ["[PAD]", "[CLS]", "[SEP]"]
     assert sorted((PAD, CLS, SEP)) == [0, 1, 2]
 
 
 def test_an_unknown_word_is_named() -> None:
-    with pytest.raises(UserError, match="'p200' is no word"):
+    with pytest.raises(UserError, match="'p200' is not a word"):
         from_text(PAPER, "v64 p200")
 
 
-def test_text_shows_numbers_that_are_no_token() -> None:
+def test_text_shows_numbers_that_are_not_tokens() -> None:
     ids = from_text(PAPER, "[CLS] v64 d8 p60 [SEP]")
     assert to_text(PAPER, [*ids, PAD, -1, 10**9, PAD]) == "[CLS] v64 d8 p60 [SEP] ? ?"
 
@@ -32,13 +32,13 @@ def test_text_shows_numbers_that_are_no_token() -> None:
         ([CLS, SEP], [], 0),
         ([7, SEP], [7], 1),  # no beginning
         ([CLS, 7, PAD], [7, PAD], 1),  # no end
-        ([CLS, SEP, 7, PAD, SEP], [], 2),  # what comes after the end
+        ([CLS, SEP, 7, PAD, SEP], [], 2),  # tokens after the end
         ([], [], 2),
     ],
 )
-def test_marks_frame_the_music(tokens: list[int], inside: list[int], repairs: int) -> None:
-    assert unframe(tokens) == (inside, repairs)
-    assert unframe(np.array(tokens, dtype=np.uint16)) == (inside, repairs)
+def test_special_tokens_enclose_the_music(tokens: list[int], inside: list[int], repairs: int) -> None:
+    assert strip_special(tokens) == (inside, repairs)
+    assert strip_special(np.array(tokens, dtype=np.uint16)) == (inside, repairs)
 
 
 def test_notes_are_packed_until_one_does_not_fit() -> None:
@@ -46,7 +46,7 @@ def test_notes_are_packed_until_one_does_not_fit() -> None:
     slots = ((7, np.array([0, 1, 0, 90]), 2), (np.array([10, 11, 12, 13]), 1, 1))
     windows, starts = pack(onsets, slots, 8)
     assert windows.tolist() == [
-        [CLS, 7, 7, 10, 7, 11, 12, SEP],  # full to the brim
+        [CLS, 7, 7, 10, 7, 11, 12, SEP],  # completely full
         [CLS, 7, 7, 13, SEP, PAD, PAD, PAD],
     ]
     assert starts.tolist() == [5, 9]
@@ -58,5 +58,5 @@ def test_notes_are_packed_until_one_does_not_fit() -> None:
 
 
 def test_a_window_must_hold_a_note() -> None:
-    with pytest.raises(UserError, match="a window of 4 tokens holds no note of this encoding; give it at least 5"):
+    with pytest.raises(UserError, match="a window of 4 tokens cannot hold a note of this encoding; use at least 5"):
         pack(np.zeros(1, dtype=np.int32), ((7, 0, 2), (8, 1, 1)), 4)

@@ -14,8 +14,8 @@ import torch
 from baselines.autoregressive import Autoregressive
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
-from replication.training.distributed import Group, group, joined
-from replication.training.loop import sgd
+from replication.training.distributed import ProcessGroup, joined_processes, process_group
+from replication.training.loop import train_network
 from replication.util.checkpoint import CHECKPOINT, read_tensors, save_weights
 from replication.util.errors import UserError
 from replication.util.generators import seeded
@@ -24,13 +24,13 @@ from tests.support.shrunk import job, shrunk
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from replication.training.trainable import Trainable
+    from replication.training.neural_model import NeuralModel
 
-# Windows of different lengths, and a batch that two processes share unevenly in three parts.
+# Windows of different lengths, and batches that two processes share unevenly and split into parts.
 SCALE = shrunk(steps=20, batch=9, accumulate=2, log_every=5, validate_every=10, checkpoint_every=10, milestones=(10,))
 
 
-def model(kind: str) -> Trainable:
+def model(kind: str) -> NeuralModel:
     with seeded("model", 0):
         if kind == "diffusion":
             return DiffusionLM(Learned(), vocabulary=12, scale=SCALE)
@@ -46,16 +46,16 @@ def main(kind: str, folder: Path, stop: int) -> None:
             raise KeyboardInterrupt
         logged.append({"step": step, **values})
 
-    with joined():
-        average = sgd(model(kind), replace(job(folder, SCALE), log=log))
-        if group().first:
+    with joined_processes():
+        average = train_network(model(kind), replace(job(folder, SCALE), log=log))
+        if process_group().first:
             save_weights(average, folder / "average.safetensors")
-            (folder / f"log-{group().size}.json").write_text(json.dumps(logged))
+            (folder / f"log-{process_group().size}.json").write_text(json.dumps(logged))
 
 
 def together(processes: int, kind: str, folder: Path, *, stop: int = 0) -> subprocess.CompletedProcess[str]:
     here = Path(__file__)
-    environment = os.environ | {"PYTHONPATH": f"{here.parent.parent}:{here.parent}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(here.parents[3]), "OMP_NUM_THREADS": "1"}
     words = ["--standalone", f"--nproc-per-node={processes}", str(here), kind, str(folder), str(stop)]
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *words],
@@ -69,7 +69,7 @@ def together(processes: int, kind: str, folder: Path, *, stop: int = 0) -> subpr
 def alone(kind: str, folder: Path) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     logged: list[dict[str, float]] = []
     task = replace(job(folder, SCALE), log=lambda step, values: logged.append({"step": step, **values}))
-    return sgd(model(kind), task).state_dict(), logged
+    return train_network(model(kind), task).state_dict(), logged
 
 
 def check(folder: Path, expected: dict[str, Tensor]) -> None:
@@ -80,7 +80,7 @@ def check(folder: Path, expected: dict[str, Tensor]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["diffusion", "autoregressive"])
-def test_two_processes_have_the_losses_of_one(kind: str, tmp_path: Path) -> None:
+def test_two_processes_give_the_losses_of_one(kind: str, tmp_path: Path) -> None:
     expected, losses = alone(kind, tmp_path / "one")
     result = together(2, kind, tmp_path / "two")
     assert result.returncode == 0, result.stderr
@@ -97,9 +97,9 @@ def test_two_processes_have_the_losses_of_one(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
+def test_a_run_resumes_with_another_number_of_processes(tmp_path: Path) -> None:
     expected, _ = alone("diffusion", tmp_path / "one")
-    assert together(2, "diffusion", tmp_path / "two", stop=15).returncode != 0  # the first one was interrupted
+    assert together(2, "diffusion", tmp_path / "two", stop=15).returncode != 0  # interrupted
     _, progress = read_tensors(tmp_path / "two" / CHECKPOINT)
     assert progress["step"] == "10"
     assert together(1, "diffusion", tmp_path / "two").returncode == 0
@@ -109,7 +109,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_that_two_processes_have_trained_is_gone_on_with_by_the_suite(tmp_path: Path) -> None:
+def test_the_suite_continues_a_trial_that_two_processes_have_trained(tmp_path: Path) -> None:
     here = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
     environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
@@ -124,17 +124,17 @@ def test_a_trial_that_two_processes_have_trained_is_gone_on_with_by_the_suite(tm
     about = json.loads((trial / "trial.json").read_text())
     assert (about["status"], about["environment"]["processes"]) == ("RUNNING", 2)
     lines = (trial / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == list(range(5, 65, 5))  # each once
-    assert not (tmp_path / "runs/smoke/synthetic/ngram").exists()  # counting is no training
+    assert [json.loads(line)["step"] for line in lines] == list(range(5, 65, 5))  # every step once
+    assert not (tmp_path / "runs/smoke/synthetic/ngram").exists()  # an n-gram model is not trained
     subprocess.run([sys.executable, "-m", "etude", "run", *words], env=environment, capture_output=True, check=True)
     assert (trial / "checkpoint" / "model.safetensors").read_bytes() == weights
     assert (trial / "scores.json").exists()
 
 
-def test_more_processes_than_windows_in_a_batch_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("replication.training.loop.group", lambda: Group(rank=0, size=10))
-    with pytest.raises(UserError, match="10 processes cannot share a batch of 9 windows: start fewer"):
-        sgd(model("diffusion"), job(tmp_path, SCALE))
+def test_more_processes_than_windows_in_a_batch_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("replication.training.loop.process_group", lambda: ProcessGroup(rank=0, size=10))
+    with pytest.raises(UserError, match="10 processes cannot share a batch of 9 windows; start fewer processes"):
+        train_network(model("diffusion"), job(tmp_path, SCALE))
 
 
 if __name__ == "__main__":

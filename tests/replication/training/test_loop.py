@@ -13,9 +13,9 @@ from baselines.autoregressive import Autoregressive
 from replication.models.ablations import Diffusion
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned, Pretrained, SkipGram
-from replication.training.loop import DivergedError, _learning_rate, batch_indices, sgd
+from replication.training.loop import DivergedError, _learning_rate, batch_indices, train_network
+from replication.training.neural_model import NeuralModel
 from replication.training.scales import Budget, Recipe
-from replication.training.trainable import Trainable
 from replication.util.checkpoint import CHECKPOINT, milestone, read_tensors
 from replication.util.errors import UserError
 from replication.util.generators import seeded
@@ -43,10 +43,10 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     pass
 
 
-def test_milestones_keep_the_weights_of_their_step_and_change_no_bits(tmp_path: Path) -> None:
-    plain = replace(LONG, budget=replace(LONG.budget, ema=0.0))  # then the average is the weights
+def test_milestones_save_the_weights_of_their_step_and_change_no_bits(tmp_path: Path) -> None:
+    plain = replace(LONG, budget=replace(LONG.budget, ema=0.0))  # the average equals the weights
     marked = replace(plain, budget=replace(plain.budget, milestones=(0, 7, 20, 30)))
-    without = sgd(diffusion(), job(tmp_path / "without", plain)).state_dict()
+    without = train_network(diffusion(), job(tmp_path / "without", plain)).state_dict()
 
     def interrupt(step: int, values: object) -> None:  # noqa: ARG001 - a log
         if step == 25:
@@ -54,10 +54,10 @@ def test_milestones_keep_the_weights_of_their_step_and_change_no_bits(tmp_path: 
 
     task = job(tmp_path / "with", marked)
     with pytest.raises(Interrupted):
-        sgd(diffusion(), replace(task, log=interrupt))
+        train_network(diffusion(), replace(task, log=interrupt))
     kept = {step: milestone(task.folder, step).read_bytes() for step in (0, 7, 20)}
     assert not milestone(task.folder, 30).exists()
-    sgd(diffusion(), task)
+    train_network(diffusion(), task)
     assert all(milestone(task.folder, step).read_bytes() == content for step, content in kept.items())
     assert sorted(path.name for path in task.folder.iterdir()) == [
         CHECKPOINT,
@@ -80,7 +80,7 @@ def test_a_recipe_replaces_the_budget_of_the_scale(tmp_path: Path) -> None:
     assert milestone(tmp_path, 10).exists()
 
 
-def test_the_learning_rate_falls_linearly_to_nothing() -> None:
+def test_the_learning_rate_decays_linearly_to_zero() -> None:
     assert [_learning_rate(step, Budget(steps=4, learning_rate=8)) for step in range(4)] == [8, 6, 4, 2]
     assert [_learning_rate(step, Budget(steps=2, anneal=4, learning_rate=8)) for step in range(2)] == [8, 6]
     assert [_learning_rate(step, Budget(steps=4, warmup=2, learning_rate=8)) for step in range(4)] == [4, 6, 4, 2]
@@ -88,17 +88,19 @@ def test_the_learning_rate_falls_linearly_to_nothing() -> None:
 
 @pytest.mark.parametrize("build", [diffusion, autoregressive])
 def test_an_interrupted_run_ends_with_the_same_bits(build: type, tmp_path: Path) -> None:
-    whole = sgd(build(), job(tmp_path / "whole", LONG)).state_dict()
+    whole = train_network(build(), job(tmp_path / "whole", LONG)).state_dict()
 
     def interrupt(step: int, values: object) -> None:  # noqa: ARG001 - a log
         if step == 25:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        sgd(build(), replace(job(tmp_path / "cut", LONG), log=interrupt))
-    torch.manual_seed(123)  # the global generator plays no part
+        train_network(build(), replace(job(tmp_path / "cut", LONG), log=interrupt))
+    torch.manual_seed(123)  # the global generator is not used
     steps = []
-    resumed = sgd(build(), replace(job(tmp_path / "cut", LONG), log=lambda step, _: steps.append(step))).state_dict()
+    resumed = train_network(
+        build(), replace(job(tmp_path / "cut", LONG), log=lambda step, _: steps.append(step))
+    ).state_dict()
     assert steps == [25, 30]  # from the checkpoint of step 20
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
@@ -128,17 +130,17 @@ def test_windows_in_a_file_give_the_same_model_as_in_memory(
 
 
 @pytest.mark.parametrize("build", [diffusion, autoregressive])
-def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(build: type, tmp_path: Path) -> None:
+def test_a_batch_in_parts_gives_the_loss_and_the_gradients_of_the_whole(build: type, tmp_path: Path) -> None:
     logs: dict[int, list[float]] = {}
     models = {}
-    for parts in (1, 3):  # unequal ones, of windows that differ in length
+    for parts in (1, 3):  # unequal parts of windows of different lengths
         scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10, accumulate=parts)
         losses = logs.setdefault(parts, [])
         task = replace(
             job(tmp_path / str(parts), scale),
             log=lambda _, values, losses=losses: losses.append(values["train/loss"]),  # type: ignore[misc]  # a default
         )
-        models[parts] = sgd(build(), task)
+        models[parts] = train_network(build(), task)
     assert logs[1] == pytest.approx(logs[3], rel=1e-4)
     for one, other in zip(models[1].parameters(), models[3].parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
@@ -146,7 +148,7 @@ def test_a_batch_in_parts_has_the_loss_and_the_gradients_of_the_whole(build: typ
 
 def test_logged_terms_add_up_to_the_loss(tmp_path: Path) -> None:
     logged: list[dict[str, float]] = []
-    sgd(diffusion(), replace(job(tmp_path, LONG), log=lambda _, values: logged.append(dict(values))))
+    train_network(diffusion(), replace(job(tmp_path, LONG), log=lambda _, values: logged.append(dict(values))))
     assert len(logged) == 6
     for values in logged:
         for part in ("train", "val"):
@@ -156,7 +158,7 @@ def test_logged_terms_add_up_to_the_loss(tmp_path: Path) -> None:
     assert "val/loss" not in logged[0]
 
 
-class Exploding(Trainable):
+class Exploding(NeuralModel):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
@@ -166,36 +168,36 @@ class Exploding(Trainable):
         self.calls += self.training
         return {"term": self.weight.sum() * 0 + (float("nan") if self.calls > 12 else 1.0)}
 
-    def draw(self, indices: range, *, seed: int) -> Tensor:  # noqa: ARG002 - see Trainable
+    def draw_chunk(self, indices: range, *, seed: int) -> Tensor:  # noqa: ARG002 - see NeuralModel
         return torch.zeros(len(indices), 1)
 
 
-def test_a_loss_that_is_no_number_stops_training(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_training(tmp_path: Path) -> None:
     with pytest.raises(
         DivergedError, match=r"the loss is nan .* by step 15; the last good checkpoint is .* of step 10"
     ):
-        sgd(Exploding(), job(tmp_path, LONG))
+        train_network(Exploding(), job(tmp_path, LONG))
     assert (tmp_path / CHECKPOINT).exists()
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    sgd(diffusion(), job(tmp_path, LONG))
+def test_a_damaged_checkpoint_is_an_error_that_names_it(tmp_path: Path) -> None:
+    train_network(diffusion(), job(tmp_path, LONG))
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"last\.safetensors is damaged"):
-        sgd(diffusion(), job(tmp_path, LONG))
+        train_network(diffusion(), job(tmp_path, LONG))
 
 
-def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
-    sgd(diffusion(), job(tmp_path, LONG))
+def test_a_checkpoint_of_another_model_is_an_error(tmp_path: Path) -> None:
+    train_network(diffusion(), job(tmp_path, LONG))
     wider = replace(LONG, dimension=5)
     with pytest.raises(UserError, match=r"belongs to another model: .* has shape"):
-        sgd(diffusion(wider), job(tmp_path, wider))
+        train_network(diffusion(wider), job(tmp_path, wider))
 
 
-def test_every_epoch_shows_every_example_once() -> None:
+def test_every_epoch_has_every_example_once() -> None:
     seen = torch.cat([batch_indices(step, batch=7, size=21, seed=0) for step in range(6)])
     for epoch in (seen[:21], seen[21:]):
         assert sorted(epoch.tolist()) == list(range(21))
     assert not torch.equal(seen[:21], seen[21:])
-    assert batch_indices(0, batch=50, size=20, seed=0).max() < 20  # a batch of more than an epoch
+    assert batch_indices(0, batch=50, size=20, seed=0).max() < 20  # a batch of more than one epoch

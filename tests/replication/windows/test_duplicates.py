@@ -9,27 +9,27 @@ from replication.midi.piece import sorted_notes
 from replication.midi.synthetic import compose
 from replication.windows import duplicates
 from replication.windows.duplicates import (
-    RUN,
-    collect,
-    distinct,
-    families,
-    intervals,
-    known,
-    melodies,
+    RUN_LENGTH,
+    collect_ngrams,
+    connected_families,
+    contained,
+    fingerprint,
+    interval_ngrams,
+    melody_ngrams,
     note_runs,
-    related,
-    runs,
-    shape,
+    onset_runs,
+    related_pairs,
+    sorted_unique,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-KINDS = (intervals, melodies, note_runs, runs)
+KINDS = (interval_ngrams, melody_ngrams, note_runs, onset_runs)
 
 
 def song(seed: int) -> NDArray[Any]:
-    """Return notes that no other seed's share runs with."""
+    """Return notes that share no run with those of other seeds."""
     rng = np.random.default_rng(seed)
     onsets = np.cumsum(rng.integers(1, 9, 60))
     return sorted_notes(
@@ -58,38 +58,38 @@ def test_a_copy_in_another_key_or_later_has_the_same_ngrams(kind: Any) -> None: 
 
 def test_tempo_matters_to_runs_and_not_to_intervals() -> None:
     slow = changed(song(0), slower=2)
-    for kind, same in ((intervals, True), (melodies, True), (note_runs, False), (runs, False)):
+    for kind, same in ((interval_ngrams, True), (melody_ngrams, True), (note_runs, False), (onset_runs, False)):
         shared = set(kind(*block(song(0))).hashes.tolist()) & set(kind(*block(slow)).hashes.tolist())
         assert bool(shared) == same
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_ngram_passes_from_piece_to_piece(kind: Any) -> None:  # noqa: ANN401 - a function
+def test_no_ngram_spans_two_pieces(kind: Any) -> None:  # noqa: ANN401 - a function
     alone = [kind(*block(song(seed))).hashes.tolist() for seed in range(3)]
     together = kind(*block(*(song(seed) for seed in range(3))))
     assert together.hashes.tolist() == [value for part in alone for value in part]
     assert np.bincount(together.pieces).tolist() == [len(part) for part in alone]
-    assert kind(*block(song(0)[: RUN - 1])).hashes.tolist() == []
+    assert kind(*block(song(0)[: RUN_LENGTH - 1])).hashes.tolist() == []
     assert kind(*block(song(0)[:0])).hashes.tolist() == []
 
 
-def test_a_run_of_onsets_says_all_of_its_chords() -> None:
+def test_a_run_of_onsets_depends_on_all_notes_of_its_chords() -> None:
     notes = song(0)
     count = len(np.unique(notes["onset"]))
-    found = runs(*block(notes))
-    assert len(found.hashes) == count - RUN + 1
-    assert found.onsets.tolist() == np.unique(notes["onset"])[: count - RUN + 1].tolist()
+    found = onset_runs(*block(notes))
+    assert len(found.hashes) == count - RUN_LENGTH + 1
+    assert found.onsets.tolist() == np.unique(notes["onset"])[: count - RUN_LENGTH + 1].tolist()
     other = notes.copy()
     place = np.flatnonzero(notes["onset"] == found.onsets[20])[1]  # an inner voice of one chord
     other["pitch"][place] += 1 if other["pitch"][place] + 1 != other["pitch"][place + 1] else -1
-    differ = np.flatnonzero(runs(*block(other)).hashes != found.hashes)
-    assert differ.tolist() == list(range(20 - RUN + 1, 21))
+    differ = np.flatnonzero(onset_runs(*block(other)).hashes != found.hashes)
+    assert differ.tolist() == list(range(20 - RUN_LENGTH + 1, 21))
 
 
-@pytest.mark.parametrize("kind", [note_runs, runs])
+@pytest.mark.parametrize("kind", [note_runs, onset_runs])
 @pytest.mark.parametrize("length", [1, 4, 8, 16])
-def test_a_run_has_the_length_that_is_asked_for(kind: Any, length: int) -> None:  # noqa: ANN401 - a function
-    assert kind(*block(song(0)), length=RUN).hashes.tolist() == kind(*block(song(0))).hashes.tolist()
+def test_a_run_has_the_given_length(kind: Any, length: int) -> None:  # noqa: ANN401 - a function
+    assert kind(*block(song(0)), length=RUN_LENGTH).hashes.tolist() == kind(*block(song(0))).hashes.tolist()
     events = len(song(0)) if kind is note_runs else len(np.unique(song(0)["onset"]))
     found = kind(*block(song(0), song(1)), length=length)
     assert np.bincount(found.pieces).tolist() == [events - length + 1] * 2
@@ -97,62 +97,64 @@ def test_a_run_has_the_length_that_is_asked_for(kind: Any, length: int) -> None:
     assert shifted.hashes.tolist() == found.hashes[: events - length + 1].tolist()
 
 
-def test_the_hashes_of_runs_stay_what_stored_results_were_made_with() -> None:
+def test_the_hashes_of_runs_equal_those_of_stored_results() -> None:
     assert note_runs(*block(song(0))).hashes[:2].tolist() == [7710718361310449060, 12394807927587887575]
-    assert runs(*block(song(0))).hashes[:2].tolist() == [13137417053287008149, 1350499822820914552]
+    assert onset_runs(*block(song(0))).hashes[:2].tolist() == [13137417053287008149, 1350499822820914552]
 
 
-def test_ngrams_are_sampled_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_ngrams_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     notes = [song(seed) for seed in range(20)]
     total = sum(map(len, notes))
     blocks = [block(*notes[:10]), (block(*notes[10:])[0], block(*notes[10:])[1] + 10)]
-    whole = collect(blocks, note_runs, notes=total)
+    whole = collect_ngrams(blocks, note_runs, notes=total)
     assert whole.hashes.tolist() == note_runs(*block(*notes)).hashes.tolist()
-    monkeypatch.setattr(duplicates, "GRAMS", total // 4)
-    part = collect(blocks, note_runs, notes=total)
+    monkeypatch.setattr(duplicates, "MAX_NGRAMS", total // 4)
+    part = collect_ngrams(blocks, note_runs, notes=total)
     assert 0.15 < len(part.hashes) / len(whole.hashes) < 0.35
     assert set(part.hashes.tolist()) == {value for value in whole.hashes.tolist() if value % 4 == 0}
 
 
-def test_near_copies_are_related_and_strangers_are_not() -> None:
+def test_near_copies_are_related_and_other_pieces_are_not() -> None:
     half = np.concatenate((song(0)[:90], changed(song(7)[:90], later=int(song(0)["onset"][90]) + 9)))
     pieces = [song(0), song(1), changed(song(0), by=-3, slower=2), half, song(2)]
-    pairs = related(collect([block(*pieces)], intervals, notes=900), 5)
+    pairs = related_pairs(collect_ngrams([block(*pieces)], interval_ngrams, notes=900), 5)
     assert {tuple(pair) for pair in pairs.tolist()} == {(0, 2), (0, 3), (2, 3)}
-    assert families(pairs, 5).tolist() == [0, 1, 0, 0, 4]
+    assert connected_families(pairs, 5).tolist() == [0, 1, 0, 0, 4]
 
 
-def test_a_crowd_of_copies_is_one_family_and_an_idiom_makes_none() -> None:
-    size = duplicates.CROWD + 20
+def test_many_copies_are_one_family_and_a_common_idiom_makes_none() -> None:
+    size = duplicates.MAX_OWNERS + 20
     copies = [np.concatenate((song(0), changed(song(seed)[:30], later=999))) for seed in range(1, size)]
-    strangers = [np.concatenate((song(0)[:30], changed(song(seed), later=999))) for seed in range(1, size)]
-    for pieces, families_found in ((copies, 1), (strangers, size - 1)):
-        pairs = related(collect([block(*pieces)], intervals, notes=sum(map(len, pieces))), len(pieces))
-        assert len(set(families(pairs, len(pieces)).tolist())) == families_found
+    unrelated = [np.concatenate((song(0)[:30], changed(song(seed), later=999))) for seed in range(1, size)]
+    for pieces, families_found in ((copies, 1), (unrelated, size - 1)):
+        pairs = related_pairs(
+            collect_ngrams([block(*pieces)], interval_ngrams, notes=sum(map(len, pieces))), len(pieces)
+        )
+        assert len(set(connected_families(pairs, len(pieces)).tolist())) == families_found
 
 
-def test_families_of_no_pairs_are_the_pieces() -> None:
-    assert families(np.empty((0, 2), np.int64), 3).tolist() == [0, 1, 2]
-    empty = collect([], intervals, notes=0)
-    assert related(empty, 0).shape == (0, 2)
+def test_without_pairs_every_piece_is_a_family() -> None:
+    assert connected_families(np.empty((0, 2), np.int64), 3).tolist() == [0, 1, 2]
+    empty = collect_ngrams([], interval_ngrams, notes=0)
+    assert related_pairs(empty, 0).shape == (0, 2)
 
 
-def test_known_asks_for_each_ngram() -> None:
-    first, second, copy = (runs(*block(notes)).hashes for notes in (song(0), song(1), changed(song(0), by=2)))
-    assert known(copy, distinct(first)).all()
-    assert not known(second, distinct(np.concatenate((first, copy)))).any()
-    assert known(np.concatenate((second, first)), distinct(first)).tolist() == [False] * len(second) + [True] * len(
-        first
-    )
-    assert not known(first, distinct(first[:0])).any()
+def test_contained_tests_each_ngram() -> None:
+    first, second, copy = (onset_runs(*block(notes)).hashes for notes in (song(0), song(1), changed(song(0), by=2)))
+    assert contained(copy, sorted_unique(first)).all()
+    assert not contained(second, sorted_unique(np.concatenate((first, copy)))).any()
+    assert contained(np.concatenate((second, first)), sorted_unique(first)).tolist() == [False] * len(second) + [
+        True
+    ] * len(first)
+    assert not contained(first, sorted_unique(first[:0])).any()
 
 
-def test_the_shape_is_blind_to_key_loudness_and_start_alone() -> None:
+def test_the_fingerprint_ignores_only_key_velocities_and_start() -> None:
     notes = compose(np.random.default_rng(0))
     louder = changed(notes, by=1, later=4)
     louder["velocity"] = 100
-    assert shape(louder) == shape(notes)
+    assert fingerprint(louder) == fingerprint(notes)
     for name in ("onset", "duration", "pitch"):
         other = notes.copy()
         other[name][5] += 1
-        assert shape(other) != shape(notes)
+        assert fingerprint(other) != fingerprint(notes)

@@ -42,7 +42,7 @@ def everything(dataset: Dataset) -> tuple[object, ...]:
     return splits, dataset.counts, dataset.leaks, dataset.dropped, dataset.digest
 
 
-def test_splits_share_no_song_and_hold_every_window(tmp_path: Path) -> None:
+def test_splits_share_no_song_and_contain_every_window(tmp_path: Path) -> None:
     dataset = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)
     assert dataset.songs == {"train": 30, "validation": 2, "test": 8}
     songs = [set(windows.groups.tolist()) for windows in dataset.splits.values()]
@@ -56,7 +56,7 @@ def test_splits_share_no_song_and_hold_every_window(tmp_path: Path) -> None:
     assert dataset.counts == {**counts, "copied": dataset.counts["copied"]}
 
 
-def test_windows_stay_on_disk_and_cannot_be_changed_there(tmp_path: Path) -> None:
+def test_windows_are_memory_mapped_and_their_files_do_not_change(tmp_path: Path) -> None:
     dataset = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)
     tokens = dataset.splits["train"].tokens
     assert isinstance(tokens, np.memmap)
@@ -65,7 +65,7 @@ def test_windows_stay_on_disk_and_cannot_be_changed_there(tmp_path: Path) -> Non
     np.testing.assert_array_equal(open_windows(dataset.folder).splits["train"].tokens, expected)
 
 
-def test_the_cache_gives_the_same_and_a_damaged_one_is_made_again(
+def test_the_cache_gives_equal_windows_and_is_rebuilt_if_damaged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)
@@ -80,7 +80,7 @@ def test_the_cache_gives_the_same_and_a_damaged_one_is_made_again(
     assert capsys.readouterr().err == ""
 
 
-def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_preparation_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = everything(prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "whole"))
     monkeypatch.setattr("replication.corpora.reading.BLOCK", 1000)
     cut: list[int] = []
@@ -97,11 +97,11 @@ def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
         prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "cache")
     cut.append(3)
     assert everything(prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "cache")) == expected
-    assert 7 <= len(cut) <= 9  # of eight blocks three were there
+    assert 7 <= len(cut) <= 9  # three of eight blocks existed
     assert not list((tmp_path / "cache").glob("*/parts"))
 
 
-def test_dropped_files_are_told_of_and_change_no_window(tmp_path: Path) -> None:
+def test_dropped_files_are_reported_and_change_no_window(tmp_path: Path) -> None:
     for item in load(SYNTHETIC, tmp_path).pieces:
         write_midi(item, tmp_path / "music" / f"{item.id}.mid")
     before = prepare(folder_corpus(tmp_path / "music"), PAPER, SHORT, cache=tmp_path)
@@ -131,10 +131,10 @@ def test_copies_are_dropped_and_near_copies_stay_together(tmp_path: Path) -> Non
     assert dataset.leaks["cleaned"].onsets == dataset.leaks["cleaned"].windows == 0
 
 
-def test_training_windows_with_runs_of_the_test_split_are_left_out(
+def test_training_windows_with_runs_of_the_test_split_are_omitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "SHARE", 2.0)  # no families: what they share is left for the last step
+    monkeypatch.setattr(duplicates, "FAMILY_SHARE", 2.0)  # no families, so that the last step has to remove all copies
     base = [compose(np.random.default_rng([8, number])) for number in range(30)]
     for number, notes in enumerate(base):
         part = base[(number + 1) % 30][:60].copy()
@@ -147,7 +147,7 @@ def test_training_windows_with_runs_of_the_test_split_are_left_out(
     assert dataset.leaks["cleaned"].windows == dataset.leaks["cleaned"].onsets == 0
 
 
-def test_the_first_window_of_each_piece_and_no_other(tmp_path: Path) -> None:
+def test_first_only_keeps_the_first_window_of_each_piece(tmp_path: Path) -> None:
     dataset = prepare(SYNTHETIC, PAPER, replace(SHORT, first_only=True), cache=tmp_path)
     whole = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path)
     for name in SPLITS:
@@ -155,7 +155,7 @@ def test_the_first_window_of_each_piece_and_no_other(tmp_path: Path) -> None:
         assert len(part.groups) == len(set(part.groups.tolist()))
         firsts = {int(group): every.tokens[every.groups == group][0].tolist() for group in part.groups}
         same = [firsts[int(group)] == row for group, row in zip(part.groups, part.tokens.tolist(), strict=True)]
-        assert np.mean(same) > 0.9  # a first window that was copied is not among them
+        assert np.mean(same) > 0.9  # except first windows that were omitted as copies
 
 
 def test_one_key_and_every_key(tmp_path: Path) -> None:
@@ -171,13 +171,13 @@ def test_one_key_and_every_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_every_encoding_tests_on_the_same_songs(tmp_path: Path, name: str) -> None:
+def test_every_encoding_has_the_same_test_songs(tmp_path: Path, name: str) -> None:
     songs = set(prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path).splits["test"].groups.tolist())
     dataset = prepare(SYNTHETIC, ENCODINGS[name], SHORT, cache=tmp_path)
     assert set(dataset.splits["test"].groups.tolist()) == songs
 
 
-def test_a_corpus_too_small_for_a_window_is_refused(tmp_path: Path) -> None:
+def test_a_corpus_too_small_for_a_window_is_an_error(tmp_path: Path) -> None:
     for index in range(2):
         write_midi(piece(str(index), transpose=index), tmp_path / "music" / f"{index}.mid")
     corpus = folder_corpus(tmp_path / "music")
@@ -191,10 +191,10 @@ def test_a_corpus_too_small_for_a_window_is_refused(tmp_path: Path) -> None:
         prepare(corpus, PAPER, SHORT, cache=tmp_path)
 
 
-def test_copies_are_left_out_exactly_where_ngrams_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "SHARE", 2.0)
+def test_copies_are_omitted_exactly_even_if_ngrams_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "FAMILY_SHARE", 2.0)
     whole = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "whole")
-    monkeypatch.setattr(duplicates, "GRAMS", 1000)
+    monkeypatch.setattr(duplicates, "MAX_NGRAMS", 1000)
     sampled = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "sampled")
     assert sampled.counts["copied"] == whole.counts["copied"]
     assert sampled.digest == whole.digest

@@ -1,4 +1,4 @@
-"""A sample is the same whatever else is drawn, a likelihood whatever is measured after it: both to the bit."""
+"""Samples do not depend on which others are drawn, nor likelihoods on later windows, to the bit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from baselines.ngram import NGram
 from baselines.replay import Replay
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
-from replication.training.trainable import CHUNK, Trainable
+from replication.training.neural_model import CHUNK, NeuralModel
 from replication.util.generators import seeded
 from tests.support.shrunk import job, random_windows, shrunk
 
@@ -36,17 +36,17 @@ MODELS: dict[str, Callable[[], Model]] = {
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # more have nothing to share in models this small
+    torch.set_num_threads(1)  # models this small do not profit from more
     yield
     torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, torch.Tensor]:
-    """Return a model whose weights matter, and its first samples."""
+    """Return a model without zero weights, and its first samples."""
     with seeded("test", 0):
         model = MODELS[request.param]()
-        if isinstance(model, Trainable):
+        if isinstance(model, NeuralModel):
             for parameter in model.parameters():
                 torch.nn.init.normal_(parameter, std=0.3)
             model.eval()
@@ -57,19 +57,19 @@ def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(indices=st.lists(st.integers(0, 3 * CHUNK - 1), min_size=1, max_size=4))
-def test_a_sample_is_the_same_whatever_else_is_drawn(drawn: tuple[Model, torch.Tensor], indices: list[int]) -> None:
+def test_a_sample_does_not_depend_on_other_samples(drawn: tuple[Model, torch.Tensor], indices: list[int]) -> None:
     model, first = drawn
     assert torch.equal(model.sample(indices, seed=3), first[indices])
 
 
-def test_ranges_with_steps_are_what_they_say(drawn: tuple[Model, torch.Tensor]) -> None:
+def test_ranges_with_steps_select_samples(drawn: tuple[Model, torch.Tensor]) -> None:
     model, first = drawn
     for indices in (range(5, 150, 7), range(70, 60, -1), range(CHUNK - 1, CHUNK + 1)):
         assert torch.equal(model.sample(indices, seed=3), first[list(indices)])
 
 
 @pytest.mark.parametrize("chunks", [1, 2])
-def test_the_likelihood_of_whole_chunks_does_not_depend_on_what_comes_after(
+def test_the_likelihood_of_whole_chunks_does_not_depend_on_later_windows(
     drawn: tuple[Model, torch.Tensor], chunks: int
 ) -> None:
     model, _ = drawn
