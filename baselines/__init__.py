@@ -82,6 +82,7 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=5),
         colour="#CC79A7",
         note="A back-off n-gram (interpolated Witten-Bell): what counting alone can do.",
+        network=False,
     ),
     Experiment(
         name="unigram",
@@ -89,7 +90,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=1),
         colour="#8C564B",
         note="Control: every token drawn by itself. Whoever is no better has learnt no music.",
-        control=True,
+        kind="control",
+        network=False,
         seeds=(0,),
     ),
     Experiment(
@@ -98,7 +100,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=2),
         colour="#7F6A93",
         note="Control: every token drawn given the one before. Local order, no music.",
-        control=True,
+        kind="control",
+        network=False,
         seeds=(0,),
     ),
     Experiment(
@@ -107,7 +110,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=0),
         colour="#4D4D4D",
         note="Control: every word alike. The far end of every measure.",
-        control=True,
+        kind="control",
+        network=False,
         seeds=(0,),
     ),
     Experiment(
@@ -116,7 +120,7 @@ BASELINES: tuple[Experiment, ...] = (
         model=UntrainedConfig(),
         colour="#6B6B47",
         note="Control: the paper's model before its first training step. What the sampler makes of nothing learnt.",
-        control=True,
+        kind="control",
         seeds=(0,),
     ),
     Experiment(
@@ -125,7 +129,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=ReplayConfig(),
         colour="#999999",
         note="Control: copies of training windows. Perfect by every distance to real music, and no music of its own.",
-        control=True,
+        kind="control",
+        network=False,
         seeds=(0,),
     ),
     Experiment(
@@ -153,6 +158,6 @@ TEACHER = Experiment(
     model=AutoregressiveConfig(),
     colour="#5A5A5A",
     note="The autoregressive baseline with a seed of its own: how likely it finds the samples of the others.",
-    control=True,
+    kind="teacher",
     seeds=(1000,),
 )

@@ -70,7 +70,6 @@ def _trials(plan: Plan) -> list[Trial]:
 def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.device) -> bool:
     """Train a trial's network, if it has one that is not trained; return whether it did not fail."""
     from etude.trial import stages
-    from eval.scoring.controls import FromTest
     from replication.training.distributed import group
     from replication.training.loop import DivergedError
     from replication.training.trainable import Trainable
@@ -78,7 +77,7 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
 
     processes, dataset = group(), datasets[trial.experiment.encoding]
     bench = Workbench(trial=trial, dataset=dataset, grid=plan.corpus.reading.grid, device=device)
-    if isinstance(trial.experiment.model, FromTest) or not isinstance(bench.untrained(), Trainable):
+    if not stages.of(trial.experiment, bare=True) or not isinstance(bench.untrained(), Trainable):
         return True
     if trial.missing:  # what it needs has failed
         if processes.first:

@@ -1,23 +1,23 @@
-"""The last stage of a trial: what its samples are worth beside the real music of a split that training has not seen."""
+"""Score a trial: compare its samples with the real music of a split that training has not seen."""
 
 from __future__ import annotations
 
 import math
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.distances.noise_floor import MEAN
-from eval.scoring.controls import FromTest
 from eval.scoring.music import Music, form_of, notes_of, raw_means, read, table_of
 from eval.scoring.reference import SHOWN, Judge
 from eval.scoring.trajectory import trajectory
-from replication.models.ablations import Diffusion
 from replication.util.errors import UserError
 from replication.util.files import DamagedError, read_json, sha256, undamaged, write_json, write_parquet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -26,18 +26,30 @@ if TYPE_CHECKING:
     from etude.trial.workbench import Workbench
     from replication.midi.piece import Piece
 
-MIDI_FILES = 16  # with the first indices, unpicked; samples.npz and samples.txt have them all
-ROLLS = 8
+MIDI_FILES = 16  # the first samples, not selected; samples.npz and samples.txt hold all
+ROLLS = 8  # piano rolls in roll.png
 
 
-def score_trial(bench: Workbench) -> None:
-    """Decode, score and compare the samples: midi/, roll.png, samples.html, and a table for each kind of score."""
-    from eval.listening.piano_rolls import save_rolls
-    from eval.listening.player import save_player
-
-    trial = bench.trial
+def score_samples(bench: Workbench, *, diffusion: bool = False) -> None:
+    """Score the samples of a trial's model; of a diffusion model also keep the embeddings and the trajectory."""
     since = time.perf_counter()
-    judge = Judge.of(
+    judge = _judge_of(bench)
+    music = read(read_samples(bench.folder), bench.encoding)
+    _score(bench, judge, music, since=since, diffusion=diffusion)
+
+
+def score_control(bench: Workbench) -> None:
+    """Score a control that is made from the held-out windows."""
+    since = time.perf_counter()
+    judge = _judge_of(bench)
+    trial = bench.trial
+    music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
+    _score(bench, judge, music, since=since, extra={"control/changed": share})
+
+
+def _judge_of(bench: Workbench) -> Judge:
+    trial = bench.trial
+    return Judge.of(
         bench.dataset,
         bench.encoding,
         trial.scale,
@@ -45,12 +57,22 @@ def score_trial(bench: Workbench) -> None:
         teacher=trial.teacher,
         device=bench.device,
     )
-    extra = {"eval/searched": judge.known.share}
-    if isinstance(trial.experiment.model, FromTest):
-        music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
-        extra["control/changed"] = share
-    else:
-        music = read(read_samples(bench.folder), bench.encoding)
+
+
+def _score(
+    bench: Workbench,
+    judge: Judge,
+    music: Music,
+    *,
+    since: float,
+    diffusion: bool = False,
+    extra: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    """Decode, score and compare windows: midi/, roll.png, samples.html, a table for each kind of score, scores.json."""
+    from eval.listening.piano_rolls import save_rolls
+    from eval.listening.player import save_player
+
+    trial = bench.trial
     distances, panel = judge.compare(music)
     windows = music.scored.windows
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
@@ -69,7 +91,7 @@ def score_trial(bench: Workbench) -> None:
     )
     if trial.kind == "trial":
         tables["pairs"] = judge.closest(windows)
-    if isinstance(trial.experiment.model, Diffusion):
+    if diffusion:
         tables["embedding"] = _embedding(trial.weights)
         if trial.kind == "trial":
             tables |= trajectory(bench.with_scale, trial.scale, bench.encoding, seed=trial.seed)
@@ -78,14 +100,14 @@ def score_trial(bench: Workbench) -> None:
     raw = raw_means(music)
     bench.time("score", time.perf_counter() - since)
     known = {"scoring": trial.scoring, **_drawn_from(trial.weights)}
-    found = {**_summary(music, distances, panel, raw), **extra, **_costs(bench)}
+    found = {**_summary(music, distances, panel, raw), "eval/searched": judge.known.share, **extra, **_costs(bench)}
     write_json(bench.folder / "scores.json", known | found)
 
 
 def _summary(
     music: Music, distances: pd.DataFrame, panel: pd.DataFrame, raw: dict[str, float]
 ) -> dict[str, float | None]:
-    """Return what the tracking store shows: keys are `section/name`."""
+    """Return the scores that the tracking store shows; keys are `section/name`."""
     measures = panel.set_index("measure")
     gaps = measures["value"] - measures["floor"]
     found = {
@@ -105,7 +127,7 @@ def _summary(
 
 
 def _costs(bench: Workbench) -> dict[str, float]:
-    """Return what the tracking store shows of the stages before, where the trial had them."""
+    """Return the likelihood and the costs that the tracking store shows, of the stages that the trial has."""
     path = bench.folder / "likelihood.json"
     nll: dict[str, Any] = read_json(path) if path.exists() else {"exact": True}
     shown = {f"nll/{key}": value for key, value in nll.items() if key.startswith(("nats_per_", "error_"))}
@@ -116,12 +138,12 @@ def _costs(bench: Workbench) -> dict[str, float]:
 
 
 def _drawn_from(weights: Path) -> dict[str, str]:
-    """Return the hash of the weights, by which whoever has only the scores knows them."""
+    """Return the hash of the weights, which identifies them to a reader who has only the scores."""
     return {"weights": sha256(weights)} if weights.exists() else {}
 
 
 def _embedding(weights: Path) -> pd.DataFrame:
-    """Return the embeddings of a diffusion model, a row per word: columns d0, d1, ...; no report needs the weights."""
+    """Return the embeddings of a diffusion model, a row per word: columns d0, d1, ...; the report reads no weights."""
     import pandas as pd
     from safetensors.numpy import load_file
 
@@ -140,7 +162,7 @@ def read_samples(folder: Path) -> NDArray[np.uint16]:
         with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tokens: NDArray[np.uint16] = arrays["tokens"]
     except DamagedError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to draw the samples again") from None
+        raise UserError(f"{path} is damaged ({error}); delete it to sample again") from None
     return tokens
 
 

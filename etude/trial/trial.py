@@ -5,16 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from baselines import TEACHER
 from etude.trial.source import source_hash
 from eval.results.environment import environment
 from eval.results.schema import EDITION, as_written, read_about
-from eval.scoring.controls import FromTest
 from eval.scoring.measures import scoring_version
-from replication.models.ablations import Diffusion
 from replication.tokens.encodings import ENCODINGS
 from replication.util.checksums import is_whole
 from replication.util.errors import UserError
@@ -23,8 +21,8 @@ from replication.util.files import describe, digest, read_json, sha256, write_js
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from replication.models.ablations import Experiment
-    from replication.training.scales import Budget, Recipe, Scale
+    from replication.models.ablations import Experiment, Kind
+    from replication.training.scales import Budget, Scale
     from replication.windows.prepared import Dataset
 
 
@@ -49,25 +47,14 @@ class Trial:
         return f"{self.experiment.name} seed {self.seed}"
 
     @property
-    def kind(self) -> str:
-        """What the trial is for, as the tracking store groups it: trial, control, tuning, teacher or audit."""
-        if self.scale.held_out != "test":
-            return "tuning"
-        if self.experiment.name == TEACHER.name:
-            return "teacher"
-        if self._recipe:
-            return "audit"
-        return "control" if self.experiment.control else "trial"
-
-    @property
-    def _recipe(self) -> Recipe | None:
-        model = self.experiment.model
-        return model.recipe if isinstance(model, Diffusion) else None
+    def kind(self) -> Kind:
+        """The purpose of the trial, by which the tracking store groups it."""
+        return self.experiment.kind
 
     @property
     def budget(self) -> Budget:
-        """How the model is trained: the scale's budget unless it brings its own."""
-        return self._recipe.budget if self._recipe else self.scale.budget
+        """The training budget: the experiment's own, else the scale's."""
+        return self.experiment.budget or self.scale.budget
 
     @property
     def folder(self) -> Path:
@@ -103,13 +90,13 @@ class Trial:
     @property
     def scoring(self) -> str:
         """A name for all that the scores depend on besides the samples, and for the files that come with them."""
-        needed = self.experiment.model.needs if isinstance(self.experiment.model, FromTest) else ()
+        needed = self.experiment.model.needs if self.kind == "control" else ()  # what the control is made of
         weights = [self.teacher, *map(self.sibling, needed)]
         return "-".join([scoring_version(), *(_fingerprint(path) for path in weights if path and path.exists())])
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
         """Return the resolved configuration: all that decides the result, and nothing else."""
-        decorations = {"name", "about", "corpus", "seeds", "experiments", "grid"}
+        decorations = {"name", "about", "corpus", "seeds", "experiments", "grid", "tunes"}
         scale = {
             field.name: getattr(self.scale, field.name) for field in fields(self.scale) if field.name not in decorations
         }
@@ -174,9 +161,12 @@ class Trial:
             "note": experiment.note,
             "colour": experiment.colour,
             "seed": self.seed,
-            "kind": self.kind,
-            "control": experiment.control,
+            "kind": experiment.kind,
+            "arm": experiment.arm,
+            "point": None if experiment.point is None else asdict(experiment.point),
+            "embeddings": experiment.embeddings,
             "scale": self.scale.name,
+            "tunes": self.scale.tunes,
             "corpus": self.corpus,
             "config": config,
             "dataset": {
@@ -189,6 +179,11 @@ class Trial:
     def about(self) -> dict[str, Any]:
         """Return trial.json."""
         return read_about(self.folder / "trial.json")
+
+    def commits(self) -> set[str]:
+        """Return the commits that the trial was made at: more than one if it was resumed elsewhere."""
+        about = self.about()
+        return {place["environment"]["commit"] for place in (about, *about["moves"])}
 
     def close(self, *, error: str | None = None) -> None:
         """Say that the trial has ended, and why if it failed."""

@@ -117,13 +117,13 @@ def audit_rows(folder: Path) -> pd.DataFrame | None:
 
 
 def embedding(folder: Path, data: dict[str, Any], grid: Grid) -> pd.DataFrame | None:
-    """Return the table of a diffusion model of an arm, one row per word."""
+    """Return the embedding table of a trial, one row per word; None if it is not compared with others."""
     import pandas as pd
 
-    config = read_json(folder / "trial.json")["config"]
-    model = config["model"]
-    if model["type"] != "Diffusion" or model["recipe"] or model["backbone"]:
+    about = read_json(folder / "trial.json")
+    if not about["embeddings"]:
         return None
+    config = about["config"]
     frame = pd.read_parquet(folder / "embedding.parquet")
     words = encoding_on(config["encoding"], grid).vocabulary
     used = set(data["encodings"][config["encoding"]]["words_used"])

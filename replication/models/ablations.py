@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from replication.models.embeddings import Embedding, FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
 from replication.training.backbones import Smaller
@@ -12,7 +12,7 @@ from replication.training.scales import Recipe
 if TYPE_CHECKING:
     from replication.models.diffusion_lm import DiffusionLM
     from replication.training.model import ModelConfig
-    from replication.training.scales import Scale
+    from replication.training.scales import Budget, Point, Scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,9 @@ class Diffusion:
         return DiffusionLM(self.embedding, vocabulary=vocabulary, scale=scale)
 
 
+Kind = Literal["trial", "control", "teacher", "audit", "tuning"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One row of the comparison.
@@ -58,7 +61,14 @@ class Experiment:
         colour: the same in every figure and in MLflow; distinct to colour-blind readers, dark enough for text.
         note: one sentence on what the row is for.
         encoding: a row of `ENCODINGS`.
-        control: whether it shows what the measures can and cannot see; a control is no competitor.
+        kind: the purpose of its trials: "trial" for a competitor, "control" to show what the measures can and cannot
+            see, "teacher" to judge the samples of the others, "audit" to check a published number, "tuning" to try an
+            arm at one point before the comparison.
+        arm: the name of the arm whose tuning point it takes; None if it is not tuned.
+        point: the tuning point that its model is at; None where the scale decides alone.
+        embeddings: whether the report compares its embeddings with those of the other arms.
+        network: whether a network is trained for it; without one its results have the same bits on every machine.
+        budget: the training budget that it has instead of the scale's.
         seeds: its own seeds, instead of the scale's.
     """
 
@@ -68,9 +78,16 @@ class Experiment:
     colour: str
     note: str
     encoding: str = "paper"
-    control: bool = False
+    kind: Kind = "trial"
+    arm: str | None = None
+    point: Point | None = None
+    embeddings: bool = False
+    network: bool = True
+    budget: Budget | None = None
     seeds: tuple[int, ...] | None = None
 
+
+_RECIPE = Recipe()
 
 ABLATIONS: tuple[Experiment, ...] = (
     Experiment(
@@ -79,6 +96,8 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Learned()),
         colour="#0072B2",
         note="The paper's model: embeddings trained with the diffusion.",
+        arm="e2e",
+        embeddings=True,
     ),
     Experiment(
         name="gaussian",
@@ -86,6 +105,8 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Gaussian()),
         colour="#E69F00",
         note="Ablation: frozen random embeddings.",
+        arm="gaussian",
+        embeddings=True,
     ),
     Experiment(
         name="pretrained",
@@ -93,6 +114,8 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Pretrained(SkipGram())),
         colour="#009E73",
         note="Ablation: frozen embeddings, pretrained with skip-gram on the training split.",
+        arm="pretrained",
+        embeddings=True,
     ),
     Experiment(
         name="pretrained-ar",
@@ -100,6 +123,8 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Pretrained(FromAutoregressive())),
         colour="#56B4E9",
         note="Ablation: frozen embeddings, taken from the autoregressive baseline.",
+        arm="pretrained-ar",
+        embeddings=True,
     ),
     Experiment(
         name="e2e-small",
@@ -107,14 +132,17 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Learned(), backbone=Smaller()),
         colour="#8A6D00",
         note="Ablation: about a third of the heads and of the width, as ELECTRA-small; one head of four at scale cpu.",
+        arm="e2e",
     ),
     Experiment(
         name="recipe",
         label="Diffusion-LM, the report's recipe",
-        model=Diffusion(embedding=Learned(), dimension=128, recipe=Recipe()),
+        model=Diffusion(embedding=Learned(), dimension=128, recipe=_RECIPE),
         colour="#5B4B8A",
         note="Audit: 2,000 iterations as the music report trains, on whose loss its bits per word are read off.",
         seeds=(0, 1),
+        kind="audit",
+        budget=_RECIPE.budget,
     ),
     Experiment(
         name="e2e-triples",
@@ -123,6 +151,7 @@ ABLATIONS: tuple[Experiment, ...] = (
         colour="#003366",
         note="The paper's model on another code: pitch, velocity and duration in full for every note.",
         encoding="triples",
+        embeddings=True,
     ),
     Experiment(
         name="e2e-remi",
@@ -131,5 +160,6 @@ ABLATIONS: tuple[Experiment, ...] = (
         colour="#4B0082",
         note="The paper's model on another code: REMI, with bars and positions.",
         encoding="remi",
+        embeddings=True,
     ),
 )

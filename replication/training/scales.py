@@ -40,11 +40,11 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Where the embeddings of an arm lie, as factors of where they do without tuning.
+    """A tuning point: factors by which an arm's embeddings differ from those without tuning.
 
     Attributes:
-        dimension: of d.
-        scale: of their size against the noise.
+        dimension: the factor of d.
+        scale: the factor of their size relative to the noise.
     """
 
     dimension: int = 1
@@ -71,8 +71,9 @@ class Scale:
         strata: timesteps drawn per window for the likelihood bound.
         seeds: trials of each experiment.
         samples: windows drawn from each trial.
-        grid: where the embeddings of every arm are tried before the comparison; see `etude.runner.tuning`.
+        grid: the tuning points that every arm is tried at before the comparison; see `etude.runner.tuning`.
         held_out: the split that trials are compared with.
+        tunes: the name of the scale whose arms are tuned at this one; None for the scale of a comparison.
         experiments: what `etude run` runs by default; all rows in the paper's encoding where empty.
     """
 
@@ -93,6 +94,7 @@ class Scale:
     samples: int = 256
     grid: tuple[Point, ...] = ()
     held_out: str = "test"
+    tunes: str | None = None
     experiments: tuple[str, ...] = ()
 
     @property
@@ -250,5 +252,6 @@ def tuning_scale(scale: Scale) -> Scale:
         samples=max(FEWEST_SAMPLES, scale.samples // 2),
         grid=(),
         held_out="validation",
+        tunes=scale.name,
         experiments=(),
     )
