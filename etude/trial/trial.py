@@ -1,4 +1,4 @@
-"""A trial: one experiment, one scale, one corpus, one seed, and the folder that holds all it leaves."""
+"""A trial: one experiment at one scale on one corpus with one seed, and the folder that holds its files."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What to compute, and where.
+    """One experiment with one seed.
 
     Attributes:
-        corpus: the corpus's name.
+        experiment: the model or control, at its tuning point if it has one.
+        scale: the scale of the comparison, or the tuning scale that belongs to it.
+        corpus: the name of the corpus.
+        seed: the seed of everything random.
         comparison: the folder of all trials of this scale and corpus.
     """
 
@@ -43,7 +46,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """For people: experiment and seed."""
+        """The experiment and the seed, for people."""
         return f"{self.experiment.name} seed {self.seed}"
 
     @property
@@ -58,17 +61,17 @@ class Trial:
 
     @property
     def folder(self) -> Path:
-        """Where everything about the trial lies."""
+        """The folder of the trial."""
         return self.comparison / self.experiment.name / str(self.seed)
 
     @property
     def weights(self) -> Path:
-        """The finished model."""
+        """The weights file of the trained model."""
         return self._weights_of(self.experiment.name, self.seed)
 
     @property
     def missing(self) -> list[str]:
-        """What the trial needs and is not there yet: experiments, whose weights with the same seed it takes."""
+        """The experiments whose weights with the same seed the trial needs and which do not exist yet."""
         return [name for name in self.experiment.model.needs if not self.sibling(name).exists()]
 
     def sibling(self, experiment: str) -> Path:
@@ -80,8 +83,8 @@ class Trial:
 
     @property
     def teacher(self) -> Path | None:
-        """The weights of the model that judges samples; None where there is none in their encoding, or for itself."""
-        if self.experiment.name == TEACHER.name or self.experiment.encoding != TEACHER.encoding:
+        """The weights of the teacher; None for another encoding than the teacher's, and for the teacher itself."""
+        if self.kind == "teacher" or self.experiment.encoding != TEACHER.encoding:
             return None
         (seed,) = TEACHER.seeds or (0,)
         path = self._weights_of(TEACHER.name, seed)
@@ -89,13 +92,17 @@ class Trial:
 
     @property
     def scoring(self) -> str:
-        """A name for all that the scores depend on besides the samples, and for the files that come with them."""
-        needed = self.experiment.model.needs if self.kind == "control" else ()  # what the control is made of
+        """A name for everything that the scores depend on besides the samples.
+
+        It holds the version of the scores, and fingerprints of the teacher and of the weights that a control is made
+        from.
+        """
+        needed = self.experiment.model.needs if self.kind == "control" else ()
         weights = [self.teacher, *map(self.sibling, needed)]
         return "-".join([scoring_version(), *(_fingerprint(path) for path in weights if path and path.exists())])
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
-        """Return the resolved configuration: all that decides the result, and nothing else."""
+        """Return the resolved configuration: everything that decides the result, and nothing else."""
         decorations = {"name", "about", "corpus", "seeds", "experiments", "grid", "tunes"}
         scale = {
             field.name: getattr(self.scale, field.name) for field in fields(self.scale) if field.name not in decorations
@@ -111,29 +118,29 @@ class Trial:
         }
 
     def check(self, dataset: Dataset) -> bool:
-        """Return whether nothing is left to do in a folder that exists, and all of it is there.
+        """Return whether the trial, whose folder exists, is done and all its files exist.
 
         Raises:
-            UserError: if it was made with another configuration, or a file has changed since; names what differs.
+            UserError: if it was made with another configuration, or a file has changed since it was written.
         """
         about = self.about()
         if difference := self.difference(about["config"], dataset):
             raise UserError(
-                f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or go"
-                f" back to what it was made with, commit {about['environment']['commit']}"
+                f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or use"
+                f" the code that it was made with, commit {about['environment']['commit']}"
             )
         return self.is_done() and is_whole(self.folder)
 
     def difference(self, there: object, dataset: Dataset) -> str | None:
-        """Say where a configuration, as JSON has it, differs first from the one of this trial; None if it does not."""
+        """Return the first difference of a configuration in JSON from that of this trial, in words; None if equal."""
         here = json.loads(json.dumps(self.config(dataset)))
         return None if there == here else _difference(there, here)
 
     def open(self, dataset: Dataset) -> bool:
-        """Make or continue the folder; return whether nothing is left to do.
+        """Make the folder, or open it again; return whether the trial is done.
 
         Raises:
-            UserError: if it was made with another configuration.
+            UserError: if the folder was made with another configuration, or a file has changed since it was written.
         """
         if self.exists():
             if self.check(dataset):
@@ -152,7 +159,7 @@ class Trial:
         return False
 
     def identity(self, dataset: Dataset) -> dict[str, Any]:
-        """Return the part of trial.json that does not depend on when and where the trial is run."""
+        """Return the part of trial.json that does not depend on when and where the trial runs."""
         config, experiment = self.config(dataset), self.experiment
         return {
             "id": digest(config, experiment.name, self.scale.name, self.corpus),
@@ -186,15 +193,15 @@ class Trial:
         return {place["environment"]["commit"] for place in (about, *about["moves"])}
 
     def close(self, *, error: str | None = None) -> None:
-        """Say that the trial has ended, and why if it failed."""
+        """Record that the trial has ended, and why if it failed."""
         self._note(status="FAILED" if error else "FINISHED", error=error, ended=time.time())
 
     def exists(self) -> bool:
-        """Whether the folder has been made."""
+        """Return whether the folder has been made."""
         return (self.folder / "trial.json").exists()
 
     def is_done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return whether the trial is finished and its scores are of the present version."""
         scores = self.folder / "scores.json"
         if not (self.exists() and scores.exists() and self.about()["status"] == "FINISHED"):
             return False
@@ -202,7 +209,10 @@ class Trial:
             return bool(read_json(scores)["scoring"] == self.scoring)
 
     def _moves(self) -> list[dict[str, Any]]:
-        """Return when the trial went on elsewhere, and where: what it did up to a move it did in the place before."""
+        """Return the moves of the trial to other environments, with the present one if that is new.
+
+        Up to the time of a move, the trial ran in the environment before it.
+        """
         about, here = self.about(), environment()
         moves: list[dict[str, Any]] = about.get("moves", [])
         last = moves[-1] if moves else about
@@ -215,7 +225,7 @@ class Trial:
 
 
 def _fingerprint(path: Path) -> str:
-    """Return the beginning of a file's hash, computed again only when the file changes."""
+    """Return the start of a file's hash; the hash is computed again only when the file changes."""
     status = path.stat()
     return _hashed(path, status.st_mtime_ns, status.st_size)[:16]
 
@@ -226,7 +236,7 @@ def _hashed(path: Path, _changed: int, _size: int) -> str:
 
 
 def _difference(there: object, here: object, name: str = "") -> str:
-    """Say where two configurations differ first."""
+    """Return the first difference of two configurations, in words."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted({*there, *here}):
             if there.get(key) != here.get(key):

@@ -1,4 +1,17 @@
-"""Checksums of files, kept in lists beside them that `sha256sum --check` reads too."""
+"""Checksums of finished files, in lists beside them that `sha256sum --check` reads.
+
+Every file of a trial has a checksum in one of three places, by the way it is written:
+
+- Files that do not change once a stage is done (weights, the log, samples, tables) are in the list of that stage.
+- JSON files carry a checksum of their own (see `replication.util.files.write_json`), because some of them change while
+  a trial runs, as trial.json and timing.json do, and others stand outside of trial folders.
+- The checkpoint that training resumes from is replaced while a trial runs, so it carries its checksum in its metadata
+  (see `replication.util.checkpoint`).
+
+There is a list for each stage instead of one for the trial: a stage is done exactly when its list exists, which one
+rename decides; a lost or damaged list costs one stage; and the files of a trial in the order of its stages, as a bundle
+brings them, are at every moment a trial that is less advanced.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +26,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIX = ".sha256"
-COMMENT = "# "  # begins a line that `sha256sum` passes over
+COMMENT = "# "  # begins a line that `sha256sum` ignores
 
 
 def write_checksums(path: Path, files: Iterable[Path]) -> None:
-    """Write the checksums of files beside or below `path`, in the form of `sha256sum`, atomically."""
+    """Write the checksums of files beside or below `path` in the format of `sha256sum`, atomically."""
     text = "".join(f"{sha256(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files)
     with atomic(path) as draft:
         draft.write_text(f"{text}{_end(text)}", encoding="utf-8")
 
 
 def _end(text: str) -> str:
-    """Return the last line of a list, by which it is seen whether it is whole."""
+    """Return the last line of a list: a checksum of the lines before it, which shows whether the list is complete."""
     return f"{COMMENT}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def missing(path: Path) -> list[str]:
-    """Compare files with what `write_checksums` wrote; return the names of those that are not there.
+    """Verify the files in a list that `write_checksums` wrote, and return the names of those that do not exist.
 
     Raises:
-        UserError: for one that is another now, or if the list itself is damaged.
+        UserError: if a file has changed, or the list itself is damaged.
     """
     text, mark, end = path.read_text(encoding="utf-8", errors="replace").rpartition(COMMENT)
     if mark + end != _end(text):
-        raise UserError(f"{path} is damaged; delete it to have what it lists made again")
+        raise UserError(f"{path} is damaged; delete it to make the files that it lists again")
     absent = []
     for line in text.splitlines():
         checksum, _, name = line.partition("  ")
@@ -52,10 +65,10 @@ def missing(path: Path) -> list[str]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether all files are there that the lists in a folder name.
+    """Return whether all files exist that the lists in a folder name.
 
     Raises:
-        UserError: for one that is another now.
+        UserError: if one of them has changed, or a list is damaged.
     """
-    absent = [name for path in sorted(folder.glob(f"*{SUFFIX}")) for name in missing(path)]  # all are looked at
+    absent = [name for path in sorted(folder.glob(f"*{SUFFIX}")) for name in missing(path)]  # verifies every list
     return not absent
