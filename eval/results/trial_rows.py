@@ -117,14 +117,14 @@ def audit_rows(folder: Path) -> pd.DataFrame | None:
 
 
 def embedding(folder: Path, data: dict[str, Any], grid: Grid) -> pd.DataFrame | None:
-    """Return the embedding table of a trial, one row per word; None if it is not compared with others."""
+    """Return the embedding table of a trial, one row per word; None if it has none, or one that is not shown."""
     import pandas as pd
 
-    about = read_json(folder / "trial.json")
-    if not about["embeddings"]:
+    about, path = read_json(folder / "trial.json"), folder / "embedding.parquet"
+    if not (about["embeddings"] and path.exists()):
         return None
     config = about["config"]
-    frame = pd.read_parquet(folder / "embedding.parquet")
+    frame = pd.read_parquet(path)
     words = encoding_on(config["encoding"], grid).vocabulary
     used = set(data["encodings"][config["encoding"]]["words_used"])
     pitches = [PITCH.fullmatch(word) if word in used else None for word in words]

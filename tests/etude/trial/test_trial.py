@@ -47,8 +47,8 @@ def test_what_a_trial_is_stands_in_fields(tmp_path: Path) -> None:
         check_about(identity | before)
     assert found == {
         "e2e-small": ("trial", "e2e", asdict(POINT), False, "smoke", None),
-        "ngram": ("trial", None, None, False, "smoke", None),
-        "jitter": ("control", None, None, False, "smoke", None),
+        "ngram": ("trial", None, None, True, "smoke", None),
+        "jitter": ("control", None, None, True, "smoke", None),
         "e2e-d8-s1": ("tuning", "e2e", asdict(Point()), True, "smoke-tuning", "smoke"),
         "e2e-d16-s0.5": ("tuning", "e2e", asdict(POINT), True, "smoke-tuning", "smoke"),
     }
@@ -70,7 +70,7 @@ def test_the_fields_of_a_row_fit_its_model(row: Experiment) -> None:
     assert row.kind in get_args(Kind)
     assert row.budget == (recipe.budget if recipe else None)
     assert (row.kind == "audit") is (recipe is not None)
-    assert row.embeddings is (isinstance(model, Diffusion) and not (model.recipe or model.backbone))
+    assert row.embeddings is not (isinstance(model, Diffusion) and bool(model.recipe or model.backbone))
     if isinstance(model, FromTest):
         assert row.kind == "control"
         assert row.network is bool(model.needs)
