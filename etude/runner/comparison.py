@@ -36,15 +36,15 @@ SHORT = 7  # characters of a commit that are shown
 
 def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, engine: Engine) -> list[Trial]:
     """Run the teacher, tune the arms, run the comparison; return the trials that failed."""
-    grid = plan.corpus.reading.grid
+    grid = plan.corpus.reading.grid  # the time grid
     announce(plan, datasets)
     first, failed = first_trials(plan, datasets), []
     note_commits([*first, *at_chosen(plan).trials], datasets)
     if first:
-        print(f"first, {len(first)} trials of the teacher and of the grid on which every arm is tuned", flush=True)
+        print(f"before the comparison: {len(first)} trials, to train the teacher and to tune the arms", flush=True)
         failed = run(first, datasets, grid, tracker, engine=engine)
         plan = choose_points(plan, first)
-        print(f"the comparison, {len(plan.trials)} trials", flush=True)
+        print(f"comparison: {len(plan.trials)} trials", flush=True)
     return failed + run(plan.trials, datasets, grid, tracker, engine=engine)
 
 
@@ -62,16 +62,16 @@ def first_trials(plan: Plan, datasets: Mapping[str, Dataset]) -> list[Trial]:
     If the validation split is too small to judge by, say so and leave the tuning trials out.
     """
     first = [trial for trial in plan.trials if trial.kind == "teacher"]
-    grid = tuning(plan).trials
-    if not grid:
+    tuning_trials = tuning(plan).trials
+    if not tuning_trials:
         return first
-    dataset = datasets[grid[0].experiment.encoding]
+    dataset = datasets[tuning_trials[0].experiment.encoding]
     songs, windows = dataset.songs["validation"], len(dataset.splits["validation"].tokens)
     if songs >= MIN_SONGS and windows >= LEAST_WINDOWS:
-        return first + grid
+        return first + tuning_trials
     print(
-        f"embeddings are not tuned: the validation split has {songs} songs and {windows} windows, and judging takes"
-        f" {MIN_SONGS} and {LEAST_WINDOWS}",
+        f"embeddings are not tuned: the validation split has {songs} songs and {windows} windows, and tuning needs at"
+        f" least {MIN_SONGS} songs and {LEAST_WINDOWS} windows",
         flush=True,
     )
     return first
@@ -120,8 +120,9 @@ def note_commits(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> No
         if trial.is_done() and not trial.difference(trial.about()["config"], datasets[trial.experiment.encoding]):
             counts.update(trial.commits() - {here})
     if counts:
-        made = " and ".join(f"{count} at commit {_short(name)}" for name, count in sorted(counts.items()))
-        made = made.replace(" at", f" of {len(trials)} trials were made at", 1)
+        (first, count), *others = sorted(counts.items())
+        made = f"{count} of {len(trials)} trials were made at commit {_short(first)}"
+        made += "".join(f", {count} at commit {_short(name)}" for name, count in others)
         print(f"note: {made}; the source that computes them is the same", flush=True)
 
 
