@@ -115,13 +115,13 @@ def note_commits(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> No
 
     A trial whose source differs is not counted: `run` refuses it.
     """
-    here, counts = commit(), Counter[str]()
-    for trial in trials:
+    here, counts, different = commit(), Counter[str](), dict.fromkeys(trials)
+    for trial in different:
         if trial.is_done() and not trial.difference(trial.about()["config"], datasets[trial.experiment.encoding]):
             counts.update(trial.commits() - {here})
     if counts:
         (first, count), *others = sorted(counts.items())
-        made = f"{count} of {len(trials)} trials were made at commit {_short(first)}"
+        made = f"{count} of {len(different)} trials were made at commit {_short(first)}"
         made += "".join(f", {count} at commit {_short(name)}" for name, count in others)
         print(f"note: {made}; the source that computes them is the same", flush=True)
 

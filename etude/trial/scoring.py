@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from replication.util.errors import UserError
 from replication.util.files import DamagedError, read_json, sha256, undamaged, write_json, write_parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -30,26 +28,20 @@ MIDI_FILES = 16  # the first samples, not selected; samples.npz and samples.txt 
 ROLLS = 8  # piano rolls in roll.png
 
 
-def score_samples(bench: Workbench, *, diffusion: bool = False) -> None:
-    """Score the samples of a trial's model; of a diffusion model also keep the embeddings and the trajectory."""
-    since = time.perf_counter()
-    judge = _judge_of(bench)
-    music = read(read_samples(bench.folder), bench.encoding)
-    _score(bench, judge, music, since=since, diffusion=diffusion)
+def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = False) -> None:
+    """Decode, score and compare the samples: midi/, roll.png, samples.html, and a table for each kind of score.
 
+    Args:
+        bench: the trial.
+        control: make the samples from the real music, as a row of `CONTROLS` says, instead of reading them.
+        diffusion: keep the embeddings of the model, and the trajectory of its sampling.
+    """
+    from eval.listening.piano_rolls import save_rolls
+    from eval.listening.player import save_player
 
-def score_control(bench: Workbench) -> None:
-    """Score a control that is made from the held-out windows."""
-    since = time.perf_counter()
-    judge = _judge_of(bench)
     trial = bench.trial
-    music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
-    _score(bench, judge, music, since=since, extra={"control/changed": share})
-
-
-def _judge_of(bench: Workbench) -> Judge:
-    trial = bench.trial
-    return Judge.of(
+    since = time.perf_counter()
+    judge = Judge.of(
         bench.dataset,
         bench.encoding,
         trial.scale,
@@ -57,22 +49,12 @@ def _judge_of(bench: Workbench) -> Judge:
         teacher=trial.teacher,
         device=bench.device,
     )
-
-
-def _score(
-    bench: Workbench,
-    judge: Judge,
-    music: Music,
-    *,
-    since: float,
-    diffusion: bool = False,
-    extra: Mapping[str, float] = MappingProxyType({}),
-) -> None:
-    """Decode, score and compare windows: midi/, roll.png, samples.html, a table for each kind of score, scores.json."""
-    from eval.listening.piano_rolls import save_rolls
-    from eval.listening.player import save_player
-
-    trial = bench.trial
+    extra = {"eval/searched": judge.known.share}
+    if control:
+        music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
+        extra["control/changed"] = share
+    else:
+        music = read(read_samples(bench.folder), bench.encoding)
     distances, panel = judge.compare(music)
     windows = music.scored.windows
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
@@ -100,14 +82,14 @@ def _score(
     raw = raw_means(music)
     bench.time("score", time.perf_counter() - since)
     known = {"scoring": trial.scoring, **_drawn_from(trial.weights)}
-    found = {**_summary(music, distances, panel, raw), "eval/searched": judge.known.share, **extra, **_costs(bench)}
+    found = {**_summary(music, distances, panel, raw), **extra, **_costs(bench)}
     write_json(bench.folder / "scores.json", known | found)
 
 
 def _summary(
     music: Music, distances: pd.DataFrame, panel: pd.DataFrame, raw: dict[str, float]
 ) -> dict[str, float | None]:
-    """Return the scores that the tracking store shows; keys are `section/name`."""
+    """Return what the tracking store shows: keys are `section/name`."""
     measures = panel.set_index("measure")
     gaps = measures["value"] - measures["floor"]
     found = {
@@ -127,7 +109,7 @@ def _summary(
 
 
 def _costs(bench: Workbench) -> dict[str, float]:
-    """Return the likelihood and the costs that the tracking store shows, of the stages that the trial has."""
+    """Return what the tracking store shows of the stages before, where the trial had them."""
     path = bench.folder / "likelihood.json"
     nll: dict[str, Any] = read_json(path) if path.exists() else {"exact": True}
     shown = {f"nll/{key}": value for key, value in nll.items() if key.startswith(("nats_per_", "error_"))}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -176,25 +177,11 @@ def _is_scored(bench: Workbench) -> bool:
     return bool(read_json(bench.folder / "scores.json")["scoring"] == bench.trial.scoring)
 
 
-def _score(bench: Workbench) -> None:
+def _score(bench: Workbench, *, control: bool = False, diffusion: bool = False) -> None:
     """Compare the samples with the held-out split: see `etude.trial.scoring`."""
-    from etude.trial.scoring import score_samples
+    from etude.trial.scoring import score_trial
 
-    score_samples(bench)
-
-
-def _score_diffusion(bench: Workbench) -> None:
-    """Compare the samples with the held-out split; keep the embeddings and the trajectory of sampling."""
-    from etude.trial.scoring import score_samples
-
-    score_samples(bench, diffusion=True)
-
-
-def _score_control(bench: Workbench) -> None:
-    """Make the control from the held-out split and compare it with that."""
-    from etude.trial.scoring import score_control
-
-    score_control(bench)
+    score_trial(bench, control=control, diffusion=diffusion)
 
 
 FIT = Stage(
@@ -211,5 +198,5 @@ SCORE = Stage(
     leaves=("scores.json", "*.parquet", "roll.png", "samples.html", "midi/*.mid"),
     current=_is_scored,
 )
-SCORE_DIFFUSION = replace(SCORE, run=_score_diffusion)
-SCORE_CONTROL = replace(SCORE, run=_score_control)
+SCORE_DIFFUSION = replace(SCORE, run=partial(_score, diffusion=True))
+SCORE_CONTROL = replace(SCORE, run=partial(_score, control=True))
