@@ -40,11 +40,11 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A tuning point: factors by which an arm's embeddings differ from those without tuning.
+    """Where the embeddings of an arm lie, as factors of where they do without tuning.
 
     Attributes:
-        dimension: the factor of d.
-        scale: the factor of their size relative to the noise.
+        dimension: of d.
+        scale: of their size against the noise.
     """
 
     dimension: int = 1
@@ -71,7 +71,7 @@ class Scale:
         strata: timesteps drawn per window for the likelihood bound.
         seeds: trials of each experiment.
         samples: windows drawn from each trial.
-        grid: the tuning points that every arm is tried at before the comparison; see `etude.runner.tuning`.
+        grid: where the embeddings of every arm are tried before the comparison; see `etude.runner.tuning`.
         held_out: the split that trials are compared with.
         tunes: the name of the scale whose arms are tuned at this one; None for the scale of a comparison.
         experiments: what `etude run` runs by default; all rows in the paper's encoding where empty.
