@@ -86,6 +86,7 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=5),
         colour="#CC79A7",
         note="A back-off n-gram (interpolated Witten-Bell), which learns by counting alone.",
+        network=False,
     ),
     Experiment(
         name="unigram",
@@ -93,7 +94,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=1),
         colour="#8C564B",
         note="Control: independently drawn tokens. A model that does not beat this control has learned nothing.",
-        control=True,
+        kind="control",
+        network=False,
         seeds=(0,),
     ),
     Experiment(
@@ -102,7 +104,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=2),
         colour="#7F6A93",
         note="Control: every token is drawn given the previous one. It has local order and no structure beyond.",
-        control=True,
+        kind="control",
+        network=False,
         seeds=(0,),
     ),
     Experiment(
@@ -111,7 +114,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=NGramConfig(order=0),
         colour="#4D4D4D",
         note="Control: every token is drawn uniformly from the vocabulary. The far end of every measure.",
-        control=True,
+        kind="control",
+        network=False,
         seeds=(0,),
     ),
     Experiment(
@@ -120,7 +124,7 @@ BASELINES: tuple[Experiment, ...] = (
         model=UntrainedConfig(),
         colour="#6B6B47",
         note="Control: the paper's model before its first training step, which shows the sampler without training.",
-        control=True,
+        kind="control",
         seeds=(0,),
     ),
     Experiment(
@@ -129,7 +133,8 @@ BASELINES: tuple[Experiment, ...] = (
         model=ReplayConfig(),
         colour="#999999",
         note="Control: copies of training windows. Perfect by every distance to real music, and nothing new.",
-        control=True,
+        kind="control",
+        network=False,
         seeds=(0,),
     ),
     Experiment(
@@ -157,6 +162,6 @@ TEACHER = Experiment(
     model=AutoregressiveConfig(),
     colour="#5A5A5A",
     note="The autoregressive baseline with a seed of its own, which measures the likelihood of all samples.",
-    control=True,
+    kind="teacher",
     seeds=(1000,),
 )

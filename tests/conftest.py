@@ -1,4 +1,4 @@
-"""What several modules of tests look at."""
+"""Fixtures that several modules of tests share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """A comparison with a trial of the grid before it, run and brought to a store."""
+    """Return the plan of a comparison that was run after a tuning trial, and synced to a store."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         plan = compared(tmp_path_factory.mktemp("shown"))
@@ -33,14 +33,15 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def compared(root: Path) -> Plan:
-    """Run a comparison, and put a trial of the grid before it."""
+    """Run a comparison, and copy one of its trials as a tuning trial before it."""
     plan = planned(root, "e2e", "ngram", steps=20)
     assert run(plan, Process(workers=2)) == []
     there, grid = plan.comparison / "e2e" / "0", tuning_folder(plan.comparison)
     shutil.copytree(there, grid / "e2e-d8-s1" / "0", ignore=shutil.ignore_patterns("checkpoint"))
     about = read_json(there / "trial.json")
     about["config"]["model"]["dimension"] = 8
-    about |= {"id": "0" * 64, "experiment": "e2e-d8-s1", "kind": "tuning", "scale": "smoke-tuning"}
+    about |= {"id": "0" * 64, "experiment": "e2e-d8-s1", "kind": "tuning", "point": {"dimension": 1, "scale": 1.0}}
+    about |= {"scale": "smoke-tuning", "tunes": "smoke"}
     write_json(grid / "e2e-d8-s1" / "0" / "trial.json", about)
     write_json(plan.comparison / "tuning.json", {"e2e": {"dimension": 1, "scale": 1.0}})
     return plan

@@ -70,7 +70,6 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
     """Train a trial's network, if it has one that is not trained; return whether it did not fail."""
     from etude.trial import stages
     from etude.trial.workbench import Workbench
-    from eval.scoring.controls import FromTest
     from replication.training.distributed import process_group
     from replication.training.loop import DivergedError
     from replication.training.neural_model import NeuralModel
@@ -78,7 +77,7 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
 
     processes, dataset = process_group(), datasets[trial.experiment.encoding]
     bench = Workbench(trial=trial, dataset=dataset, grid=plan.corpus.reading.grid, device=device)
-    if isinstance(trial.experiment.model, FromTest) or not isinstance(bench.untrained(), NeuralModel):
+    if not stages.of(trial.experiment, bare=True) or not isinstance(bench.untrained(), NeuralModel):
         return True
     if trial.missing:  # what it needs has failed
         if processes.first:

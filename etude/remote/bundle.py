@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from etude.remote.archive import opened, pack
 from etude.runner import plan as suite
-from etude.runner.comparison import at_chosen, settled, tuning
-from etude.runner.comparison import trials as trials_before
+from etude.runner.comparison import at_chosen, choose_points, first_trials, tuning
 from etude.runner.tuning import is_tuned
 from etude.trial import stages
 from eval.results import training_log
@@ -76,7 +75,7 @@ def export(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, path: 
     """
     from etude.runner.scheduler import run
 
-    first = trials_before(plan, datasets)
+    first = first_trials(plan, datasets)
     grid = [trial for trial in first if trial.kind == "tuning"]
     if all(is_ready(trial) or _has_failed(trial) for trial in grid):
         ready = [trial for trial in grid if is_ready(trial)]
@@ -85,7 +84,7 @@ def export(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, path: 
             raise UserError(
                 f"{names} cannot be scored here, which settles the arms: mend what was said of it, try again"
             )
-        plan = settled(plan, grid) if grid else plan
+        plan = choose_points(plan, grid) if grid else plan
         runnable = plan.trials
     else:
         runnable = grid + [trial for trial in plan.trials if not is_tuned(trial.experiment)]

@@ -1,15 +1,20 @@
-"""What comes before a comparison: the teacher, which judges the samples, and the tuning of every arm's embeddings."""
+"""Run a comparison: the teacher, the tuning of the arms, then every experiment with every seed.
+
+The teacher is trained first because it judges the samples of all others. Then every arm is tuned: see
+`etude.runner.tuning`. The comparison itself is the plan with every arm at its chosen point.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from baselines import TEACHER
 from etude.runner.scheduler import announce, run
-from etude.runner.tuning import FOLLOWS, TUNED, choose, grid_experiments, tuned
+from etude.runner.tuning import choose, tuned, tuning_experiments
 from eval.distances.noise_floor import LEAST_WINDOWS, MIN_SONGS
+from eval.results.environment import commit
 from eval.results.schema import as_written
 from eval.results.tuning import CHOSEN, chosen_points, tuning_folder
 from eval.scoring.experiments import EXPERIMENTS
@@ -27,71 +32,102 @@ if TYPE_CHECKING:
     from eval.tracking.logger import Tracker
     from replication.windows.prepared import Dataset
 
+SHORT = 7  # characters of a commit that are shown
+
 
 def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, engine: Engine) -> list[Trial]:
-    """Run what the comparison needs, settle its arms and run it; return the trials that failed."""
-    grid = plan.corpus.reading.grid
+    """Run the teacher, tune the arms, run the comparison; return the trials that failed."""
+    grid = plan.corpus.reading.grid  # the time grid
     announce(plan, datasets)
-    first, failed = trials(plan, datasets), []
+    first, failed = first_trials(plan, datasets), []
+    note_commits([*first, *at_chosen(plan).trials], datasets)
     if first:
-        print(f"first, {len(first)} trials of the teacher and of the grid on which every arm is tuned", flush=True)
+        print(f"before the comparison: {len(first)} trials, to train the teacher and to tune the arms", flush=True)
         failed = run(first, datasets, grid, tracker, engine=engine)
-        plan = settled(plan, first)
-        print(f"the comparison, {len(plan.trials)} trials", flush=True)
+        plan = choose_points(plan, first)
+        print(f"comparison: {len(plan.trials)} trials", flush=True)
     return failed + run(plan.trials, datasets, grid, tracker, engine=engine)
 
 
 def tuning(plan: Plan) -> Plan:
-    """Return the plan of the grid: each arm at each point, briefly, judged on the validation split."""
-    names = dict.fromkeys(FOLLOWS.get(row.name, row.name) for row in plan.experiments)
-    rows = grid_experiments([EXPERIMENTS[name] for name in names if name in TUNED], plan.scale)
-    needed = {name: EXPERIMENTS[name] for row in rows for name in row.model.needs}
+    """Return the plan of the tuning trials, after the experiments whose weights they need."""
+    arms = dict.fromkeys(row.arm for row in plan.experiments if row.arm is not None)
+    rows = tuning_experiments([EXPERIMENTS[arm] for arm in arms], plan.scale)
+    needed = {name: replace(EXPERIMENTS[name], kind="tuning") for row in rows for name in row.model.needs}
     return replace(plan, scale=tuning_scale(plan.scale), experiments=(*needed.values(), *rows))
 
 
-def at_chosen(plan: Plan) -> Plan:
-    """Return the plan with every arm at the point that was chosen for it before, if there is one."""
-    return replace(plan, experiments=tuned(plan.experiments, chosen_points(plan.comparison), plan.scale))
+def first_trials(plan: Plan, datasets: Mapping[str, Dataset]) -> list[Trial]:
+    """Return the trials that are run before those of the plan: the teacher's, then the tuning trials.
 
-
-def trials(plan: Plan, datasets: Mapping[str, Dataset]) -> list[Trial]:
-    """Return the trials that must be done before those of the plan: of the teacher first, then those of the grid.
-
-    Where the validation split is too small to judge by, the arms are not tuned, which is said.
+    If the validation split is too small to judge by, say so and leave the tuning trials out.
     """
-    first = [trial for trial in plan.trials if trial.experiment.name == TEACHER.name]
-    grid = tuning(plan).trials
-    if not grid:
+    first = [trial for trial in plan.trials if trial.kind == "teacher"]
+    tuning_trials = tuning(plan).trials
+    if not tuning_trials:
         return first
-    dataset = datasets[grid[0].experiment.encoding]
+    dataset = datasets[tuning_trials[0].experiment.encoding]
     songs, windows = dataset.songs["validation"], len(dataset.splits["validation"].tokens)
     if songs >= MIN_SONGS and windows >= LEAST_WINDOWS:
-        return first + grid
+        return first + tuning_trials
     print(
-        f"embeddings are not tuned: the validation split has {songs} songs and {windows} windows, and judging takes"
-        f" {MIN_SONGS} and {LEAST_WINDOWS}",
+        f"embeddings are not tuned: the validation split has {songs} songs and {windows} windows, and tuning needs at"
+        f" least {MIN_SONGS} songs and {LEAST_WINDOWS} windows",
         flush=True,
     )
     return first
 
 
-def settled(plan: Plan, first: Sequence[Trial]) -> Plan:
-    """Return the plan with every arm at the best point of its grid, whose trials are among the first.
+def choose_points(plan: Plan, first: Sequence[Trial]) -> Plan:
+    """Choose the best point of every arm from its tuning trials; return the plan with every arm at its point.
 
-    What is chosen is kept in the comparison's tuning.json, and stays: the trials of an arm are all at one point. A
-    point whose trial failed counts as the worst.
+    The choice is written to the comparison's tuning.json and then stays, so that all trials of an arm are at one point.
+    A point whose trial failed counts as the worst.
+
+    Args:
+        plan: the plan of the comparison.
+        first: the trials that were run before it; others than tuning trials are ignored.
     """
     with as_written(tuning_folder(plan.comparison)):
         scores = {
-            trial.experiment.name: float(number(read_json(trial.folder / "scores.json")["measures"][DISTANCE]["ratio"]))
+            (trial.experiment.arm, trial.experiment.point): float(
+                number(read_json(trial.folder / "scores.json")["measures"][DISTANCE]["ratio"])
+            )
             if trial.is_done()
             else math.nan
             for trial in first
-            if trial.kind == "tuning"
+            if trial.experiment.arm is not None and trial.experiment.point is not None
         }
     chosen = choose(scores, plan.scale) | chosen_points(plan.comparison)
-    for arm in TUNED:
-        if arm not in chosen and any(name.startswith(f"{arm}-d") for name in scores):
-            print(f"{arm} is compared as it is: none of the trials of its grid was done", flush=True)
+    for arm in dict.fromkeys(arm for arm, _ in scores):
+        if arm not in chosen:
+            print(f"{arm} is compared without tuning: none of its tuning trials is done", flush=True)
     write_json(plan.comparison / CHOSEN, {arm: asdict(point) for arm, point in chosen.items()})
-    return replace(plan, experiments=tuned(plan.experiments, chosen, plan.scale))
+    return at_chosen(plan)
+
+
+def at_chosen(plan: Plan) -> Plan:
+    """Return the plan with every arm at the point that was chosen for it, if one was."""
+    return replace(plan, experiments=tuned(plan.experiments, chosen_points(plan.comparison), plan.scale))
+
+
+def note_commits(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> None:
+    """Print how many of the trials were made at other commits than the current one, if their source is the same.
+
+    A trial whose source differs is not counted: `run` refuses it.
+    """
+    here, counts, different = commit(), Counter[str](), dict.fromkeys(trials)
+    for trial in different:
+        if trial.is_done() and not trial.difference(trial.about()["config"], datasets[trial.experiment.encoding]):
+            counts.update(trial.commits() - {here})
+    if counts:
+        (first, count), *others = sorted(counts.items())
+        made = f"{count} of {len(different)} trials were made at commit {_short(first)}"
+        made += "".join(f", {count} at commit {_short(name)}" for name, count in others)
+        print(f"note: {made}; the source that computes them is the same", flush=True)
+
+
+def _short(name: str) -> str:
+    """Return a commit as it is shown to people: seven characters, and whether files were changed."""
+    name, _, changes = name.partition("+")
+    return f"{name[:SHORT]}{' with changes' if changes else ''}"

@@ -121,12 +121,13 @@ def _network(experiment: Experiment, scale: Scale, grid: TimeGrid) -> tuple[int,
     """
     import torch
 
-    from eval.scoring.controls import FromTest
+    from etude.trial import stages
     from replication.tokens.encodings import encoding_on
     from replication.training.neural_model import NeuralModel
 
-    if isinstance(config := experiment.model, FromTest):
+    if not stages.of(experiment, bare=True):
         return None
+    config = experiment.model
     vocabulary = len(encoding_on(experiment.encoding, grid).vocabulary)
     try:
         with torch.device("meta"):

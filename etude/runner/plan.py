@@ -1,4 +1,4 @@
-"""The suite: all experiments, and the plan of a comparison."""
+"""The plan of a comparison: which experiments to run, at which scale, on which corpus, and its prepared data."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ if TYPE_CHECKING:
     from replication.tokens.protocol import Encoding
     from replication.windows.prepared import Dataset
 
-PART = 100_000  # windows that are counted together
-MOST_SEEDS = 1_000
+PART = 100_000  # windows that are counted at a time
+MOST_SEEDS = 1_000  # that --seeds accepts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to run: every experiment with every seed of its own or of the scale, at one scale, on one corpus.
+    """The experiments to run at one scale on one corpus, each with its own seeds or those of the scale.
 
     Attributes:
-        root: the folder that `runs/`, the cache and the tracking store are in.
-        accepted: names of licences that the user has agreed to, for corpora that are downloaded with consent only.
+        scale: the budget and everything else that the trials share.
+        corpus: the corpus, which may not be on this machine yet.
+        experiments: the experiments, each after those whose weights it needs.
+        root: the folder that holds `runs/` and the tracking store.
+        accepted: names of the licences that the user has agreed to, for corpora that are downloaded only with consent.
     """
 
     scale: Scale
@@ -48,12 +51,12 @@ class Plan:
 
     @property
     def comparison(self) -> Path:
-        """The folder of these trials."""
+        """The folder of the trials."""
         return self.root / "runs" / self.scale.name / self.corpus.name
 
     @property
     def cache(self) -> Path:
-        """The folder of what was read and cut."""
+        """The folder of the notes and windows that were prepared."""
         return self.root / "runs" / "cache"
 
     @property
@@ -63,7 +66,7 @@ class Plan:
 
     @property
     def trials(self) -> list[Trial]:
-        """All trials, seed by seed, so that a run that was cut short leaves whole comparisons."""
+        """All trials, ordered by seed, so that an interrupted run leaves complete comparisons of fewer seeds."""
         seeds = {experiment.name: experiment.seeds or range(self.scale.seeds) for experiment in self.experiments}
         return [
             Trial(
@@ -88,10 +91,18 @@ def plan(
     root: Path,
     accepted: Sequence[str] = (),
 ) -> Plan:
-    """Return the plan for the words of a command line.
+    """Return the plan for the options of a command line.
+
+    Args:
+        scale: a row of `SCALES`, or "auto".
+        corpus: a row of `CORPORA` or a path; None for the corpus of the scale.
+        only: names of experiments; empty for those of the scale.
+        seeds: the number of seeds; None for that of the scale.
+        root: the folder that holds `runs/` and the tracking store.
+        accepted: names of the licences that the user has agreed to.
 
     Raises:
-        UserError: for a word that means nothing, with those that do.
+        UserError: if a name is unknown or a number is out of range.
     """
     chosen = find_scale(scale)
     if seeds is not None:
@@ -109,7 +120,11 @@ def plan(
 
 
 def find_scale(name: str) -> Scale:
-    """Return a row of `SCALES`; "auto" is gpu where CUDA is there, else cpu."""
+    """Return a row of `SCALES`; "auto" is gpu if CUDA is available, else cpu.
+
+    Raises:
+        UserError: if there is no such row.
+    """
     if name == "auto":
         import torch
 
@@ -120,7 +135,11 @@ def find_scale(name: str) -> Scale:
 
 
 def find_corpus(name: str) -> Corpus:
-    """Return a row of `CORPORA`, or the corpus of a folder or archive that the user names."""
+    """Return a row of `CORPORA`, or the corpus in a folder or an archive.
+
+    Raises:
+        UserError: if the name is neither that of a row nor a path.
+    """
     if name in CORPORA:
         return CORPORA[name]
     if not os.path.exists(name):  # noqa: PTH110 - a Path would raise for a name that is too long to be one
@@ -131,7 +150,7 @@ def find_corpus(name: str) -> Corpus:
 
 
 def _in_order(names: Sequence[str]) -> tuple[Experiment, ...]:
-    """Return the experiments and what they need, each once, what is needed first."""
+    """Return the experiments and those whose weights they need, each once and after those that it needs."""
     ordered: dict[str, Experiment] = {}
 
     def add(name: str) -> None:
@@ -147,16 +166,18 @@ def _in_order(names: Sequence[str]) -> tuple[Experiment, ...]:
 
 
 def windows(plan: Plan, encoding: str, *, batches: Batches = read_guarded) -> Dataset:
-    """Return the windows of the plan's corpus in an encoding, from the cache if they are there."""
+    """Return the windows of the plan's corpus in an encoding; from the cache if they were prepared before."""
     from replication.windows.prepared import prepare as prepare_windows
 
-    return prepare_windows(_located(plan), _code(plan, encoding), plan.scale.cutting, cache=plan.cache, batches=batches)
+    return prepare_windows(
+        _located(plan), _encoding(plan, encoding), plan.scale.cutting, cache=plan.cache, batches=batches
+    )
 
 
-def _code(plan: Plan, encoding: str) -> Encoding:
+def _encoding(plan: Plan, name: str) -> Encoding:
     from replication.tokens.encodings import encoding_on
 
-    return encoding_on(encoding, plan.corpus.reading.grid)
+    return encoding_on(name, plan.corpus.reading.grid)
 
 
 def _located(plan: Plan) -> Corpus:
@@ -164,15 +185,19 @@ def _located(plan: Plan) -> Corpus:
 
 
 def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset]:
-    """Read the corpus, by `batches` of files, and cut it into windows in each encoding of the plan.
+    """Read the corpus and cut it into windows in each encoding of the plan.
 
-    What there is to say of it goes to the comparison's data.json, and to card.json for the data card of the report.
+    Writes the comparison's data.json, and card.json for the data card of the report.
+
+    Args:
+        plan: the plan.
+        batches: the function that reads batches of files.
 
     Returns:
         The windows by encoding.
 
     Raises:
-        UserError: if the corpus cannot be read, is too small, or is another than that of the trials that are there.
+        UserError: if the corpus cannot be read, is too small, or differs from that of the trials in the folder.
     """
     from replication.corpora.reading import load
     from replication.tokens.encodings import ENCODINGS
@@ -186,14 +211,14 @@ def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset
             if path.exists()
             else {}
         )
-    # Those that are there already are looked at too, for all encodings must be of the same music.
+    # Includes the encodings of earlier runs, because all encodings must be of the same music.
     datasets = {name: windows(plan, name, batches=batches) for name in dict.fromkeys((*known, *plan.encodings))}
     for name, dataset in datasets.items():
         _check_size(plan, dataset)
         if name in known and known[name] != dataset.digest:
             raise UserError(
-                f"{plan.comparison} holds trials of other data named {plan.corpus.name}: move or delete it, or give the"
-                " corpus another name"
+                f"{plan.comparison} holds trials of other data named {plan.corpus.name}: move or delete it, or rename"
+                " the corpus"
             )
     corpus = plan.corpus
     write_json(
@@ -206,7 +231,9 @@ def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset
             "citation": corpus.citation,
             "grid": describe(corpus.reading.grid),
             "dropped": next(iter(datasets.values())).dropped,
-            "encodings": {name: _facts(_code(plan, name).vocabulary, dataset) for name, dataset in datasets.items()},
+            "encodings": {
+                name: _encoding_facts(_encoding(plan, name).vocabulary, dataset) for name, dataset in datasets.items()
+            },
         },
     )
     first = next(name for name in ENCODINGS if name in datasets)
@@ -224,7 +251,7 @@ def _check_size(plan: Plan, dataset: Dataset) -> None:
     if dataset.songs["test"] < MIN_SONGS:
         raise UserError(
             f"corpus {plan.corpus.name} is too small to compare with: its test split has {dataset.songs['test']} songs,"
-            f" and a noise floor takes {MIN_SONGS}; about {round(MIN_SONGS / SHARES['test'])} different pieces will do"
+            f" and a noise floor takes {MIN_SONGS}: about {round(MIN_SONGS / SHARES['test'])} different pieces suffice"
         )
     windows = len(dataset.splits["test"].tokens)
     if windows < LEAST_WINDOWS:
@@ -234,17 +261,17 @@ def _check_size(plan: Plan, dataset: Dataset) -> None:
         )
 
 
-def _facts(vocabulary: tuple[str, ...], dataset: Dataset) -> dict[str, Any]:
-    """Return what data.json says of the corpus in the encoding with this vocabulary."""
+def _encoding_facts(vocabulary: tuple[str, ...], dataset: Dataset) -> dict[str, Any]:
+    """Return the entry of data.json for the encoding with this vocabulary."""
     import numpy as np
 
     from replication.tokens.protocol import SEP, SPECIAL_TOKENS
 
     train = dataset.splits["train"].tokens
-    # Part by part, as counting takes eight bytes a token.
+    # In parts, because counting takes eight bytes per token.
     parts = (train[start : start + PART] for start in range(0, len(train), PART))
     counts = np.sum([np.bincount(part.ravel(), minlength=len(vocabulary)) for part in parts], axis=0)
-    said = counts[SEP:][counts[SEP:] > 0]  # what a likelihood counts: see `token_counts`
+    said = counts[SEP:][counts[SEP:] > 0]  # the tokens that a likelihood counts: see `token_counts`
     shares = said / said.sum()
     return {
         "digest": dataset.digest,

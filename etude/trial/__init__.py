@@ -1,1 +1,1 @@
-"""One trial: its identity and its stages."""
+"""Run one trial: its identity and its stages."""

@@ -1,4 +1,4 @@
-"""The last stage of a trial: what its samples are worth beside the real music of a split that training has not seen."""
+"""Score a trial: compare its samples with the real music of a split that training has not seen."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.scoring.controls import FromTest
 from eval.scoring.music import form_of, notes_of, raw_means, read, table_of
 from eval.scoring.reference import SHOWN, Judge
 from eval.scoring.trajectory import trajectory
-from replication.models.ablations import Diffusion
 from replication.util.errors import UserError
 from replication.util.files import DamagedError, sha256, undamaged, write_json, write_parquet
 from replication.util.text import plain
@@ -25,12 +23,18 @@ if TYPE_CHECKING:
     from etude.trial.workbench import Workbench
     from replication.midi.piece import Piece
 
-MIDI_FILES = 16  # with the first indices, unpicked; samples.npz and samples.txt have them all
-ROLLS = 8
+MIDI_FILES = 16  # the first samples, not selected; samples.npz and samples.txt hold all
+ROLLS = 8  # piano rolls in roll.png
 
 
-def score_trial(bench: Workbench) -> None:
-    """Decode, score and compare the samples: midi/, roll.png, samples.html, and a table for each kind of score."""
+def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = False) -> None:
+    """Decode, score and compare the samples: midi/, roll.png, samples.html, and a table for each kind of score.
+
+    Args:
+        bench: the trial.
+        control: make the samples from the real music, as a row of `CONTROLS` says, instead of reading them.
+        diffusion: keep the embeddings of the model, and the trajectory of its sampling.
+    """
     from eval.listening.piano_rolls import save_rolls
     from eval.listening.player import save_player
 
@@ -45,7 +49,7 @@ def score_trial(bench: Workbench) -> None:
         device=bench.device,
     )
     found: dict[str, Any] = {"searched": judge.known.share}
-    if isinstance(trial.experiment.model, FromTest):
+    if control:
         music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
         found["changed"] = share
     else:
@@ -68,7 +72,7 @@ def score_trial(bench: Workbench) -> None:
     )
     if trial.kind == "trial":
         tables["pairs"] = judge.closest(windows)
-    if isinstance(trial.experiment.model, Diffusion):
+    if diffusion:
         tables["embedding"] = _embedding(trial.weights)
         if trial.kind == "trial":
             tables |= trajectory(bench.with_scale, trial.scale, bench.encoding, seed=trial.seed)
@@ -87,12 +91,12 @@ def score_trial(bench: Workbench) -> None:
 
 
 def _drawn_from(weights: Path) -> dict[str, str]:
-    """Return the hash of the weights, by which whoever has only the scores knows them."""
+    """Return the hash of the weights, which identifies them to a reader who has only the scores."""
     return {"weights": sha256(weights)} if weights.exists() else {}
 
 
 def _embedding(weights: Path) -> pd.DataFrame:
-    """Return the embeddings of a diffusion model, a row per word: columns d0, d1, ...; no report needs the weights."""
+    """Return the embeddings of a diffusion model, a row per word: columns d0, d1, ...; the report reads no weights."""
     import pandas as pd
     from safetensors.numpy import load_file
 
@@ -111,7 +115,7 @@ def read_samples(folder: Path) -> NDArray[np.uint16]:
         with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tokens: NDArray[np.uint16] = arrays["tokens"]
     except DamagedError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to draw the samples again") from None
+        raise UserError(f"{path} is damaged ({error}); delete it to sample again") from None
     return tokens
 
 

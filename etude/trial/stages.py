@@ -1,12 +1,13 @@
-"""The stages of a trial: fit, sample, likelihood, audit, score. Each is skipped if its file is there.
+"""The stages of a trial: fit, sample, likelihood, audit, score. A stage is skipped if its checksum file is there.
 
-Those up to the likelihood need nothing but torch, numpy and safetensors.
+The stages up to the likelihood need only torch, numpy and safetensors.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A part of a trial's work that is done when the checksums of what it leaves are written, beside it.
+    """A part of a trial's work. It is done when the checksums of its files are written, last.
 
     Attributes:
-        name: of the file of checksums, `<name>.sha256`.
-        run: does it.
-        leaves: patterns of the files that it leaves in the folder.
-        current: whether what it left is still what is wanted.
+        name: the name of its checksum file, without ".sha256".
+        run: the function that does the work.
+        leaves: patterns of the files that it leaves in the folder of the trial.
+        current: a function that returns whether these files are of the present version of the scores.
     """
 
     name: str
@@ -51,42 +52,42 @@ class Stage:
     current: Callable[[Workbench], bool] = lambda _: True
 
     def __call__(self, bench: Workbench) -> None:
-        """Do what is not done.
+        """Run the stage unless it is done.
 
         Raises:
-            UserError: if a file that was left has changed since.
+            UserError: if one of its files has changed since it was written.
         """
         sums = checksums(bench.folder, self.name)
         if sums.exists():
             if not missing(sums) and self.current(bench):
                 return
             if process_group().first:
-                sums.unlink()  # first: what is written anew does not match it
+                sums.unlink()  # first, because the files written from now on may not match it
         self.run(bench)
         if process_group().first:
             write_checksums(sums, [file for pattern in self.leaves for file in sorted(bench.folder.glob(pattern))])
 
 
 def checksums(folder: Path, stage: str) -> Path:
-    """Return where a stage leaves the checksums of its files; when it is there, the stage is done."""
+    """Return the path of a stage's checksum file, which exists once the stage is done."""
     return folder / f"{stage}{SUFFIX}"
 
 
 def of(experiment: Experiment, *, bare: bool = False) -> tuple[Stage, ...]:
-    """Return the stages of an experiment's trials in their order; if `bare`, those that need no more than training."""
+    """Return the stages of an experiment's trials in order; if `bare`, only those that need no more than training."""
     if isinstance(experiment.model, FromTest):
-        return () if bare else (SCORE,)
+        return () if bare else (SCORE_CONTROL,)
     if bare:
         return (FIT, SAMPLE, LIKELIHOOD)
-    if isinstance(experiment.model, Diffusion) and experiment.model.recipe:
-        return (FIT, SAMPLE, LIKELIHOOD, AUDIT, SCORE)
-    return (FIT, SAMPLE, LIKELIHOOD, SCORE)
+    audit = (AUDIT,) if experiment.kind == "audit" else ()
+    score = SCORE_DIFFUSION if isinstance(experiment.model, Diffusion) else SCORE
+    return (FIT, SAMPLE, LIKELIHOOD, *audit, score)
 
 
 def _fit(bench: Workbench) -> None:
-    """Train, from the last checkpoint if there is one: checkpoint/model.safetensors.
+    """Train the model, resuming from the last checkpoint if there is one: checkpoint/model.safetensors.
 
-    Of several processes that train together the first one writes.
+    If several processes train together, only the first one writes.
     """
     trial, first = bench.trial, process_group().first
     since = time.perf_counter()
@@ -158,7 +159,7 @@ def _audits(bench: Workbench) -> Path:
 
 
 def _audit(bench: Workbench) -> None:
-    """Hold the report's "bits per word" against a bound and against the music, over its own iterations: audit/."""
+    """Compare the music report's "bits per word" with a bound and with the samples, at its own iterations: audit/."""
     from eval.scoring.bits_per_word import audit as measure
     from eval.scoring.reference import Judge
     from replication.models.diffusion_lm import DiffusionLM
@@ -176,11 +177,11 @@ def _is_scored(bench: Workbench) -> bool:
     return bool(read_json(bench.folder / "scores.json")["scoring"] == bench.trial.scoring)
 
 
-def _score(bench: Workbench) -> None:
+def _score(bench: Workbench, *, control: bool = False, diffusion: bool = False) -> None:
     """Compare the samples with the held-out split: see `etude.trial.scoring`."""
     from etude.trial.scoring import score_trial
 
-    score_trial(bench)
+    score_trial(bench, control=control, diffusion=diffusion)
 
 
 FIT = Stage(
@@ -197,3 +198,5 @@ SCORE = Stage(
     leaves=("scores.json", "*.parquet", "roll.png", "samples.html", "midi/*.mid"),
     current=_is_scored,
 )
+SCORE_DIFFUSION = replace(SCORE, run=partial(_score, diffusion=True))
+SCORE_CONTROL = replace(SCORE, run=partial(_score, control=True))

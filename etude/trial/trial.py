@@ -1,20 +1,18 @@
-"""A trial: one experiment, one scale, one corpus, one seed, and the folder that holds all it leaves."""
+"""A trial: one experiment at one scale on one corpus with one seed, and the folder that holds its files."""
 
 from __future__ import annotations
 
 import functools
 import json
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from baselines import TEACHER
 from etude.trial.source import source_hash
 from eval.results.environment import environment
 from eval.results.schema import EDITION, as_written, read_about
-from eval.scoring.controls import FromTest
 from eval.scoring.measures import scoring_version
-from replication.models.ablations import Diffusion
 from replication.tokens.encodings import ENCODINGS
 from replication.util.checksums import is_whole
 from replication.util.errors import UserError
@@ -23,17 +21,20 @@ from replication.util.files import describe, digest, read_json, sha256, write_js
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from replication.models.ablations import Experiment
-    from replication.training.scales import Budget, Recipe, Scale
+    from replication.models.ablations import Experiment, Kind
+    from replication.training.scales import Budget, Scale
     from replication.windows.prepared import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What to compute, and where.
+    """One experiment with one seed.
 
     Attributes:
-        corpus: the corpus's name.
+        experiment: the model or control, at its tuning point if it has one.
+        scale: the scale of the comparison, or the tuning scale that belongs to it.
+        corpus: the name of the corpus.
+        seed: the seed of everything random.
         comparison: the folder of all trials of this scale and corpus.
     """
 
@@ -45,43 +46,32 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """For people: experiment and seed."""
+        """The experiment and the seed, for people."""
         return f"{self.experiment.name} seed {self.seed}"
 
     @property
-    def kind(self) -> str:
-        """What the trial is for, as the tracking store groups it: trial, control, tuning, teacher or audit."""
-        if self.scale.held_out != "test":
-            return "tuning"
-        if self.experiment.name == TEACHER.name:
-            return "teacher"
-        if self._recipe:
-            return "audit"
-        return "control" if self.experiment.control else "trial"
-
-    @property
-    def _recipe(self) -> Recipe | None:
-        model = self.experiment.model
-        return model.recipe if isinstance(model, Diffusion) else None
+    def kind(self) -> Kind:
+        """The purpose of the trial, by which the tracking store groups it."""
+        return self.experiment.kind
 
     @property
     def budget(self) -> Budget:
-        """How the model is trained: the scale's budget unless it brings its own."""
-        return self._recipe.budget if self._recipe else self.scale.budget
+        """The training budget: the experiment's own, else the scale's."""
+        return self.experiment.budget or self.scale.budget
 
     @property
     def folder(self) -> Path:
-        """Where everything about the trial lies."""
+        """The folder of the trial."""
         return self.comparison / self.experiment.name / str(self.seed)
 
     @property
     def weights(self) -> Path:
-        """The finished model."""
+        """The weights file of the trained model."""
         return self._weights_of(self.experiment.name, self.seed)
 
     @property
     def missing(self) -> list[str]:
-        """What the trial needs and is not there yet: experiments, whose weights with the same seed it takes."""
+        """The experiments whose weights with the same seed the trial needs and which do not exist yet."""
         return [name for name in self.experiment.model.needs if not self.sibling(name).exists()]
 
     def sibling(self, experiment: str) -> Path:
@@ -93,8 +83,8 @@ class Trial:
 
     @property
     def teacher(self) -> Path | None:
-        """The weights of the model that judges samples; None where there is none in their encoding, or for itself."""
-        if self.experiment.name == TEACHER.name or self.experiment.encoding != TEACHER.encoding:
+        """The weights of the teacher; None for another encoding than the teacher's, and for the teacher itself."""
+        if self.kind == "teacher" or self.experiment.encoding != TEACHER.encoding:
             return None
         (seed,) = TEACHER.seeds or (0,)
         path = self._weights_of(TEACHER.name, seed)
@@ -102,14 +92,18 @@ class Trial:
 
     @property
     def scoring(self) -> str:
-        """A name for all that the scores depend on besides the samples, and for the files that come with them."""
-        needed = self.experiment.model.needs if isinstance(self.experiment.model, FromTest) else ()
+        """A name for everything that the scores depend on besides the samples.
+
+        It holds the version of the scores, and fingerprints of the teacher and of the weights that a control is made
+        from.
+        """
+        needed = self.experiment.model.needs if self.kind == "control" else ()
         weights = [self.teacher, *map(self.sibling, needed)]
         return "-".join([scoring_version(), *(_fingerprint(path) for path in weights if path and path.exists())])
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
-        """Return the resolved configuration: all that decides the result, and nothing else."""
-        decorations = {"name", "about", "corpus", "seeds", "experiments", "tuning_grid"}
+        """Return the resolved configuration: everything that decides the result, and nothing else."""
+        decorations = {"name", "about", "corpus", "seeds", "experiments", "tuning_grid", "tunes"}
         scale = {
             field.name: getattr(self.scale, field.name) for field in fields(self.scale) if field.name not in decorations
         }
@@ -124,29 +118,29 @@ class Trial:
         }
 
     def check(self, dataset: Dataset) -> bool:
-        """Return whether nothing is left to do in a folder that exists, and all of it is there.
+        """Return whether the trial, whose folder exists, is done and all its files exist.
 
         Raises:
-            UserError: if it was made with another configuration, or a file has changed since; names what differs.
+            UserError: if it was made with another configuration, or a file has changed since it was written.
         """
         about = self.about()
         if difference := self.difference(about["config"], dataset):
             raise UserError(
-                f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or go"
-                f" back to what it was made with, commit {about['environment']['commit']}"
+                f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or use"
+                f" the code that it was made with, commit {about['environment']['commit']}"
             )
         return self.is_done() and is_whole(self.folder)
 
     def difference(self, there: object, dataset: Dataset) -> str | None:
-        """Say where a configuration, as JSON has it, differs first from the one of this trial; None if it does not."""
+        """Return the first difference of a configuration in JSON from that of this trial, in words; None if equal."""
         here = json.loads(json.dumps(self.config(dataset)))
         return None if there == here else _difference(there, here)
 
     def open(self, dataset: Dataset) -> bool:
-        """Make or continue the folder; return whether nothing is left to do.
+        """Make the folder, or open it again; return whether the trial is done.
 
         Raises:
-            UserError: if it was made with another configuration.
+            UserError: if the folder was made with another configuration, or a file has changed since it was written.
         """
         if self.exists():
             if self.check(dataset):
@@ -165,7 +159,7 @@ class Trial:
         return False
 
     def identity(self, dataset: Dataset) -> dict[str, Any]:
-        """Return the part of trial.json that does not depend on when and where the trial is run."""
+        """Return the part of trial.json that does not depend on when and where the trial runs."""
         config, experiment = self.config(dataset), self.experiment
         return {
             "id": digest(config, experiment.name, self.scale.name, self.corpus),
@@ -174,9 +168,12 @@ class Trial:
             "note": experiment.note,
             "colour": experiment.colour,
             "seed": self.seed,
-            "kind": self.kind,
-            "control": experiment.control,
+            "kind": experiment.kind,
+            "arm": experiment.arm,
+            "point": None if experiment.point is None else asdict(experiment.point),
+            "embeddings": experiment.embeddings,
             "scale": self.scale.name,
+            "tunes": self.scale.tunes,
             "corpus": self.corpus,
             "config": config,
             "dataset": {
@@ -190,16 +187,21 @@ class Trial:
         """Return trial.json."""
         return read_about(self.folder / "trial.json")
 
+    def commits(self) -> set[str]:
+        """Return the commits that the trial was made at: more than one if it was resumed elsewhere."""
+        about = self.about()
+        return {place["environment"]["commit"] for place in (about, *about["moves"])}
+
     def close(self, *, error: str | None = None) -> None:
-        """Say that the trial has ended, and why if it failed."""
+        """Record that the trial has ended, and why if it failed."""
         self._note(status="FAILED" if error else "FINISHED", error=error, ended=time.time())
 
     def exists(self) -> bool:
-        """Whether the folder has been made."""
+        """Return whether the folder has been made."""
         return (self.folder / "trial.json").exists()
 
     def is_done(self) -> bool:
-        """Whether nothing is left to do."""
+        """Return whether the trial is finished and its scores are of the present version."""
         scores = self.folder / "scores.json"
         if not (self.exists() and scores.exists() and self.about()["status"] == "FINISHED"):
             return False
@@ -207,7 +209,10 @@ class Trial:
             return bool(read_json(scores)["scoring"] == self.scoring)
 
     def _moves(self) -> list[dict[str, Any]]:
-        """Return when the trial went on elsewhere, and where: what it did up to a move it did in the place before."""
+        """Return the moves of the trial to other environments, with the present one if that is new.
+
+        Up to the time of a move, the trial ran in the environment before it.
+        """
         about, here = self.about(), environment()
         moves: list[dict[str, Any]] = about.get("moves", [])
         last = moves[-1] if moves else about
@@ -220,7 +225,7 @@ class Trial:
 
 
 def _fingerprint(path: Path) -> str:
-    """Return the beginning of a file's hash, computed again only when the file changes."""
+    """Return the start of a file's hash; the hash is computed again only when the file changes."""
     status = path.stat()
     return _hashed(path, status.st_mtime_ns, status.st_size)[:16]
 
@@ -231,7 +236,7 @@ def _hashed(path: Path, _changed: int, _size: int) -> str:
 
 
 def _difference(there: object, here: object, name: str = "") -> str:
-    """Say where two configurations differ first."""
+    """Return the first difference of two configurations, in words."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted({*there, *here}):
             if there.get(key) != here.get(key):

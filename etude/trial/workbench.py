@@ -1,4 +1,4 @@
-"""A trial with its data and device: what its stages share."""
+"""A trial with its data and its device, which all its stages share."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Workbench:
-    """A trial with what its stages share.
+    """A trial with its data and its device.
 
     Attributes:
-        dataset: the corpus in the encoding of the trial.
-        grid: the length of a time step of the corpus.
-        device: where to compute.
+        trial: the trial.
+        dataset: the windows of the corpus in the encoding of the trial.
+        grid: the time grid of the corpus.
+        device: the device to compute on.
     """
 
     trial: Trial
@@ -49,16 +50,16 @@ class Workbench:
         return self.trial.folder
 
     def tokens(self, split: str) -> torch.Tensor:
-        """Return a split as (n, L) int16, in the file that it lies in: it is read where it is looked at."""
+        """Return the tokens of a split: (n, L) int16, memory-mapped, so that only the rows in use are read."""
         return torch.from_numpy(self.dataset.splits[split].tokens.view(np.int16))  # no vocabulary has 32,768 words
 
     def untrained(self) -> Model:
-        """Return the model as its seed initialises it."""
+        """Return the model before training, initialised from the seed."""
         with seeded("model", self.trial.seed):
             return self.trial.experiment.model.build(vocabulary=len(self.encoding.vocabulary), scale=self.trial.scale)
 
     def trained(self) -> Model:
-        """Return the fitted model on the device."""
+        """Return the trained model on the device."""
         model = self.untrained()
         model.load(self.trial.weights)
         if isinstance(model, torch.nn.Module):
@@ -66,14 +67,14 @@ class Workbench:
         return model
 
     def with_scale(self, scale: Scale) -> Model:
-        """Return the fitted model as a scale builds it that differs in how samples are drawn."""
+        """Return the trained model as another scale builds it, which may differ only in its sampler."""
         return replace(self, trial=replace(self.trial, scale=scale)).trained()
 
     def time(self, stage: str, seconds: float) -> None:
-        """Note how long a stage took."""
+        """Record how long a stage took."""
         write_json(self.folder / "timing.json", {**self.times(), stage: round(seconds, 3)})
 
     def times(self) -> dict[str, float]:
-        """Return the seconds that the stages took so far."""
+        """Return how many seconds each stage took, so far."""
         path = self.folder / "timing.json"
         return dict(read_json(path)) if path.exists() else {}

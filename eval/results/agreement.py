@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from baselines import NGramConfig, ReplayConfig
-from eval.scoring.controls import FromTest
 from eval.scoring.experiments import EXPERIMENTS
 from eval.scoring.measures import DISTANCE
 
@@ -148,8 +146,7 @@ def _without(row: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
 
 def _is_counted(name: str) -> bool:
     """Return whether an experiment has no network: neither as its model nor in what it is made of."""
-    model = EXPERIMENTS[name].model if name in EXPERIMENTS else None
-    return isinstance(model, NGramConfig | ReplayConfig | FromTest) and not model.needs
+    return name in EXPERIMENTS and not EXPERIMENTS[name].network
 
 
 def _real(here: Results, there: Results) -> list[Compared]:

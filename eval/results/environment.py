@@ -36,7 +36,7 @@ def environment() -> dict[str, Any]:
 
     gpu = torch.cuda.is_available()
     return {
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: version_of(name) for name in PACKAGES},
         "libraries": _libraries(),
@@ -93,7 +93,7 @@ def _compiler() -> str | None:
     return said.partition("\n")[0]
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git."""
     here = Path(__file__).parent
 

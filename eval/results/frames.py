@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from replication.midi.piece import TimeGrid
     from replication.training.scales import Scale
 
-ROW = ("label", "colour", "note", "control")
+ROW = ("label", "colour", "note")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,7 +135,10 @@ def _gather(comparison: Path) -> Results:
     first = {key: folder for key, folder in folders.items() if key[1] == seeds[key[0]]}
     own = {about["experiment"]: about["config"]["encoding"] for about in abouts}
     digests = {name: facts["digest"] for name, facts in data["encodings"].items()}
-    experiments = [{"name": about["experiment"], **{key: about[key] for key in ROW}} for about in abouts]
+    experiments = [
+        {"name": about["experiment"], **{key: about[key] for key in ROW}, "control": about["kind"] == "control"}
+        for about in abouts
+    ]
     measures = stack(folders, collected.measure_rows)
     return Results(
         card=read_json(comparison / "card.json"),
@@ -262,12 +265,11 @@ def _grid(data: dict[str, Any]) -> TimeGrid:
 
 
 def _tuned(trials: list[dict[str, Any]]) -> dict[str, str]:
-    """Return at which point of the grid each arm, and what follows it, is compared."""
-    models = {about["experiment"]: about["config"]["model"] for about in trials}
+    """Return the tuning point that each tuned experiment is compared at."""
     return {
-        name: f"d {model['dimension']}, scale {model['embedding']['scale']:g}"
-        for name, model in models.items()
-        if model["type"] == "Diffusion" and model["dimension"]
+        about["experiment"]: f"d {about['config']['model']['dimension']}, scale {about['point']['scale']:g}"
+        for about in trials
+        if about["point"]
     }
 
 

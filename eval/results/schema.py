@@ -7,8 +7,10 @@ import traceback
 from contextlib import contextmanager
 from errno import EISDIR, ENOENT, ENOTDIR
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from replication.models.ablations import Kind
+from replication.training.scales import TuningPoint
 from replication.util.errors import UserError
 from replication.util.files import read_json
 
@@ -28,6 +30,10 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "colour": str,
     "seed": int,
     "kind": str,
+    "arm": (str, type(None)),
+    "point": (dict, type(None)),
+    "embeddings": bool,
+    "tunes": (str, type(None)),
     "scale": str,
     "corpus": str,
     "config": dict,
@@ -37,6 +43,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "started": (int, float),
     "ended": (int, float, type(None)),
 }
+MOST = 1_000  # times the dimension or the scale, at a tuning point
 COLOUR = re.compile("#[0-9A-Fa-f]{6}")  # it becomes part of pages
 # Columns of results that hold words; all others hold numbers.
 WORDS = {"experiment", "label", "colour", "note", "encoding", "name", "digest", "metric", "measure", "key", "side"}
@@ -95,5 +102,20 @@ def check_about(about: Mapping[str, Any]) -> None:
     for key, kind in KINDS.items():
         if not isinstance(about[key], kind):
             raise TypeError(f"{key} is {str(about[key])[:50]!r}")
+    if about["kind"] not in get_args(Kind):
+        raise ValueError(f"kind is {about['kind'][:50]!r}")
+    if about["point"] is not None:
+        read_point(**about["point"])
     if not COLOUR.fullmatch(about["colour"]):
         raise ValueError(f"colour is {about['colour'][:50]!r}")
+
+
+def read_point(*, dimension: int, scale: float) -> TuningPoint:
+    """Return a tuning point from its fields in a file.
+
+    Raises:
+        ValueError: if a field is not positive, or larger than `MOST`.
+    """
+    if not (0 < int(dimension) <= MOST and 0 < float(scale) <= MOST):
+        raise ValueError(f"a tuning point of dimension {dimension} and scale {scale}")
+    return TuningPoint(dimension=int(dimension), scale=float(scale))

@@ -126,14 +126,14 @@ def audit_rows(folder: Path) -> pd.DataFrame | None:
 
 
 def embedding(folder: Path, data: dict[str, Any], grid: TimeGrid) -> pd.DataFrame | None:
-    """Return the table of a diffusion model of an arm, one row per word."""
+    """Return the embedding table of a trial, one row per word; None if it has none, or one that is not shown."""
     import pandas as pd
 
-    config = read_json(folder / "trial.json")["config"]
-    model = config["model"]
-    if model["type"] != "Diffusion" or model["recipe"] or model["backbone"]:
+    about, path = read_json(folder / "trial.json"), folder / "embedding.parquet"
+    if not (about["embeddings"] and path.exists()):
         return None
-    frame = pd.read_parquet(folder / "embedding.parquet")
+    config = about["config"]
+    frame = pd.read_parquet(path)
     words = encoding_on(config["encoding"], grid).vocabulary
     used = set(data["encodings"][config["encoding"]]["words_used"])
     pitches = [PITCH.fullmatch(word) if word in used else None for word in words]

@@ -1,13 +1,13 @@
-"""What tuning leaves: the chosen points, and what every arm scored at every point of its grid."""
+"""Read the tuning of a comparison: the chosen points, and the scores of every arm at every point."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from eval.results.schema import as_written, read_trial
+from eval.results.schema import as_written, read_point, read_trial
 from eval.scoring.measures import DISTANCE
-from replication.training.scales import TuningPoint, tuning_name
+from replication.training.scales import tuning_name
 from replication.util.files import read_json
 from replication.util.text import number
 
@@ -16,52 +16,41 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from replication.training.scales import TuningPoint
+
 CHOSEN = "tuning.json"
 
 
-MOST = 1_000  # that dimensions and scales may be multiplied by
-
-
 def chosen_points(comparison: Path) -> dict[str, TuningPoint]:
-    """Return the points that were chosen before."""
+    """Return the point that was chosen for each arm; empty before tuning."""
     path = comparison / CHOSEN
     with as_written(path):
-        return {arm: _point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
-
-
-def _point(*, dimension: int, scale: float) -> TuningPoint:
-    if not (0 < int(dimension) <= MOST and 0 < float(scale) <= MOST):
-        raise ValueError(f"a point of dimension {dimension} and scale {scale}")
-    return TuningPoint(dimension=int(dimension), scale=float(scale))
+        return {arm: read_point(**point) for arm, point in (read_json(path) if path.exists() else {}).items()}
 
 
 def tuning_folder(comparison: Path) -> Path:
-    """Return the folder of the tuning trials of a comparison, which is that of its scale and corpus."""
+    """Return the folder of the tuning trials of a comparison."""
     return comparison.parent.with_name(tuning_name(comparison.parent.name)) / comparison.name
 
 
 def grid_rows(comparison: Path) -> pd.DataFrame:
-    """Return what every arm scored at every point of its grid: arm, dimension, scale, distance, nll, chosen.
+    """Return the scores of every tuned arm at every point: arm, dimension, scale, distance, nll, chosen.
 
     Points whose trial failed have NaN. Without tuning there are no rows.
     """
     import pandas as pd
 
     chosen, rows = chosen_points(comparison), []
-    for place in sorted(tuning_folder(comparison).glob("*/*/trial.json")):
-        about = read_trial(place.parent)
-        arm, model = about["experiment"].partition("-d")[0], about["config"]["model"]
-        if arm not in chosen or model["type"] != "Diffusion":
+    for path in sorted(tuning_folder(comparison).glob("*/*/trial.json")):
+        about = read_trial(path.parent)
+        arm = about["arm"]
+        if about["point"] is None or arm not in chosen:
             continue
-        base = about["config"]["scale"]["dimension"]
-        point = TuningPoint(dimension=model["dimension"] // base, scale=model["embedding"]["scale"])
-        path = place.with_name("scores.json")
-        scores = read_json(path) if path.exists() and about["status"] == "FINISHED" else {}
-        likelihood = place.with_name("likelihood.json")
-        nll = read_json(likelihood) if scores and likelihood.exists() else {}
-        found = (
-            number(scores["measures"][DISTANCE]["ratio"]) if scores else math.nan,
-            number(nll.get("nats_per_token")),
-        )
-        rows.append((arm, model["dimension"], point.scale, *found, point == chosen[arm]))
+        point, scores = read_point(**about["point"]), path.with_name("scores.json")
+        found = read_json(scores) if scores.exists() and about["status"] == "FINISHED" else {}
+        likelihood = path.with_name("likelihood.json")
+        nll = read_json(likelihood) if found and likelihood.exists() else {}
+        distance = number(found["measures"][DISTANCE]["ratio"]) if found else math.nan
+        dimension = about["config"]["model"]["dimension"]
+        rows.append((arm, dimension, point.scale, distance, number(nll.get("nats_per_token")), point == chosen[arm]))
     return pd.DataFrame(rows, columns=["arm", "dimension", "scale", "distance", "nll", "chosen"])

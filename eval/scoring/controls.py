@@ -280,7 +280,8 @@ def _control(name: str, label: str, model: FromTest, colour: str, note: str) -> 
         model=model,
         colour=colour,
         note=f"Control: {note}",
-        control=True,
+        kind="control",
+        network=bool(model.needs),
         seeds=(0,),
     )
 

@@ -15,9 +15,14 @@ EXPERIMENTS: dict[str, Experiment] = {row.name: row for row in (*ABLATIONS, *BAS
 
 
 def default(scale: Scale) -> tuple[str, ...]:
-    """Return the experiments that a scale names, or all in the encoding of the paper's own, and every control."""
+    """Return the names of the experiments that a scale runs by default.
+
+    These are the ones that the scale names, or all in the paper's encoding if it names none; and always the controls
+    and the teacher.
+    """
     return tuple(
         name
         for name, row in EXPERIMENTS.items()
-        if row.control or (name in scale.experiments if scale.experiments else row.encoding == ABLATIONS[0].encoding)
+        if row.kind in {"control", "teacher"}
+        or (name in scale.experiments if scale.experiments else row.encoding == ABLATIONS[0].encoding)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from eval.distances.copying import known_runs, memorisation, nearest
 from eval.distances.noise_floor import MEAN, Origin, floor_ratios
 from eval.metrics.table import features_on
 from eval.metrics.windows import evenly
-from eval.scoring.controls import FromTest, Material, changed
+from eval.scoring.controls import Material, changed
 from eval.scoring.measures import DISTANCE, scoring_version
 from eval.scoring.music import Music, Scored, form_of, notes_of, raw_means, read, table_of, written
 from eval.scoring.panel import set_distances
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from eval.distances.copying import Known
     from eval.metrics.windows import Windows
+    from eval.scoring.controls import FromTest
     from replication.models.ablations import Experiment
     from replication.tokens.protocol import Encoding
     from replication.training.scales import Scale
@@ -91,12 +92,11 @@ class Judge:
         )
 
     def control(self, experiment: Experiment, *, seed: int, sibling: Callable[[str], Path]) -> tuple[Music, float]:
-        """Return a control that is made of the real music, and the share of windows that it differs from.
+        """Return a control that is made from the real music, a row of `CONTROLS`, and the share of windows it changes.
 
         As tokens its windows may have become longer, and are cut; those that fill less than half a window are left out.
         """
-        model = experiment.model
-        assert isinstance(model, FromTest)
+        model = cast("FromTest", experiment.model)
         material = Material(
             real=self.real.scored.windows,
             encoding=self.encoding,

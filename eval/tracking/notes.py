@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from eval.claims.claims import CLAIMS, Contrasted
 from eval.tracking.views import VIEWS, address
-from replication.training.scales import tuning_name
 from replication.util.files import read_json
 from replication.util.text import printable
 
@@ -72,8 +71,8 @@ def _serves(about: dict[str, Any], claim: Contrasted | Correlated) -> bool:
 
 def _command(about: dict[str, Any], folder: Path) -> str:
     scale, experiment = about["scale"], about["experiment"]
-    if about["kind"] == "tuning":  # what the grid is for makes it
-        scale, experiment = scale.removesuffix(tuning_name("")), experiment.partition("-d")[0]
+    if about["tunes"]:  # a tuning trial is run before the comparison of its arm
+        scale, experiment = about["tunes"], about["arm"] or experiment
     data = folder.parents[3] / scale / folder.parents[1].name / "data.json"
     corpus = read_json(data)["given"] if data.exists() else about["corpus"]
     words = ["--scale", scale, "--corpus", printable(corpus), "--only", experiment, "--seeds", str(about["seed"] + 1)]

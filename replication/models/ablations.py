@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from replication.models.embeddings import Embedding, FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
 from replication.training.backbones import Smaller
@@ -12,7 +12,7 @@ from replication.training.scales import Recipe
 if TYPE_CHECKING:
     from replication.models.diffusion_lm import DiffusionLM
     from replication.training.model import ModelConfig
-    from replication.training.scales import Scale
+    from replication.training.scales import Budget, Scale, TuningPoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,9 @@ class Diffusion:
         return DiffusionLM(self.embedding, vocabulary=vocabulary, scale=scale)
 
 
+Kind = Literal["trial", "control", "teacher", "audit", "tuning"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One row of the comparison.
@@ -59,7 +62,15 @@ class Experiment:
         colour: Colour in every figure and in MLflow, distinct to colour-blind readers and dark enough for text.
         note: One sentence that describes the row.
         encoding: Name of a row of `ENCODINGS`.
-        control: Whether the row is a control, which shows what the measures can detect and does not compete.
+        kind: Purpose of its trials: "trial" for a competitor, "control" to show what the measures can and cannot
+            detect, "teacher" to judge the samples of the others, "audit" to check a published number, "tuning" to try
+            an arm at one point before the comparison.
+        arm: Name of the arm whose tuning point it takes; None if it is not tuned.
+        point: Tuning point that its model is at; None if the scale alone decides.
+        embeddings: Whether the report shows its embeddings, if it has any; False for a row that differs from another in
+            something else.
+        network: Whether a network is trained for it. Without one its results have the same bits on every machine.
+        budget: Training budget that it has instead of the scale's.
         seeds: Seeds of the row; None for those of the scale.
     """
 
@@ -69,9 +80,16 @@ class Experiment:
     colour: str
     note: str
     encoding: str = "paper"
-    control: bool = False
+    kind: Kind = "trial"
+    arm: str | None = None
+    point: TuningPoint | None = None
+    embeddings: bool = True
+    network: bool = True
+    budget: Budget | None = None
     seeds: tuple[int, ...] | None = None
 
+
+_RECIPE = Recipe()
 
 ABLATIONS: tuple[Experiment, ...] = (
     Experiment(
@@ -80,6 +98,7 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Learned()),
         colour="#0072B2",
         note="The paper's model: embeddings trained with the diffusion.",
+        arm="e2e",
     ),
     Experiment(
         name="gaussian",
@@ -87,6 +106,7 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Gaussian()),
         colour="#E69F00",
         note="Ablation: frozen random embeddings.",
+        arm="gaussian",
     ),
     Experiment(
         name="pretrained",
@@ -94,6 +114,7 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Pretrained(SkipGram())),
         colour="#009E73",
         note="Ablation: frozen embeddings, pretrained with skip-gram on the training split.",
+        arm="pretrained",
     ),
     Experiment(
         name="pretrained-ar",
@@ -101,6 +122,7 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Pretrained(FromAutoregressive())),
         colour="#56B4E9",
         note="Ablation: frozen embeddings, taken from the autoregressive baseline.",
+        arm="pretrained-ar",
     ),
     Experiment(
         name="e2e-small",
@@ -108,14 +130,19 @@ ABLATIONS: tuple[Experiment, ...] = (
         model=Diffusion(embedding=Learned(), backbone=Smaller()),
         colour="#8A6D00",
         note="Ablation: a third of the heads and of the width, as in ELECTRA-small; at scale cpu, one head of four.",
+        arm="e2e",
+        embeddings=False,
     ),
     Experiment(
         name="recipe",
         label="Diffusion-LM, the report's recipe",
-        model=Diffusion(embedding=Learned(), dimension=128, recipe=Recipe()),
+        model=Diffusion(embedding=Learned(), dimension=128, recipe=_RECIPE),
         colour="#5B4B8A",
         note="Audit: 2,000 iterations trained as in the music report, to check its bits per word, read off the loss.",
         seeds=(0, 1),
+        kind="audit",
+        budget=_RECIPE.budget,
+        embeddings=False,
     ),
     Experiment(
         name="e2e-triples",

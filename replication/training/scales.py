@@ -73,6 +73,7 @@ class Scale:
         samples: Number of windows drawn from each trial.
         tuning_grid: Points at which the embeddings of every arm are tried first; see `etude.runner.tuning`.
         held_out: Name of the split with which trials are compared.
+        tunes: Name of the scale whose arms are tuned at this one; None for the scale of a comparison.
         experiments: Names of the experiments that `etude run` runs by default; if empty, all rows in the paper's
             encoding.
     """
@@ -94,6 +95,7 @@ class Scale:
     samples: int = 256
     tuning_grid: tuple[TuningPoint, ...] = ()
     held_out: str = "test"
+    tunes: str | None = None
     experiments: tuple[str, ...] = ()
 
     @property
@@ -257,5 +259,6 @@ def tuning_scale(scale: Scale) -> Scale:
         samples=max(MIN_TUNING_SAMPLES, scale.samples // 2),
         tuning_grid=(),
         held_out="validation",
+        tunes=scale.name,
         experiments=(),
     )

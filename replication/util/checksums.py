@@ -1,4 +1,17 @@
-"""Checksums of files, in lists beside the files that `sha256sum --check` can read."""
+"""Checksums of finished files, in lists beside them that `sha256sum --check` reads.
+
+Every file of a trial has a checksum in one of three places, by the way it is written:
+
+- Files that do not change once a stage is done (weights, the log, samples, tables) are in the list of that stage.
+- JSON files carry a checksum of their own (see `replication.util.files.write_json`), because some of them change while
+  a trial runs, as trial.json and timing.json do, and others stand outside of trial folders.
+- The checkpoint that training resumes from is replaced while a trial runs, so it carries its checksum in its metadata
+  (see `replication.util.checkpoint`).
+
+There is a list for each stage instead of one for the trial: a stage is done exactly when its list exists, which one
+rename decides; a lost or damaged list costs one stage; and the files of a trial in the order of its stages, as a bundle
+brings them, are at every moment a trial that is less advanced.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +37,7 @@ def write_checksums(path: Path, files: Iterable[Path]) -> None:
 
 
 def _end(text: str) -> str:
-    """Return the last line of a list, which shows whether the list is complete."""
+    """Return the last line of a list: a checksum of the lines before it, which shows whether the list is complete."""
     return f"{COMMENT}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 

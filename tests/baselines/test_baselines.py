@@ -163,6 +163,6 @@ def test_saving_and_loading_keeps_the_model(row: Experiment, tmp_path: Path) -> 
 
 def test_the_teacher_is_not_a_row_and_has_a_seed_of_its_own() -> None:
     assert TEACHER not in BASELINES
-    assert TEACHER.control
+    assert TEACHER.kind == "teacher"
     assert TEACHER.seeds is not None
     assert min(TEACHER.seeds) > max(scale.seeds for scale in SCALES.values())

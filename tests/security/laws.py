@@ -24,7 +24,7 @@ from etude.cli.main import main
 from etude.remote import bundle
 from etude.remote.archive import unpack
 from etude.runner import plan as suite
-from etude.runner.comparison import at_chosen, settled, tuning
+from etude.runner.comparison import at_chosen, choose_points, tuning
 from eval.results import trial_rows as collected
 from eval.results.frames import gather
 from eval.results.schema import as_written
@@ -211,7 +211,7 @@ def _run_again(plan: Plan) -> None:
     for trial in at_chosen(plan).trials:
         if trial.exists():
             trial.check(datasets[trial.experiment.encoding])
-    settled(plan, tuning(plan).trials)
+    choose_points(plan, tuning(plan).trials)
 
 
 def _logged(file: Path) -> None:

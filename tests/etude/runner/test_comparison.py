@@ -1,4 +1,4 @@
-"""The teacher and the tuning, which come before a comparison, on real trials."""
+"""A comparison on real trials: the teacher and the tuning before it, and the note on other commits."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner import comparison as preliminaries
-from etude.runner import plan as suite
+from etude.runner.comparison import at_chosen, choose_points, compare, first_trials, note_commits, tuning
 from etude.runner.executors import Process
+from etude.runner.plan import plan as make_plan
+from etude.runner.plan import prepare
 from eval.results.frames import gather
 from eval.results.tuning import grid_rows, tuning_folder
 from eval.tracking.logger import Tracker
 from replication.corpora.sources import Synthetic
-from replication.models.ablations import Diffusion
 from replication.training.scales import TuningPoint
 from replication.util.files import read_json, write_json
 from tests.support.shrunk import SMOKE
@@ -30,7 +30,7 @@ GRID = (TuningPoint(), TuningPoint(scale=0.5))
 
 def planned(root: Path, *names: str, count: int = 260) -> Plan:
     """Return a plan at the smoke scale with a grid, on a corpus whose validation split is large enough to judge by."""
-    plan = suite.plan(scale="smoke", only=names, seeds=1, root=root)
+    plan = make_plan(scale="smoke", only=names, seeds=1, root=root)
     corpus = replace(plan.corpus, source=Synthetic(count=count, seed=0))
     budget = replace(SMOKE.budget, steps=40, log_every=10)
     return replace(plan, corpus=corpus, scale=replace(plan.scale, tuning_grid=GRID, budget=budget))
@@ -39,7 +39,7 @@ def planned(root: Path, *names: str, count: int = 260) -> Plan:
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     plan = planned(tmp_path_factory.mktemp("tuned"), "gaussian", "e2e-small", "teacher")
-    assert preliminaries.compare(plan, suite.prepare(plan), Tracker(plan.root), engine=Process(workers=2)) == []
+    assert compare(plan, prepare(plan), Tracker(plan.root), engine=Process(workers=2)) == []
     return plan
 
 
@@ -58,8 +58,9 @@ def test_arms_are_tried_at_every_point_and_judged_on_the_validation_split(tuned:
         *("gaussian-d8-s1", "gaussian-d8-s0.5"),
         *("e2e-d8-s1", "e2e-d8-s0.5"),  # which e2e-small follows
     }
-    about = read_json(folder / "gaussian-d8-s1" / "0" / "trial.json")
+    about = read_json(folder / "gaussian-d8-s0.5" / "0" / "trial.json")
     assert (about["kind"], about["config"]["scale"]["held_out"]) == ("tuning", "validation")
+    assert (about["arm"], about["point"], about["tunes"]) == ("gaussian", {"dimension": 1, "scale": 0.5}, "smoke")
     assert about["config"]["scale"]["budget"]["steps"] == tuned.scale.budget.steps // 4
 
 
@@ -86,54 +87,77 @@ def test_the_teacher_judges_what_comes_after_it(tuned: Plan) -> None:
     assert read_json(tuned.comparison / "teacher" / "1000" / "trial.json")["kind"] == "teacher"
 
 
-def test_what_was_chosen_stays_when_a_trial_of_the_grid_is_done_later(tuned: Plan, tmp_path: Path) -> None:
+def test_the_chosen_point_stays_when_a_tuning_trial_is_done_later(tuned: Plan, tmp_path: Path) -> None:
     plan = moved(tuned, tmp_path / "copy")
-    first = preliminaries.trials(plan, suite.prepare(plan))
-    before = preliminaries.settled(plan, first)
+    first = first_trials(plan, prepare(plan))
+    before = choose_points(plan, first)
     chosen = read_json(plan.comparison / "tuning.json")["gaussian"]
     (other,) = (
         trial
         for trial in first
-        if isinstance(model := trial.experiment.model, Diffusion)
-        and trial.experiment.name.startswith("gaussian")
-        and model.embedding.scale != chosen["scale"]
+        if trial.experiment.arm == "gaussian" and trial.experiment.point != TuningPoint(**chosen)
     )
     path = other.folder / "scores.json"
     rescore(path, 0.0)
-    assert preliminaries.settled(plan, first).experiments == before.experiments
+    assert choose_points(plan, first).experiments == before.experiments
+
+
+def test_trials_of_another_commit_are_noted_if_their_source_is_the_same(
+    tuned: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = moved(tuned, tmp_path / "copy")
+    datasets = prepare(plan)
+    trials = [*first_trials(plan, datasets), *at_chosen(plan).trials]  # the teacher is in both
+    capsys.readouterr()
+    note_commits(trials, datasets)
+    assert capsys.readouterr().out == ""
+    for trial in trials[:2]:
+        about = trial.about()
+        about["environment"]["commit"] = f"{'abc1234':0<40}"
+        write_json(trial.folder / "trial.json", about)
+    note = f"note: 2 of {len(trials) - 1} trials were made at commit abc1234; the source that computes them is the same"
+    with Tracker(plan.root) as tracker:
+        assert compare(plan, datasets, tracker, engine=Process(workers=2)) == []
+    assert note in capsys.readouterr().out.splitlines()
+    about = trials[2].about()
+    about["environment"]["commit"] = f"{'abc1234':0<40}"
+    about["config"]["source"] = "another"  # which running the trial refuses
+    write_json(trials[2].folder / "trial.json", about)
+    note_commits(trials, datasets)
+    assert capsys.readouterr().out.splitlines() == [note]
 
 
 def test_a_point_that_has_no_distance_is_the_worst(tuned: Plan, tmp_path: Path) -> None:
     plan = moved(tuned, tmp_path / "copy")
     (plan.comparison / "tuning.json").unlink()
-    first = preliminaries.trials(plan, suite.prepare(plan))
+    first = first_trials(plan, prepare(plan))
     (base,) = (trial for trial in first if trial.experiment.name == "gaussian-d8-s1")
     path = base.folder / "scores.json"
     rescore(path, None)
-    preliminaries.settled(plan, first)
+    choose_points(plan, first)
     assert read_json(plan.comparison / "tuning.json")["gaussian"]["scale"] == 0.5
 
 
-def test_an_arm_none_of_whose_points_was_done_is_compared_as_it_is(
+def test_an_arm_without_a_finished_tuning_trial_is_compared_without_tuning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = planned(tmp_path, "gaussian")
-    first = preliminaries.trials(plan, suite.prepare(plan))
+    first = first_trials(plan, prepare(plan))
     assert len(first) == len(GRID)
-    assert preliminaries.settled(plan, first).experiments == plan.experiments
-    assert "gaussian is compared as it is" in capsys.readouterr().out
+    assert choose_points(plan, first).experiments == plan.experiments
+    assert "gaussian is compared without tuning" in capsys.readouterr().out
 
 
-def test_a_validation_split_that_is_too_small_to_judge_by_is_said(
+def test_a_validation_split_that_is_too_small_to_judge_by_leaves_tuning_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = planned(tmp_path, "gaussian", count=40)
-    assert preliminaries.trials(plan, suite.prepare(plan)) == []
+    assert first_trials(plan, prepare(plan)) == []
     assert "embeddings are not tuned: the validation split has 2 songs" in capsys.readouterr().out
 
 
-def test_what_is_not_tuned_has_no_grid(tmp_path: Path) -> None:
-    assert preliminaries.tuning(planned(tmp_path, "ngram")).trials == []
+def test_experiments_without_an_arm_have_no_tuning_trials(tmp_path: Path) -> None:
+    assert tuning(planned(tmp_path, "ngram")).trials == []
 
 
 def rescore(path: Path, distance: float | None) -> None:

@@ -66,7 +66,7 @@ def shortened(row: Experiment) -> Experiment:
     if not isinstance(row.model, Diffusion) or row.model.recipe is None:
         return row
     budget = replace(SMOKE.budget, steps=20, milestones=(0, 10, 20))
-    return replace(row, model=replace(row.model, recipe=Recipe(timesteps=100, budget=budget)))
+    return replace(row, budget=budget, model=replace(row.model, recipe=Recipe(timesteps=100, budget=budget)))
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +354,9 @@ def test_every_scale_names_what_exists(name: str, tmp_path: Path) -> None:
     plan = suite.plan(scale=name, root=tmp_path)
     assert len({trial.folder for trial in plan.trials}) == len(plan.trials)
     assert len(plan.trials) == sum(len(row.seeds or range(plan.scale.seeds)) for row in plan.experiments)
-    assert {row.name for row in EXPERIMENTS.values() if row.control} <= {row.name for row in plan.experiments}
+    assert {row.name for row in EXPERIMENTS.values() if row.kind in {"control", "teacher"}} <= {
+        row.name for row in plan.experiments
+    }
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner import plan as suite
-from eval.scoring import likelihood as nll
+from etude.runner.plan import plan as make_plan
+from etude.runner.plan import prepare
 from eval.scoring.experiments import EXPERIMENTS
+from eval.scoring.likelihood import _music
 from replication.corpora.sources import Synthetic
 from replication.midi.piece import Beats, Seconds, sorted_notes
 from replication.tokens.encodings import ENCODINGS
@@ -45,30 +46,30 @@ def test_experiments_keep_to_their_encoding() -> None:
 
 @pytest.mark.parametrize("name", SCALES)
 def test_other_encodings_are_run_by_name_only(name: str, tmp_path: Path) -> None:
-    assert suite.plan(scale=name, root=tmp_path).encodings == ("paper",)
-    mixed = suite.plan(scale=name, only=["e2e", "autoregressive-remi", "e2e-remi"], root=tmp_path)
+    assert make_plan(scale=name, root=tmp_path).encodings == ("paper",)
+    mixed = make_plan(scale=name, only=["e2e", "autoregressive-remi", "e2e-remi"], root=tmp_path)
     assert mixed.encodings == ("paper", "remi")
 
 
 def test_another_encoding_joins_a_comparison_only_with_the_same_music(tmp_path: Path) -> None:
-    first = suite.plan(scale="smoke", only=["ngram"], root=tmp_path)
-    suite.prepare(first)
-    second = suite.plan(scale="smoke", only=["e2e-triples"], root=tmp_path)
-    assert list(suite.prepare(second)) == ["triples"]
+    first = make_plan(scale="smoke", only=["ngram"], root=tmp_path)
+    prepare(first)
+    second = make_plan(scale="smoke", only=["e2e-triples"], root=tmp_path)
+    assert list(prepare(second)) == ["triples"]
     assert set(read_json(second.comparison / "data.json")["encodings"]) == {"paper", "triples"}
-    assert list(suite.prepare(first)) == ["paper"]
+    assert list(prepare(first)) == ["paper"]
     assert set(read_json(second.comparison / "data.json")["encodings"]) == {"paper", "triples"}
-    third = suite.plan(scale="smoke", only=["e2e-remi"], root=tmp_path)
+    third = make_plan(scale="smoke", only=["e2e-remi"], root=tmp_path)
     grown = dataclasses.replace(third, corpus=dataclasses.replace(third.corpus, source=Synthetic(count=50, seed=0)))
     with pytest.raises(UserError, match="holds trials of other data named synthetic"):
-        suite.prepare(grown)
+        prepare(grown)
 
 
 def test_music_without_beats_is_measured_in_seconds() -> None:
     one = sorted_notes([(8, 4, 60, 64), (10, 6, 64, 64)])
     two = sorted_notes([(0, 4, 60, 64)])
-    assert nll._music([one, two], Beats(steps_per_beat=4)) == {"note": 3, "beat": 3, "second": None}
-    assert nll._music([one, two], Seconds(steps_per_second=8)) == {"note": 3, "beat": None, "second": 1.5}
+    assert _music([one, two], Beats(steps_per_beat=4)) == {"note": 3, "beat": 3, "second": None}
+    assert _music([one, two], Seconds(steps_per_second=8)) == {"note": 3, "beat": None, "second": 1.5}
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,17 @@ from dataclasses import fields, replace
 import pytest
 
 from baselines import BASELINES
-from etude.runner.tuning import FOLLOWS, TUNED, choose, grid_experiments, tuned
+from etude.runner.tuning import TUNED, choose, is_tuned, tuned, tuning_experiments
 from eval.scoring.experiments import EXPERIMENTS
 from replication.models.ablations import ABLATIONS, Diffusion, Experiment
 from replication.models.embeddings import Pretrained
 from replication.training.backbones import Bert, PreNorm, Smaller
-from replication.training.scales import SCALES, TUNING_SHARE, TuningPoint, tuning_scale
+from replication.training.scales import SCALES, TUNING_SHARE, Scale, TuningPoint, tuning_scale
 from replication.util.errors import UserError
 
 CPU = SCALES["cpu"]
 ROWS = tuple(row for row in (*ABLATIONS, *BASELINES) if row.encoding == "paper")
+ARMS = tuple(EXPERIMENTS[name] for name in TUNED)
 
 
 def model_of(row: Experiment) -> Diffusion:
@@ -23,13 +24,24 @@ def model_of(row: Experiment) -> Diffusion:
     return row.model
 
 
-def test_every_tuned_arm_is_tried_at_the_same_points_and_at_equal_cost() -> None:
-    rows = grid_experiments(ROWS, CPU)
+def test_the_arms_are_the_rows_that_differ_in_their_embeddings() -> None:
+    assert TUNED == ("e2e", "gaussian", "pretrained", "pretrained-ar")
+    assert [row.name for row in EXPERIMENTS.values() if is_tuned(row)] == [*TUNED, "e2e-small"]
+    assert EXPERIMENTS["e2e-small"].arm == "e2e"
+    for row in EXPERIMENTS.values():
+        if is_tuned(row):
+            assert model_of(row).dimension is None
+            assert row.point is None
+
+
+def test_every_arm_is_tried_at_the_same_points_and_at_equal_cost() -> None:
+    rows = tuning_experiments(ARMS, CPU)
     assert len(rows) == len(TUNED) * len(CPU.tuning_grid) == len({row.name for row in rows})
+    assert {row.kind for row in rows} == {"tuning"}
     for arm in TUNED:
-        points = [
-            (model_of(row).dimension, model_of(row).embedding.scale) for row in rows if row.name.startswith(f"{arm}-d")
-        ]
+        own = [row for row in rows if row.arm == arm]
+        assert [row.point for row in own] == list(CPU.tuning_grid)
+        points = [(model_of(row).dimension, model_of(row).embedding.scale) for row in own]
         assert points == [(16, 1.0), (16, 0.5), (32, 1.0), (32, 0.5)]
     assert rows[3].name == "e2e-d32-s0.5"
     assert rows[3].label == "Diffusion-LM, end-to-end, d 32, scale 0.5"
@@ -37,23 +49,24 @@ def test_every_tuned_arm_is_tried_at_the_same_points_and_at_equal_cost() -> None
 
 
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
-def test_the_tuning_scale_is_shorter_and_sees_nothing_of_the_test_split(scale: object) -> None:
-    assert isinstance(scale, type(CPU))
+def test_the_tuning_scale_is_shorter_and_sees_nothing_of_the_test_split(scale: Scale) -> None:
     tuning = tuning_scale(scale)
-    assert tuning.name == f"{scale.name}-tuning"
+    assert (tuning.name, tuning.tunes, scale.tunes) == (f"{scale.name}-tuning", scale.name, None)
     assert tuning.held_out == "validation" != scale.held_out
     assert tuning.budget.steps == scale.budget.steps // TUNING_SHARE
     assert tuning.budget.warmup <= tuning.budget.steps
     assert tuning.samples >= 32
     assert tuning.seeds == 1
-    changed = {"name", "about", "budget", "seeds", "samples", "tuning_grid", "held_out", "experiments"}
+    changed = {"name", "about", "budget", "seeds", "samples", "tuning_grid", "held_out", "tunes", "experiments"}
     kept = {field.name for field in fields(scale)} - changed
     assert all(getattr(tuning, name) == getattr(scale, name) for name in kept)
 
 
-def test_the_best_point_of_every_arm_is_chosen_and_of_equal_ones_the_first() -> None:
-    scores = {row.name: 3.0 for row in grid_experiments(ROWS, CPU)}
-    scores |= {"e2e-d32-s1": 1.0, "e2e-d32-s0.5": 1.0, "gaussian-d16-s1": math.nan, "pretrained-d16-s0.5": 2.9}
+def test_the_best_point_of_every_arm_is_chosen_and_the_first_of_equal_ones() -> None:
+    scores = {(arm, point): 3.0 for arm in TUNED for point in CPU.tuning_grid}
+    scores["e2e", TuningPoint(dimension=2)] = scores["e2e", TuningPoint(dimension=2, scale=0.5)] = 1.0
+    scores["gaussian", TuningPoint()] = math.nan
+    scores["pretrained", TuningPoint(scale=0.5)] = 2.9
     assert choose(scores, CPU) == {
         "e2e": TuningPoint(dimension=2),
         "gaussian": TuningPoint(scale=0.5),
@@ -63,33 +76,34 @@ def test_the_best_point_of_every_arm_is_chosen_and_of_equal_ones_the_first() -> 
     assert choose({}, CPU) == {}
 
 
-def test_a_grid_with_holes_chooses_nothing() -> None:
-    names = [row.name for row in grid_experiments(ROWS, CPU) if row.name.startswith("e2e-d")]
-    with pytest.raises(UserError, match=r"e2e cannot be tuned without e2e-d32-s0\.5"):
-        choose(dict.fromkeys(names[:-1], 1.0), CPU)
-    assert choose(dict.fromkeys(names, math.nan), CPU) == {}
+def test_an_incomplete_grid_chooses_nothing() -> None:
+    keys = [("e2e", point) for point in CPU.tuning_grid]
+    with pytest.raises(UserError, match=r"e2e cannot be tuned without its trials at d 32, scale 0\.5: run the whole"):
+        choose(dict.fromkeys(keys[:-1], 1.0), CPU)
+    assert choose(dict.fromkeys(keys, math.nan), CPU) == {}
 
 
-def test_the_chosen_point_is_put_into_the_model_and_said_in_the_note() -> None:
+def test_the_chosen_point_is_put_into_the_model_and_the_note() -> None:
     point = TuningPoint(dimension=2, scale=0.5)
     rows = {row.name: row for row in tuned(ROWS, dict.fromkeys(TUNED, point), CPU)}
     assert list(rows) == [row.name for row in ROWS]
     for before in ROWS:
         after = rows[before.name]
-        if before.name not in {*TUNED, *FOLLOWS}:
+        if before.name not in {*TUNED, "e2e-small"}:
             assert after is before
             continue
         assert model_of(after).dimension == 32
         assert model_of(after).embedding.scale == 0.5
+        assert after.point == point
         assert after.note == f"{before.note} Embeddings: d 32, scale 0.5."
-        assert replace(after, model=before.model, note=before.note) == before
+        assert replace(after, model=before.model, note=before.note, point=None) == before
     assert rows["e2e-small"].model == replace(model_of(rows["e2e"]), backbone=Smaller())
     assert tuned(ROWS, {}, CPU) == ROWS
 
 
 def test_pretrained_vectors_exist_at_every_point_of_every_grid() -> None:
     for scale in SCALES.values():
-        for row in grid_experiments(ROWS, scale):
+        for row in tuning_experiments(ARMS, scale):
             model = model_of(row)
             assert model.dimension
             if isinstance(model.embedding, Pretrained):

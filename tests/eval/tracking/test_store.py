@@ -168,12 +168,14 @@ def test_a_run_says_what_it_is_for_and_how_it_is_made_again(tmp_path: Path) -> N
     folder = make_trial(tmp_path / "runs" / "smoke-tuning" / "mine" / "e2e-d8-s1" / "0")
     write_json(tmp_path / "runs" / "smoke" / "mine" / "data.json", {"given": "/my *music*`"})
     about = read_json(folder / "trial.json") | {"scale": "smoke-tuning", "experiment": "e2e-d8-s1", "kind": "tuning"}
+    about |= {"point": {"dimension": 1, "scale": 1.0}, "tunes": "smoke"}
     write_json(folder / "trial.json", about)
     note = Record.read(folder).tags()["mlflow.note.content"]
     command = "--scale smoke --corpus '/my *music*`' --only e2e --seeds 1"
     assert f"    python3 -m nox -s replicate -- {command}\n" in note  # indented: nothing in it is Markdown
     assert "Claim" not in note
-    write_json(folder / "trial.json", about | {"scale": "smoke", "experiment": "gaussian", "kind": "trial", "seed": 2})
+    about |= {"scale": "smoke", "experiment": "gaussian", "arm": "gaussian", "kind": "trial", "seed": 2, "tunes": None}
+    write_json(folder / "trial.json", about)
     note = Record.read(folder).tags()["mlflow.note.content"]
     assert "Claim **C1**: Embeddings trained end to end are better than frozen Gaussian ones." in note
     assert "--only gaussian --seeds 3" in note
