@@ -9,7 +9,7 @@ import tyro
 
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
 from etude.runner import plan as suite
-from etude.runner.threads import default_workers
+from etude.runner.executors import default_workers
 from replication.util.paths import folder_at
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
@@ -31,15 +31,15 @@ def export(
     and has the rest of the comparison.
     """
     from etude.remote import bundle
-    from etude.runner import executors as engines
+    from etude.runner import executors
     from eval.tracking.logger import Tracker
 
     folder_at(file.parent)
     plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
-    engine = engines.Process(workers=default_workers())
+    executor = executors.ProcessExecutor(workers=default_workers())
     datasets = suite.prepare(plan)
     with Tracker(plan.root) as tracker:
-        trials = bundle.export(plan, datasets, tracker, file, engine=engine)
+        trials = bundle.export(plan, datasets, tracker, file, executor=executor)
     print(
         f"{file}: {len(trials)} trials, {file.stat().st_size / 1e6:.1f} MB; on the other machine run"
         f" `python -m etude.remote.train {file.name}`"
@@ -50,5 +50,5 @@ def import_(file: File, root: Root = Path()) -> None:
     """Put the trials of a file that came back where they belong, if they are further there than here."""
     from etude.remote import bundle
 
-    counts = bundle.take(file, folder_at(root))
+    counts = bundle.import_trials(file, folder_at(root))
     print(f"{counts['taken']} trials taken, {counts['kept']} kept as they are here; `etude run` scores them")

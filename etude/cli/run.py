@@ -47,22 +47,22 @@ def run(
     plan = make_plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
     from etude.runner import comparison as preliminaries
     from etude.runner import dry_run as estimate
-    from etude.runner import executors as engines
+    from etude.runner import executors
     from eval.tracking.logger import Tracker
     from replication.util.deadline import UNFINISHED, TimeUpError, at_most
 
-    place = engines.chosen(engine, workers=workers, address=address)
+    place = executors.make_executor(engine, workers=workers, address=address)
     if dry_run:
         estimate.show(plan, workers=place.workers)
         return 0
-    if isinstance(place, engines.Process):  # of other machines nothing is known here
+    if isinstance(place, executors.ProcessExecutor):  # of other machines nothing is known here
         estimate.check_memory(plan, workers=place.workers)
     try:
         with at_most(minutes):
             # First, so that a corpus that will not do is known before anything is made.
             datasets = prepare(plan, batches=place.read)
             with Tracker(plan.root) as tracker:
-                failed = preliminaries.compare(plan, datasets, tracker, engine=place)
+                failed = preliminaries.compare(plan, datasets, tracker, executor=place)
                 tracker.level([plan.comparison, tuning_folder(plan.comparison)])
     except TimeUpError:
         print(f"\nThe {minutes:g} minutes are over; the same command goes on.", file=sys.stderr)

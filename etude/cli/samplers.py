@@ -29,12 +29,12 @@ def samplers(
     root: Root = Path(),
 ) -> int:
     """Draw from the trials of the embedding arms by every sampler, at several costs, then write the report."""
-    from etude.runner import executors as engines
+    from etude.runner import executors
     from etude.runner import sampler_study as sampling
     from eval.results.tuning import tuning_folder
     from eval.tracking.logger import Tracker
 
-    place = engines.chosen("process", workers=workers, address=None)
+    place = executors.make_executor("process", workers=workers, address=None)
     plan = make_plan(scale=scale, corpus=corpus, only=TUNED, seeds=seeds, root=root, accepted=accept_licence)
     try:
         sampling.study(plan, workers=place.workers)

@@ -27,7 +27,7 @@ def score(
     root: Root = Path(),
 ) -> None:
     """Score MIDI files of any origin against the test split of a corpus, in windows of the scale's length."""
-    from etude.runner.external import score_files
+    from etude.runner.score_files import score_files
 
     plan = make_plan(scale=scale, corpus=corpus, root=root, accepted=accept_licence)
     print(score_files(path, plan))

@@ -20,24 +20,24 @@ from replication.util.text import number
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from etude.runner.executors import Engine
+    from etude.runner.executors import Executor
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
     from eval.tracking.logger import Tracker
     from replication.windows.prepared import Dataset
 
 
-def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, engine: Engine) -> list[Trial]:
+def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, executor: Executor) -> list[Trial]:
     """Run what the comparison needs, settle its arms and run it; return the trials that failed."""
     grid = plan.corpus.reading.grid
     announce(plan, datasets)
     first, failed = trials(plan, datasets), []
     if first:
         print(f"first, {len(first)} trials of the teacher and of the grid on which every arm is tuned", flush=True)
-        failed = run(first, datasets, grid, tracker, engine=engine)
+        failed = run(first, datasets, grid, tracker, executor=executor)
         plan = settled(plan, first)
         print(f"the comparison, {len(plan.trials)} trials", flush=True)
-    return failed + run(plan.trials, datasets, grid, tracker, engine=engine)
+    return failed + run(plan.trials, datasets, grid, tracker, executor=executor)
 
 
 def tuning(plan: Plan) -> Plan:

@@ -237,10 +237,12 @@ def show(plan: Plan, *, workers: int) -> None:
     from rich.table import Table
 
     from etude.runner.comparison import tuning
-    from etude.runner.threads import threads_of
+    from etude.runner.executors import threads_per_worker
 
     trials = [*tuning(plan).trials, *plan.trials]
-    costs = dict(zip(trials, estimate(trials, plan.corpus.reading.grid, threads=threads_of(workers)), strict=True))
+    costs = dict(
+        zip(trials, estimate(trials, plan.corpus.reading.grid, threads=threads_per_worker(workers)), strict=True)
+    )
     pending = {trial: cost for trial, cost in costs.items() if not trial.is_done()}
     table = Table("kind", "experiment", "trials", box=box.SIMPLE_HEAD)
     for name in ("minutes each", "memory, MB", "disk each, MB"):

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etude.runner import plan as suite
 from etude.runner.comparison import at_chosen
-from etude.runner.executors import PRELOADED, end_with_parent
-from etude.runner.threads import threads_of
+from etude.runner.executors import PRELOADED, end_with_parent, threads_per_worker
 from etude.runner.tuning import TUNED
 from eval.results.sampler_study import EVALUATIONS, sampler_of, sampler_paths
 from replication.diffusion.samplers import Ancestral
@@ -64,7 +63,7 @@ def study(plan: Plan, *, workers: int) -> None:
             weights = sha256(trial.weights)
             places = sampler_paths(trial.folder, weights, windows.digest, trial.scale.timesteps, trial.scale.samples)
             tasks += [
-                Task(trial, *key, windows.folder, plan.corpus.reading.grid, path, threads_of(workers))
+                Task(trial, *key, windows.folder, plan.corpus.reading.grid, path, threads_per_worker(workers))
                 for key, path in places.items()
                 if not path.exists()
             ]

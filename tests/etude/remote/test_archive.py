@@ -11,7 +11,7 @@ import pytest
 
 from etude.remote import archive as bundle_file
 from etude.remote import bundle
-from etude.remote.archive import opened, pack
+from etude.remote.archive import open_bundle, pack
 from etude.runner import plan as suite
 from replication.util.deadline import at_most
 from replication.util.errors import UserError
@@ -38,19 +38,19 @@ def packed(tmp_path: Path) -> Path:
 
 def test_a_bundle_has_no_more_members_than_an_archive(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle_file, "MOST_MEMBERS", 0)
-    with pytest.raises(UserError, match="unpacks to more than 0 files"), opened(packed):
+    with pytest.raises(UserError, match="unpacks to more than 0 files"), open_bundle(packed):
         pass
 
 
 def test_a_bundle_is_compressed_as_bundles_are(packed: Path) -> None:
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_LZMA) as archive:
         archive.writestr("more", "more")
-    with pytest.raises(UserError, match="is compressed as no bundle is"), opened(packed):
+    with pytest.raises(UserError, match="uses a compression that bundles do not use"), open_bundle(packed):
         pass
 
 
 def test_a_plan_without_what_it_must_have_is_none(packed: Path) -> None:
-    with pytest.raises(UserError, match=r"is no bundle of trials \(KeyError\('scale'\)\)"), opened(packed):
+    with pytest.raises(UserError, match=r"is not a bundle of trials \(KeyError\('scale'\)\)"), open_bundle(packed):
         pass
 
 
@@ -60,7 +60,7 @@ def test_the_log_follows_what_training_goes_on_from(tmp_path: Path) -> None:
     for name in names:
         (trial.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (trial.folder / name).touch()
-    assert [file.name for file in bundle.left_by(trial)][-1] == "metrics.jsonl"
+    assert [file.name for file in bundle.files_to_move(trial)][-1] == "metrics.jsonl"
 
 
 def test_a_folder_is_no_bundle(tmp_path: Path) -> None:

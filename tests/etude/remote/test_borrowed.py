@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner import executors as engines
+from etude.runner import executors
 from etude.runner import plan as suite
+from etude.runner.executors import default_workers
 from etude.runner.scheduler import run
-from etude.runner.threads import default_workers
 from etude.trial import trial as trials
 from eval.results.environment import environment
 from eval.tracking.logger import Tracker
@@ -62,7 +62,7 @@ def test_killed_moved_and_killed_again_a_trial_is_the_one_that_never_left_home(t
     assert killed.wait() == -signal.SIGKILL
     short = python("etude.remote.train", "bundle.zip", "--minutes", "0.0001", folder=elsewhere, PYTHONPATH=path)
     assert short.returncode == UNFINISHED, short.stderr
-    assert "the same command goes on" in short.stdout
+    assert "run the same command again to resume" in short.stdout
 
     # Home with what there is, and away again.
     assert "taken" in etude("import", str(elsewhere / "bundle.done.zip"), folder=abroad).stdout
@@ -78,8 +78,8 @@ def test_killed_moved_and_killed_again_a_trial_is_the_one_that_never_left_home(t
     for folder in (at_home, abroad):
         plan = planned(folder, "e2e", "ngram")
         datasets = suite.prepare(plan)
-        both = engines.Process(workers=default_workers())
-        assert run(plan.trials, datasets, plan.corpus.reading.grid, Tracker(folder), engine=both) == []
+        both = executors.ProcessExecutor(workers=default_workers())
+        assert run(plan.trials, datasets, plan.corpus.reading.grid, Tracker(folder), executor=both) == []
     for ours, theirs in zip(planned(at_home, "e2e", "ngram").trials, plan.trials, strict=True):
         for file in ("checkpoint/model.safetensors", "samples.npz", "samples.txt", "likelihood.json"):
             assert (ours.folder / file).read_bytes() == (theirs.folder / file).read_bytes(), file

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.remote import archive as bundle_file
-from etude.remote import bundle
-from etude.remote import train as bare
-from etude.runner import executors as engines
+from etude.remote import bundle, train
+from etude.runner import executors
 from etude.runner import plan as suite
 from etude.runner.comparison import tuning
+from etude.runner.worker import is_trained
 from etude.trial import trial as trials
 from eval.results.schema import EDITION
 from eval.tracking.logger import Tracker
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
 
-ENGINE = engines.Process(workers=1)
+EXECUTOR = executors.ProcessExecutor(workers=1)
 
 
 def planned(root: Path, *names: str) -> Plan:
@@ -43,7 +43,7 @@ def planned(root: Path, *names: str) -> Plan:
 
 
 def export(plan: Plan, path: Path) -> list[str]:
-    exported = bundle.export(plan, suite.prepare(plan), Tracker(plan.root), path, engine=ENGINE)
+    exported = bundle.export(plan, suite.prepare(plan), Tracker(plan.root), path, executor=EXECUTOR)
     return [trial.experiment.name for trial in exported]
 
 
@@ -52,7 +52,7 @@ def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     """Return the root of a plan of one small trial, and the file in which it came back."""
     root = tmp_path_factory.mktemp("home")
     assert export(planned(root, "ngram"), root / "there.zip") == ["ngram"]
-    assert bare.run(root / "there.zip", root / "back.zip", workers=1) == 0
+    assert train.run(root / "there.zip", root / "back.zip", workers=1) == 0
     return root, root / "back.zip"
 
 
@@ -80,12 +80,12 @@ def test_what_comes_back_is_scored_where_it_left(there_and_back: tuple[Path, Pat
     home, back = copied(there_and_back, tmp_path)
     (trial,) = planned(home, "ngram").trials
     assert not trial.exists()
-    assert bundle.take(back, home) == {"taken": 1, "kept": 0}
-    assert bundle.is_ready(trial)
+    assert bundle.import_trials(back, home) == {"taken": 1, "kept": 0}
+    assert is_trained(trial)
     assert not trial.is_done()
     assert trial.about()["status"] == "RUNNING"
-    assert bundle.take(back, home) == {"taken": 0, "kept": 1}
-    with pytest.raises(UserError, match="is left to be run elsewhere: `etude run` scores what is there"):
+    assert bundle.import_trials(back, home) == {"taken": 0, "kept": 1}
+    with pytest.raises(UserError, match="is left to run elsewhere: run `etude run` to score the trained ones"):
         export(planned(home, "ngram"), tmp_path / "again.zip")
 
 
@@ -100,7 +100,7 @@ def test_who_a_trial_is_comes_from_here_and_how_it_went_from_there(
         members[name] = json.dumps(json.loads(members[name]) | foreign | {"started": 7.0}).encode()
 
     rewritten(back, lie)
-    bundle.take(back, home)
+    bundle.import_trials(back, home)
     (trial,) = planned(home, "ngram").trials
     about = trial.about()
     identity = trial.identity(suite.prepare(planned(home, "ngram"))["paper"])
@@ -110,20 +110,20 @@ def test_who_a_trial_is_comes_from_here_and_how_it_went_from_there(
 
 def test_a_failure_is_further_than_the_same_trial_without(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, back = copied(there_and_back, tmp_path)
-    bundle.take(back, home)
+    bundle.import_trials(back, home)
 
     def fail(members: dict[str, bytes]) -> None:
         (name,) = (name for name in members if name.endswith("/trial.json"))
         members[name] = json.dumps(json.loads(members[name]) | {"status": "FAILED", "error": "so"}).encode()
 
     rewritten(back, fail)
-    assert bundle.take(back, home) == {"taken": 1, "kept": 0}
+    assert bundle.import_trials(back, home) == {"taken": 1, "kept": 0}
     assert planned(home, "ngram").trials[0].about()["error"] == "so"
 
 
 def test_a_trial_that_is_less_far_does_not_replace_one(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, back = copied(there_and_back, tmp_path)
-    bundle.take(back, home)
+    bundle.import_trials(back, home)
     before = {name: (home / name).read_bytes() for name in files(home)}
 
     def lose(members: dict[str, bytes]) -> None:
@@ -133,7 +133,7 @@ def test_a_trial_that_is_less_far_does_not_replace_one(there_and_back: tuple[Pat
 
     rewritten(back, lose)
     before[back.relative_to(home).as_posix()] = back.read_bytes()
-    assert bundle.take(back, home) == {"taken": 0, "kept": 1}
+    assert bundle.import_trials(back, home) == {"taken": 0, "kept": 1}
     assert {name: (home / name).read_bytes() for name in files(home)} == before
 
 
@@ -143,8 +143,8 @@ def test_a_trial_that_is_being_run_is_not_replaced(there_and_back: tuple[Path, P
     trial.folder.mkdir(parents=True)
     with (trial.folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="ngram seed 0 is being run here"):
-            bundle.take(back, home)
+        with pytest.raises(UserError, match="ngram seed 0 is running here"):
+            bundle.import_trials(back, home)
 
 
 def evil_names(members: dict[str, bytes]) -> None:
@@ -160,7 +160,7 @@ def test_only_files_of_the_trials_that_were_exported_are_taken(
     home, back = copied(there_and_back, tmp_path)
     rewritten(back, evil_names)
     before = files(tmp_path)
-    assert bundle.take(back, home) == {"taken": 1, "kept": 0}
+    assert bundle.import_trials(back, home) == {"taken": 1, "kept": 0}
     new = {path.removeprefix("home/runs/smoke/synthetic/ngram/0/") for path in files(tmp_path) - before}
     assert new == {
         "trial.json",
@@ -207,14 +207,14 @@ def other_plan(**changes: object) -> Callable[[dict[str, bytes]], None]:
     ("change", "message"),
     [
         (other_data, r"ngram seed 0 was made with another configuration \(data is 0000"),
-        (other_plan(corpus="elsewhere"), "which .* has none of: give another --root"),
-        (other_plan(corpus="../../.."), "is no bundle of trials"),
-        (other_plan(scale="huge"), "which .* has none of|unknown scale"),
+        (other_plan(corpus="elsewhere"), "and .* has none of that corpus: give another --root"),
+        (other_plan(corpus="../../.."), "is not a bundle of trials"),
+        (other_plan(scale="huge"), "and .* has none of that corpus|unknown scale"),
         (other_plan(experiments=["gan"]), "unknown experiment 'gan'"),
         (other_plan(trials={"runs/smoke/synthetic/ngram/9": {}}), "does not know the trial"),
-        (other_plan(windows={"paper": "../../x"}), "is no bundle of trials"),
+        (other_plan(windows={"paper": "../../x"}), "is not a bundle of trials"),
         (other_plan(windows={"paper": f"windows-{'0' * 32}"}), "the windows of the bundle are not in"),
-        (lambda members: members.pop("plan.json"), "is no bundle of trials"),
+        (lambda members: members.pop("plan.json"), "is not a bundle of trials"),
     ],
 )
 def test_what_does_not_belong_here_is_refused_before_anything_changes(
@@ -227,7 +227,7 @@ def test_what_does_not_belong_here_is_refused_before_anything_changes(
     rewritten(back, change)
     before = files(tmp_path)
     with pytest.raises(UserError, match=message):
-        bundle.take(back, home)
+        bundle.import_trials(back, home)
     assert files(tmp_path) == before
 
 
@@ -241,7 +241,7 @@ def test_a_file_that_is_damaged_is_refused_before_anything_changes(
     for content in (whole[: len(whole) // 2], bytes(flipped), b"no archive", b""):
         back.write_bytes(content)
         with pytest.raises(UserError, match="copy it again"):
-            bundle.take(back, home)
+            bundle.import_trials(back, home)
         assert files(tmp_path) == before
     back.unlink()
     assert_a_mistake(etude("import", str(back), folder=home), "cannot be opened (No such file or directory): give")
@@ -251,12 +251,12 @@ def test_a_file_that_is_damaged_is_refused_before_anything_changes(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        *((other_plan(corpus=name), "is no bundle of trials") for name in ("../../../evil", "a/b", "", ".", "..")),
-        (other_plan(windows={"paper": "../../x"}), "is no bundle of trials"),
+        *((other_plan(corpus=name), "is not a bundle of trials") for name in ("../../../evil", "a/b", "", ".", "..")),
+        (other_plan(windows={"paper": "../../x"}), "is not a bundle of trials"),
         (other_plan(windows={}), "no windows in encoding paper"),
-        (other_plan(grid={"type": "Beats"}), "is no bundle of trials"),
-        (other_plan(experiments=[["ngram"]]), "is no bundle of trials"),
-        (lambda members: members.update({"plan.json": b"{}"}), "is no bundle of trials"),
+        (other_plan(grid={"type": "Beats"}), "is not a bundle of trials"),
+        (other_plan(experiments=[["ngram"]]), "is not a bundle of trials"),
+        (lambda members: members.update({"plan.json": b"{}"}), "is not a bundle of trials"),
     ],
 )
 def test_what_no_export_wrote_is_not_run(
@@ -265,7 +265,7 @@ def test_what_no_export_wrote_is_not_run(
     home, _ = copied(there_and_back, tmp_path)
     rewritten(home / "there.zip", change)
     with pytest.raises(UserError, match=message):
-        bare.run(home / "there.zip", tmp_path / "back.zip", workers=1)
+        train.run(home / "there.zip", tmp_path / "back.zip", workers=1)
     assert not [path for path in tmp_path.rglob("*evil*") if ".work" not in str(path)]
 
 
@@ -284,7 +284,7 @@ def test_code_that_computes_something_else_there_is_refused(
     home, _ = copied(there_and_back, tmp_path)
     monkeypatch.setattr(trials, "EDITION", EDITION + 1)
     with pytest.raises(UserError, match=r"ngram seed 0 was made with another configuration \(edition is"):
-        bare.run(home / "there.zip", tmp_path / "back.zip", workers=1)
+        train.run(home / "there.zip", tmp_path / "back.zip", workers=1)
 
 
 def test_the_grid_goes_first_with_what_does_not_depend_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from etude.runner import comparison as preliminaries
 from etude.runner import plan as suite
-from etude.runner.executors import Process
+from etude.runner.executors import ProcessExecutor
 from eval.results.frames import gather
 from eval.results.tuning import grid_rows, tuning_folder
 from eval.tracking.logger import Tracker
@@ -39,7 +39,9 @@ def planned(root: Path, *names: str, count: int = 260) -> Plan:
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     plan = planned(tmp_path_factory.mktemp("tuned"), "gaussian", "e2e-small", "teacher")
-    assert preliminaries.compare(plan, suite.prepare(plan), Tracker(plan.root), engine=Process(workers=2)) == []
+    assert (
+        preliminaries.compare(plan, suite.prepare(plan), Tracker(plan.root), executor=ProcessExecutor(workers=2)) == []
+    )
     return plan
 
 

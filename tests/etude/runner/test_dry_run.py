@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.runner import dry_run as estimate
-from etude.runner import executors as engines
+from etude.runner import executors
 from etude.runner import plan as suite
 from etude.runner.scheduler import run
 from eval.scoring.experiments import EXPERIMENTS
@@ -71,7 +71,16 @@ def test_memory_is_what_the_trial_has_at_most(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_disk_is_what_the_folders_take(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e", "untrained", "ngram")
-    assert run(plan.trials, suite.prepare(plan), PAPER_GRID, Tracker(tmp_path), engine=engines.Process(workers=2)) == []
+    assert (
+        run(
+            plan.trials,
+            suite.prepare(plan),
+            PAPER_GRID,
+            Tracker(tmp_path),
+            executor=executors.ProcessExecutor(workers=2),
+        )
+        == []
+    )
     for trial, cost in zip(plan.trials, costs(plan), strict=True):
         real = sum(path.stat().st_size for path in trial.folder.rglob("*") if path.is_file())
         assert cost.disk == pytest.approx(real, rel=0.2), trial.name

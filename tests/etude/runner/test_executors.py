@@ -1,4 +1,4 @@
-"""Engines on this machine, and what a worker does; tests/etude/runner/test_ray.py has the cluster."""
+"""Executors on this machine and the worker; tests/etude/runner/test_ray.py covers the cluster."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from etude.runner.executors import Process, Ray, chosen
-from etude.runner.threads import default_workers, threads_of
+from etude.runner.executors import ProcessExecutor, RayExecutor, default_workers, make_executor, threads_per_worker
 from etude.runner.worker import Task, work
 from eval.results.training_log import TrainingLog
 from replication.midi.piece import PAPER_GRID
@@ -51,8 +50,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.mark.slow
 def test_processes_leave_what_the_function_leaves_here(reference: Plan, tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e", "ngram")
-    assert threads_of(ONE_THREAD) == 1
-    assert run(plan, Process(workers=ONE_THREAD)) == []
+    assert threads_per_worker(ONE_THREAD) == 1
+    assert run(plan, ProcessExecutor(workers=ONE_THREAD)) == []
     assert bits(plan) == bits(reference)
     assert len(frames(tmp_path)) == len({trial.about()["id"] for trial in plan.trials}) == 2
 
@@ -71,7 +70,7 @@ def test_a_damaged_file_ends_the_run_with_its_sentence(reference: Plan, tmp_path
     for name in ("samples.npz", "scores.json"):
         (trial.folder / name).unlink()
     with pytest.raises(UserError, match=r"model\.safetensors does not match its checksum in fit\.sha256"):
-        run(plan, Process(workers=ONE_THREAD))
+        run(plan, ProcessExecutor(workers=ONE_THREAD))
     assert frames(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
 
 
@@ -130,7 +129,7 @@ def test_a_mistake_is_told_by_a_worker_that_has_made_no_trial(tmp_path: Path) ->
     (trial,) = planned(tmp_path, "ngram").trials
     missing = Task(trial=trial, windows=tmp_path / "windows", grid=PAPER_GRID, threads=1)
     with (
-        Process(workers=1).open() as pool,
+        ProcessExecutor(workers=1).open() as pool,
         pytest.raises(UserError, match=r"the windows in .* are missing or damaged \(.*\); run `etude run` again"),
     ):
         pool.start(missing).result()
@@ -141,7 +140,7 @@ def test_a_mistake_is_told_by_a_worker_that_has_made_no_trial(tmp_path: Path) ->
 def test_an_interrupted_run_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e")
     interrupt(plan, "--workers", str(ONE_THREAD))
-    assert run(plan, Process(workers=ONE_THREAD)) == []
+    assert run(plan, ProcessExecutor(workers=ONE_THREAD)) == []
     assert len(frames(tmp_path)) == 1
 
 
@@ -202,18 +201,18 @@ def test_a_halted_worker_is_replaced_and_ends_itself_when_it_comes_back(
 
 
 def test_the_words_of_the_command_line_are_engines() -> None:
-    assert chosen("serial", workers=None, address=None) == Process(workers=1)
-    assert chosen("process", workers=None, address=None) == Process(workers=default_workers())
-    assert chosen("process", workers=3, address=None) == Process(workers=3)
-    assert chosen("ray", workers=2, address="head:6379") == Ray(workers=2, address="head:6379")
+    assert make_executor("serial", workers=None, address=None) == ProcessExecutor(workers=1)
+    assert make_executor("process", workers=None, address=None) == ProcessExecutor(workers=default_workers())
+    assert make_executor("process", workers=3, address=None) == ProcessExecutor(workers=3)
+    assert make_executor("ray", workers=2, address="head:6379") == RayExecutor(workers=2, address="head:6379")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--workers", "0"), "--workers 0: at least one is needed"),
+        (("--workers", "0"), "--workers 0: give a number from 1"),
         (("--engine", "serial", "--workers", "2"), "--engine serial has one"),
-        (("--address", "head:6379"), "add --engine ray"),
+        (("--address", "head:6379"), "only --engine ray has an address"),
     ],
 )
 def test_words_that_do_not_go_together_are_a_mistake(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

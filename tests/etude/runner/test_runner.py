@@ -19,8 +19,8 @@ import torch
 from baselines import TEACHER
 from etude.cli.verify import verify
 from etude.runner import plan as suite
-from etude.runner import scheduler as engine
-from etude.runner.executors import Process
+from etude.runner import scheduler
+from etude.runner.executors import ProcessExecutor
 from etude.trial import stages
 from etude.trial.scoring import MIDI_FILES
 from etude.trial.workbench import Workbench
@@ -56,9 +56,9 @@ MODELS = {name: row for name, row in EXPERIMENTS.items() if not isinstance(row.m
 
 
 def run(plan: Plan, *, workers: int = 2) -> list[Trial]:
-    place = Process(workers=workers)
+    place = ProcessExecutor(workers=workers)
     with Tracker(plan.root) as tracker:
-        return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, engine=place)
+        return scheduler.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, executor=place)
 
 
 def shortened(row: Experiment) -> Experiment:
@@ -176,8 +176,8 @@ def test_workers_do_not_read_the_corpus_again_and_keep_its_time(tmp_path: Path) 
     played = replace(plan, corpus=replace(plan.corpus, reading=Reading(grid=Seconds(steps_per_second=16))))
     datasets = suite.prepare(played)
     shutil.rmtree(tmp_path / "music")
-    place = Process(workers=1)
-    assert engine.run(played.trials, datasets, played.corpus.reading.grid, Tracker(tmp_path), engine=place) == []
+    place = ProcessExecutor(workers=1)
+    assert scheduler.run(played.trials, datasets, played.corpus.reading.grid, Tracker(tmp_path), executor=place) == []
     results = gather(played.comparison)
     assert results.about["unit"] == "second"
     (trial,) = results.trials.to_dict("records")
@@ -319,7 +319,7 @@ def test_a_diverged_trial_is_marked_and_the_others_go_on(tmp_path: Path, capfd: 
     assert [trial.name for trial in failed] == ["autoregressive seed 0", "pretrained-ar seed 0"]
     error = capfd.readouterr().err
     assert "autoregressive seed 0: failed, the loss is " in error
-    assert "pretrained-ar seed 0: skipped, for it needs autoregressive" in error
+    assert "pretrained-ar seed 0: skipped because it needs autoregressive" in error
     status = frames(tmp_path).set_index("tags.variant")["status"].to_dict()
     assert status == {"autoregressive": "FAILED", "ngram": "FINISHED"}
 
@@ -344,7 +344,7 @@ def test_a_killed_worker_is_noticed_and_its_trial_goes_on_later(
     killer.start()
     assert run(longer, workers=1) == [trial]
     killer.join()
-    assert "e2e seed 0: failed, its process was killed, as happens where memory runs out" in capfd.readouterr().err
+    assert "e2e seed 0: failed, its process was killed, which happens when memory runs out" in capfd.readouterr().err
     assert run(longer, workers=1) == []
     assert trial.is_done()
 

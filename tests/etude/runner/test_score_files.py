@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.runner import plan as suite
-from etude.runner.external import score_files
+from etude.runner.score_files import score_files
 from replication.corpora.reading import load
 from replication.midi.keys import OneKey, in_one_key, transposed
 from replication.midi.smf import write_midi
