@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from etude.runner.worker import Task, work
 from replication.corpora.sandbox import read_guarded
 from replication.util.errors import UserError
+from replication.util.processes import end_with_parent
 from replication.util.system_errors import WANTS_MEMORY
 
 if TYPE_CHECKING:
@@ -143,18 +143,6 @@ def _work_here(task: Task, errors: Connection) -> None:
         work(task)
     except UserError as error:
         errors.send_bytes(str(error).encode())
-
-
-def end_with_parent() -> None:
-    """End this process when the one that started it ends, however it ends; pools of the standard library do not."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _watch(process: ForkServerProcess, errors: Connection) -> None:

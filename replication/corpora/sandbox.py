@@ -21,6 +21,7 @@ import numpy as np
 from replication.midi.piece import NOTE, Piece
 from replication.midi.smf import MidiError, Reason
 from replication.util.errors import UserError
+from replication.util.processes import process_pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,26 +55,15 @@ Batches = Callable[[Iterable[list[File]], Reader], Iterator[Batch]]
 
 def read_guarded(batches: Iterable[list[File]], read: Reader, *, processes: int | None = None) -> Iterator[Batch]:
     """Yield what batches of files give, in order; looks ahead no further than keeps the processes busy."""
-    from pebble import ProcessPool
-
     processes = processes or os.cpu_count() or 1
-    context = multiprocessing.get_context("spawn")
-    others = multiprocessing.active_children()
-    with ProcessPool(processes, initializer=_limit_memory, initargs=(MEMORY,), context=context) as pool:
-        waiting: deque[tuple[list[File], Future[Batch]]] = deque()
-        try:
-            for files in batches:
-                waiting.append((files, _start(pool, files, read)))
-                if len(waiting) > 2 * processes:
-                    yield _end(pool, *waiting.popleft(), read)
-            while waiting:
+    waiting: deque[tuple[list[File], Future[Batch]]] = deque()
+    with process_pool(processes, memory=MEMORY) as pool:
+        for files in batches:
+            waiting.append((files, _start(pool, files, read)))
+            if len(waiting) > 2 * processes:
                 yield _end(pool, *waiting.popleft(), read)
-        finally:
-            pool.stop()  # type: ignore[no-untyped-call]  # not annotated; without it, what is under way is waited for
-            # One that is only starting would die with a traceback when the pool takes its locks away.
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()
+        while waiting:
+            yield _end(pool, *waiting.popleft(), read)
 
 
 def check_may_read() -> None:
@@ -127,10 +117,3 @@ def read_batch(files: list[File], read: Reader) -> Batch:
             notes.append(piece.notes)
             found.append((len(piece.notes), piece.seconds))
     return Batch(notes=np.concatenate(notes), found=found)
-
-
-def _limit_memory(limit: int) -> None:
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

@@ -95,16 +95,16 @@ def test_a_plan_that_takes_more_memory_than_there_is_is_refused(
     estimate.check_memory(plan, workers=2)
     monkeypatch.setattr(estimate, "available", lambda: 2 * weights - 1)
     estimate.check_memory(plan, workers=1)
-    with pytest.raises(UserError, match=r"memory will not do: 2 trials side by side .*; choose fewer --workers or a"):
+    with pytest.raises(UserError, match=r"not enough memory: 2 trials side by side .*; choose fewer --workers or a"):
         estimate.check_memory(plan, workers=2)
-    with pytest.raises(UserError, match=r"memory will not do: 1 trial takes .*; choose a smaller --scale"):
+    with pytest.raises(UserError, match=r"not enough memory: 1 trial takes .*; choose a smaller --scale"):
         estimate.show(plan, workers=1)
     assert "pending" in capsys.readouterr().out
 
 
 def test_a_plan_that_is_far_too_large_is_refused_before_it_starts(tmp_path: Path) -> None:
     done = etude("run", "--scale", "paper", "--seeds", "1000", "--workers", "1000", folder=tmp_path)
-    assert_a_mistake(done, "memory will not do: 1000 trials side by side take")
+    assert_a_mistake(done, "not enough memory: 1000 trials side by side take")
     assert not (tmp_path / "runs").exists()
 
 

@@ -217,7 +217,7 @@ def test_the_smoke_scale_comes_to_the_published_results(finished: Plan, capsys: 
     assert verify(scale="smoke", root=finished.root) == 0
     said = capsys.readouterr().out
     assert "in encoding remi" not in said  # the reference has one encoding, and what it has no number of is let alone
-    assert said.endswith("The results are those of the reference.\n")
+    assert said.endswith("The results agree with the reference.\n")
 
 
 def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
