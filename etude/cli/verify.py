@@ -30,7 +30,11 @@ def verify(
     *,
     reference: Annotated[
         Path | None,
-        tyro.conf.arg(metavar="PATH", help="report to compare with; default: the published one of scale and corpus"),
+        tyro.conf.arg(
+            metavar="PATH",
+            help="report to compare with",
+            help_behavior_hint="(default: the published report of scale and corpus)",
+        ),
     ] = None,
     root: Root = Path(),
 ) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.program import assert_a_mistake, elsewhere, etude, music, python
+from replication.util.program import PIPE_CLOSED
+from tests.support.program import PATHS, assert_a_mistake, elsewhere, etude, music, python
 from tests.support.small_trials import ONE_THREAD, results
 
 if TYPE_CHECKING:
@@ -25,12 +27,22 @@ def test_list_names_what_there_is(tmp_path: Path) -> None:
         assert name in done.stdout
 
 
+def test_a_reader_that_closes_the_pipe_ends_the_program_quietly(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONPATH": PATHS}
+    words = [sys.executable, "-m", "etude", "list"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (PIPE_CLOSED, b"")
+
+
 def test_help_explains_every_option(tmp_path: Path) -> None:
     done = etude("run", "--help", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     for option in ("--scale", "--corpus", "--only", "--seeds", "--dry-run", "--accept-licence"):
         assert option in done.stdout
-    assert "Show, get, check or describe the corpora." in etude("--help", folder=tmp_path).stdout
+    assert "List, download, verify or describe corpora." in etude("--help", folder=tmp_path).stdout
 
 
 def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +64,7 @@ def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, mo
         assert (output / name).stat().st_size > 100, name
     assert etude(*words, "--dry-run", folder=folder).stdout.count("done") == 2
     synced = etude("sync", folder=folder)
-    assert "MLflow is level with 2 trials" in synced.stdout, synced.stderr
+    assert "MLflow is up to date with 2 trials" in synced.stdout, synced.stderr
     scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout

@@ -56,7 +56,7 @@ def test_a_piece_without_notes_is_silent(tmp_path: Path) -> None:
 
 def test_files_that_would_replace_each_other_are_refused(tmp_path: Path) -> None:
     files = tuple(written(tmp_path / name / "000.mid", (0, 1, 60, 64)) for name in ("a", "b"))
-    with pytest.raises(UserError, match=r"2 files would become .*000\.wav"):
+    with pytest.raises(UserError, match=r"2 files would be written to .*000\.wav"):
         wav(files, output=tmp_path / "sound")
     assert not (tmp_path / "sound").exists()
     wav(files)
@@ -66,5 +66,5 @@ def test_files_that_would_replace_each_other_are_refused(tmp_path: Path) -> None
 def test_mistakes_are_sentences(tmp_path: Path) -> None:
     (tmp_path / "broken.mid").write_bytes(b"MThd")
     assert_a_mistake(etude("wav", "broken.mid", folder=tmp_path), "broken.mid cannot be read as MIDI")
-    assert_a_mistake(etude("wav", "absent.mid", folder=tmp_path), "absent.mid is no file")
-    assert_a_mistake(etude("wav", folder=tmp_path), "give one MIDI file or more")
+    assert_a_mistake(etude("wav", "absent.mid", folder=tmp_path), "absent.mid is not a file")
+    assert_a_mistake(etude("wav", folder=tmp_path), "name one or more MIDI files")

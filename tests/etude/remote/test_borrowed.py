@@ -119,5 +119,5 @@ def test_time_that_is_up_interrupts() -> None:
 def test_a_run_that_has_no_more_time_says_how_it_goes_on(tmp_path: Path) -> None:
     done = etude("run", *WORDS, "--minutes", "0.001", folder=tmp_path)
     assert done.returncode == UNFINISHED, done.stderr
-    assert "the same command goes on" in done.stderr
+    assert "run the same command again to resume" in done.stderr
     assert "Traceback" not in done.stderr
