@@ -1,4 +1,4 @@
-"""The file that goes to another machine and the one that comes back: what is in them, and that nothing else gets in."""
+"""Export and import: what bundles hold, and that import takes nothing else."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.remote import archive as bundle_file
-from etude.remote import bundle, train
-from etude.runner import executors
+from etude.remote import archive, bundle, train
 from etude.runner import plan as suite
 from etude.runner.comparison import tuning
+from etude.runner.executors import ProcessExecutor
 from etude.runner.worker import is_trained
 from etude.trial import trial as trials
 from eval.results.schema import EDITION
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
 
-EXECUTOR = executors.ProcessExecutor(workers=1)
+EXECUTOR = ProcessExecutor(workers=1)
 
 
 def planned(root: Path, *names: str) -> Plan:
@@ -49,7 +48,7 @@ def export(plan: Plan, path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the root of a plan of one small trial, and the file in which it came back."""
+    """Return the root of a plan with one small trial, and the bundle that came back."""
     root = tmp_path_factory.mktemp("home")
     assert export(planned(root, "ngram"), root / "there.zip") == ["ngram"]
     assert train.run(root / "there.zip", root / "back.zip", workers=1) == 0
@@ -63,20 +62,20 @@ def copied(there_and_back: tuple[Path, Path], folder: Path) -> tuple[Path, Path]
 
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
-    """Write a bundle again with its members changed."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
+    """Rewrite a bundle with changed members."""
+    with zipfile.ZipFile(path) as before:
+        members = {name: before.read(name) for name in before.namelist()}
     change(members)
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w") as after:
         for name, content in members.items():
-            archive.writestr(name, content)
+            after.writestr(name, content)
 
 
 def files(root: Path) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-def test_what_comes_back_is_scored_where_it_left(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
+def test_imported_trials_are_ready_to_be_scored(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, back = copied(there_and_back, tmp_path)
     (trial,) = planned(home, "ngram").trials
     assert not trial.exists()
@@ -89,7 +88,7 @@ def test_what_comes_back_is_scored_where_it_left(there_and_back: tuple[Path, Pat
         export(planned(home, "ngram"), tmp_path / "again.zip")
 
 
-def test_who_a_trial_is_comes_from_here_and_how_it_went_from_there(
+def test_the_identity_of_a_trial_comes_from_here_and_its_progress_from_the_bundle(
     there_and_back: tuple[Path, Path], tmp_path: Path
 ) -> None:
     home, back = copied(there_and_back, tmp_path)
@@ -108,7 +107,9 @@ def test_who_a_trial_is_comes_from_here_and_how_it_went_from_there(
     assert about["started"] == 7
 
 
-def test_a_failure_is_further_than_the_same_trial_without(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_failed_trial_is_more_advanced_than_the_same_without_failure(
+    there_and_back: tuple[Path, Path], tmp_path: Path
+) -> None:
     home, back = copied(there_and_back, tmp_path)
     bundle.import_trials(back, home)
 
@@ -121,7 +122,7 @@ def test_a_failure_is_further_than_the_same_trial_without(there_and_back: tuple[
     assert planned(home, "ngram").trials[0].about()["error"] == "so"
 
 
-def test_a_trial_that_is_less_far_does_not_replace_one(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_less_advanced_trial_does_not_replace_one(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, back = copied(there_and_back, tmp_path)
     bundle.import_trials(back, home)
     before = {name: (home / name).read_bytes() for name in files(home)}
@@ -137,7 +138,7 @@ def test_a_trial_that_is_less_far_does_not_replace_one(there_and_back: tuple[Pat
     assert {name: (home / name).read_bytes() for name in files(home)} == before
 
 
-def test_a_trial_that_is_being_run_is_not_replaced(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_running_trial_is_not_replaced(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, back = copied(there_and_back, tmp_path)
     (trial,) = planned(home, "ngram").trials
     trial.folder.mkdir(parents=True)
@@ -154,9 +155,7 @@ def evil_names(members: dict[str, bytes]) -> None:
     members |= dict.fromkeys(("../evil", "/evil", "runs/evil", "runs/cache/evil"), b"evil")
 
 
-def test_only_files_of_the_trials_that_were_exported_are_taken(
-    there_and_back: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_only_files_of_exported_trials_are_taken(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, back = copied(there_and_back, tmp_path)
     rewritten(back, evil_names)
     before = files(tmp_path)
@@ -175,16 +174,14 @@ def test_only_files_of_the_trials_that_were_exported_are_taken(
     }
 
 
-def test_a_link_in_a_bundle_is_unpacked_as_the_text_that_it_is(
-    there_and_back: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_link_in_a_bundle_is_unpacked_as_text(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, _ = copied(there_and_back, tmp_path)
     link = zipfile.ZipInfo("runs/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(home / "there.zip", "a") as archive:
-        archive.writestr(link, str(home))
-        archive.writestr("../../outside", "outside")
-    bundle_file.unpack(home / "there.zip", tmp_path / "away")
+    with zipfile.ZipFile(home / "there.zip", "a") as file:
+        file.writestr(link, str(home))
+        file.writestr("../../outside", "outside")
+    archive.unpack(home / "there.zip", tmp_path / "away")
     assert not (tmp_path / "away" / "runs" / "link").is_symlink()
     assert not [path for path in tmp_path.parent.rglob("outside") if tmp_path / "away" not in path.parents]
 
@@ -217,7 +214,7 @@ def other_plan(**changes: object) -> Callable[[dict[str, bytes]], None]:
         (lambda members: members.pop("plan.json"), "is not a bundle of trials"),
     ],
 )
-def test_what_does_not_belong_here_is_refused_before_anything_changes(
+def test_foreign_bundles_are_refused_before_anything_changes(
     there_and_back: tuple[Path, Path],
     tmp_path: Path,
     change: Callable[[dict[str, bytes]], None],
@@ -231,9 +228,7 @@ def test_what_does_not_belong_here_is_refused_before_anything_changes(
     assert files(tmp_path) == before
 
 
-def test_a_file_that_is_damaged_is_refused_before_anything_changes(
-    there_and_back: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_damaged_file_is_refused_before_anything_changes(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, back = copied(there_and_back, tmp_path)
     whole, before = back.read_bytes(), files(tmp_path)
     flipped = bytearray(whole)
@@ -259,7 +254,7 @@ def test_a_file_that_is_damaged_is_refused_before_anything_changes(
         (lambda members: members.update({"plan.json": b"{}"}), "is not a bundle of trials"),
     ],
 )
-def test_what_no_export_wrote_is_not_run(
+def test_a_bundle_that_no_export_wrote_is_not_run(
     there_and_back: tuple[Path, Path], tmp_path: Path, change: Callable[[dict[str, bytes]], None], message: str
 ) -> None:
     home, _ = copied(there_and_back, tmp_path)
@@ -269,16 +264,16 @@ def test_what_no_export_wrote_is_not_run(
     assert not [path for path in tmp_path.rglob("*evil*") if ".work" not in str(path)]
 
 
-def test_another_export_does_not_mix_with_what_lies_unpacked(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
+def test_another_export_does_not_mix_with_an_unpacked_one(there_and_back: tuple[Path, Path], tmp_path: Path) -> None:
     home, _ = copied(there_and_back, tmp_path)
-    bundle_file.unpack(home / "there.zip", tmp_path / "away")
-    bundle_file.unpack(home / "there.zip", tmp_path / "away")
+    archive.unpack(home / "there.zip", tmp_path / "away")
+    archive.unpack(home / "there.zip", tmp_path / "away")
     rewritten(home / "there.zip", other_plan(exported=0))
     with pytest.raises(UserError, match="holds the trials of another export"):
-        bundle_file.unpack(home / "there.zip", tmp_path / "away")
+        archive.unpack(home / "there.zip", tmp_path / "away")
 
 
-def test_code_that_computes_something_else_there_is_refused(
+def test_another_version_of_the_code_is_refused(
     there_and_back: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, _ = copied(there_and_back, tmp_path)
@@ -287,7 +282,9 @@ def test_code_that_computes_something_else_there_is_refused(
         train.run(home / "there.zip", tmp_path / "back.zip", workers=1)
 
 
-def test_the_grid_goes_first_with_what_does_not_depend_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tuning_grid_is_exported_first_with_trials_that_do_not_depend_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(SCALES, "smoke", replace(SMOKE, grid=(Point(), Point(scale=0.5))))
     plan = planned(tmp_path, "gaussian", "e2e-small", "ngram", "teacher")
     plan = replace(plan, corpus=replace(plan.corpus, source=Synthetic(count=260, seed=0)))
@@ -298,10 +295,10 @@ def test_the_grid_goes_first_with_what_does_not_depend_on_it(tmp_path: Path, mon
         trial.open(datasets["paper"])
         trial.close(error="the loss is nan")
     assert sorted(export(plan, tmp_path / "second.zip")) == ["e2e-small", "gaussian", "ngram", "teacher"]
-    # Settled at home, an arm is at its point on the other machine too.
+    # The tuning point chosen at home holds on the other machine too.
     write_json(plan.comparison / "tuning.json", {"gaussian": {"dimension": 1, "scale": 0.5}})
     export(plan, tmp_path / "third.zip")
-    about = bundle_file.unpack(tmp_path / "third.zip", tmp_path / "away")
+    about = archive.unpack(tmp_path / "third.zip", tmp_path / "away")
     (found,) = (t for t in bundle.trials_of(about, tmp_path / "away") if t.experiment.name == "gaussian")
     assert isinstance(found.experiment.model, Diffusion)
     assert found.experiment.model.embedding.scale == 0.5
