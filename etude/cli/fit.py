@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
 from etude.runner.plan import plan as make_plan
 from etude.runner.plan import prepare, windows
-from etude.trial.workbench import Workbench
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ def _trials(plan: Plan) -> list[Trial]:
 def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.device) -> bool:
     """Train a trial's network unless it has none or is trained; return False if that failed."""
     from etude.trial import stages
+    from etude.trial.workbench import Workbench
     from eval.scoring.controls import FromTest
     from replication.training.distributed import group
     from replication.training.loop import DivergedError

@@ -13,6 +13,7 @@ from eval.distances.noise_floor import LEAST_WINDOWS, MIN_SONGS
 from eval.results.schema import as_written
 from eval.results.tuning import CHOSEN, chosen_points, tuning_folder
 from eval.scoring.experiments import EXPERIMENTS
+from eval.scoring.measures import DISTANCE
 from replication.training.scales import tuning_scale
 from replication.util.files import read_json, write_json
 from replication.util.text import number
@@ -82,7 +83,7 @@ def settled(plan: Plan, first: Sequence[Trial]) -> Plan:
     """
     with as_written(tuning_folder(plan.comparison)):
         scores = {
-            trial.experiment.name: float(number(read_json(trial.folder / "scores.json")["eval/floor_ratio"]))
+            trial.experiment.name: float(number(read_json(trial.folder / "scores.json")["measures"][DISTANCE]["ratio"]))
             if trial.is_done()
             else math.nan
             for trial in first

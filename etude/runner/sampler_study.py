@@ -93,7 +93,7 @@ def measure(task: Measurement) -> str:
     import torch
 
     from etude.trial.workbench import Workbench
-    from eval.distances.noise_floor import MEAN
+    from eval.scoring.measures import DISTANCE
     from eval.scoring.music import read
     from replication.windows.prepared import open_windows
 
@@ -112,11 +112,11 @@ def measure(task: Measurement) -> str:
     seconds = time.perf_counter() - since
     music = read(tokens, bench.encoding)
     judge = _judge(task.windows, drawn.experiment.encoding, task.grid, task.trial.scale, drawn.comparison)
-    distances, panel = judge.compare(music)
-    values = panel.set_index("measure")["value"]
+    measures = judge.compare(music)[1].set_index("measure")
+    values = measures["value"]
     found = {
-        "distance": float(distances.loc[MEAN, "ratio"]),
-        "c2st": float(values["c2st"]),
+        "distance": float(measures.loc[DISTANCE, "ratio"]),
+        "classifier_auc": float(values["classifier_auc"]),
         "validity": float(music.valid.mean()),
         "entropy": float(values["token_entropy"]),
         "seconds": seconds,

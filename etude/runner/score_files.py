@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
 _ALL = 0.995  # share of changed windows above which a control counts as having changed all of them
 # Measures of the panel that are shown as they are; those of `IN_FLOORS` are shown in multiples of the noise floor.
-_VALUES = ("c2st", "recall", "coverage", "copy_8", "copy_12", "longest_run", "distinct_4", "self_copy", "token_entropy")
+_VALUES = (
+    "classifier_auc",
+    "recall",
+    "coverage",
+    "copy_8",
+    "copy_12",
+    "longest_run",
+    "distinct_4",
+    "self_copy",
+    "token_entropy",
+)
 
 
 def score_files(path: Path, plan: Plan) -> str:

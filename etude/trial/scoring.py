@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.distances.noise_floor import MEAN
 from eval.scoring.controls import FromTest
-from eval.scoring.music import Music, form_of, notes_of, raw_means, read, table_of
+from eval.scoring.music import form_of, notes_of, raw_means, read, table_of
 from eval.scoring.reference import SHOWN, Judge
 from eval.scoring.trajectory import trajectory
 from replication.models.ablations import Diffusion
 from replication.util.errors import UserError
-from replication.util.files import DamagedError, read_json, sha256, undamaged, write_json, write_parquet
+from replication.util.files import DamagedError, sha256, undamaged, write_json, write_parquet
+from replication.util.text import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,18 +44,18 @@ def score_trial(bench: Workbench) -> None:
         teacher=trial.teacher,
         device=bench.device,
     )
-    extra = {"eval/searched": judge.known.share}
+    found: dict[str, Any] = {"searched": judge.known.share}
     if isinstance(trial.experiment.model, FromTest):
         music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
-        extra["control/changed"] = share
+        found["changed"] = share
     else:
         music = read(read_samples(bench.folder), bench.encoding)
-    distances, panel = judge.compare(music)
+    distances, measures = judge.compare(music)
     windows = music.scored.windows
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
     write_midi_files(pieces, bench.folder / "midi")
     save_rolls(pieces[:ROLLS], bench.folder / "roll.png", colour=trial.experiment.colour)
-    tables = {"scores": table_of(music, judge.known), "distances": distances.reset_index(), "panel": panel}
+    tables = {"scores": table_of(music, judge.known), "distances": distances.reset_index()}
     tables["form"] = form_of(music)
     tables["notes"] = notes_of(windows.take(range(min(SHOWN, len(windows)))))
     save_player(
@@ -75,44 +74,16 @@ def score_trial(bench: Workbench) -> None:
             tables |= trajectory(bench.with_scale, trial.scale, bench.encoding, seed=trial.seed)
     for name, table in tables.items():
         write_parquet(bench.folder / f"{name}.parquet", table)
-    raw = raw_means(music)
-    bench.time("score", time.perf_counter() - since)
-    known = {"scoring": trial.scoring, **_drawn_from(trial.weights)}
-    found = {**_summary(music, distances, panel, raw), **extra, **_costs(bench)}
-    write_json(bench.folder / "scores.json", known | found)
-
-
-def _summary(
-    music: Music, distances: pd.DataFrame, panel: pd.DataFrame, raw: dict[str, float]
-) -> dict[str, float | None]:
-    """Return what the tracking store shows: keys are `section/name`."""
-    measures = panel.set_index("measure")
-    gaps = measures["value"] - measures["floor"]
-    found = {
-        "eval/floor_ratio": distances.loc[MEAN, "ratio"],
-        "eval/validity": music.valid.mean(),
-        "eval/nan_rate": distances.loc[MEAN, "nan_rate"],
-        "eval/teacher_gap": gaps["teacher_nll"],
-        "eval/entropy_gap": gaps["token_entropy"],
-        **{f"panel/{name}": value for name, value in measures["value"].items()},
-        **{f"panel_floors/{name}": value for name, value in measures["ratio"].items()},
-        **{f"metrics/{name}": values.mean() for name, values in music.scored.scores.items()},
-        **{f"nan_rate/{name}": rate for name, rate in music.scored.scores.isna().mean().items() if rate},
-        **{f"floors/{name}": value for name, value in distances["ratio"].items() if name != MEAN},
-        **{f"muspy_raw/{name}": value for name, value in raw.items()},
+    found |= {
+        "validity": plain(music.valid.mean()),
+        "measures": {
+            row.pop("measure"): {name: plain(value) for name, value in row.items()}
+            for row in measures.to_dict("records")
+        },
+        "muspy": {name: plain(value) for name, value in raw_means(music).items()},
     }
-    return {name: None if math.isnan(value) else float(value) for name, value in found.items()}
-
-
-def _costs(bench: Workbench) -> dict[str, float]:
-    """Return what the tracking store shows of the stages before, where the trial had them."""
-    path = bench.folder / "likelihood.json"
-    nll: dict[str, Any] = read_json(path) if path.exists() else {"exact": True}
-    shown = {f"nll/{key}": value for key, value in nll.items() if key.startswith(("nats_per_", "error_"))}
-    shown |= {} if nll["exact"] else {f"nll/{name}": value for name, value in nll["terms"].items()}
-    shown |= {"cost/parameters": nll["parameters"]} if "parameters" in nll else {}
-    shown |= {f"cost/{name}_seconds": value for name, value in bench.times().items()}
-    return {name: value for name, value in shown.items() if value is not None}
+    bench.time("score", time.perf_counter() - since)
+    write_json(bench.folder / "scores.json", {"scoring": trial.scoring, **_drawn_from(trial.weights), **found})
 
 
 def _drawn_from(weights: Path) -> dict[str, str]:

@@ -71,8 +71,8 @@ class Correlated:
 
 
 _DISTANCES = (
-    Measured(name="wasserstein", label="distance", unit=" floors"),
-    Measured(name="c2st", label="distance of the classifier's AUC from 1/2", low=-0.5, high=0.5),
+    Measured(name="distance", label="distance", unit=" floors"),
+    Measured(name="classifier_auc", label="distance of the classifier's AUC from 1/2", low=-0.5, high=0.5),
     Measured(name="chords", label="distance in chords", unit=" floors"),
 )
 _BOUND = Measured(name="nll", label="likelihood bound", unit=" nats per token")
@@ -130,16 +130,16 @@ PUBLISHED: dict[str, dict[int, float]] = {
 @functools.lru_cache(maxsize=2)  # tables, page and terminal ask for the same
 def verdicts_on(results: Results) -> tuple[Verdict, ...]:
     """Return the verdict on each of `CLAIMS` by the results of a comparison."""
-    return tuple(judge(measured(results.trials, results.panel), results.audits, results.events))
+    return tuple(judge(measured(results.trials, results.measures), results.audits, results.events))
 
 
 def judge(values: pd.DataFrame, audits: pd.DataFrame, events: pd.DataFrame) -> list[Verdict]:
     """Return the verdict on each of `CLAIMS`; its sentence ends with what went wrong in the trials that it is about.
 
     Args:
-        values: columns experiment, seed, measure, value and n: wasserstein and chords as multiples of the floor, at
-            least 1, c2st as the distance of the AUC from 1/2, nll in nats per token; n windows on either side, NaN for
-            nll. No two rows of one experiment, seed and measure.
+        values: columns experiment, seed, measure, value and n: distance and chords as multiples of the floor, at
+            least 1, classifier_auc as the distance of the AUC from 1/2, nll in nats per token; n windows on either
+            side, NaN for nll. No two rows of one experiment, seed and measure.
         audits: columns seed, step, bits_per_word and distance (floors): a row per checkpoint.
         events: columns experiment, seed and event; see `eval.results.anomalies`.
     """
@@ -149,14 +149,14 @@ def judge(values: pd.DataFrame, audits: pd.DataFrame, events: pd.DataFrame) -> l
     ]
 
 
-def measured(trials: pd.DataFrame, panel: pd.DataFrame) -> pd.DataFrame:
+def measured(trials: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
     """Return the values that `judge` takes, of frames of the results."""
     import pandas as pd
 
-    distances = panel[panel["measure"].isin(["wasserstein", "chords"])]
+    distances = measures[measures["measure"].isin(["distance", "chords"])]
     values = [
         distances.assign(value=distances["ratio"].clip(lower=1)),  # closer than real music to itself is no merit
-        panel[panel["measure"] == "c2st"].assign(value=lambda frame: (frame["value"] - 0.5).abs()),
+        measures[measures["measure"] == "classifier_auc"].assign(value=lambda frame: (frame["value"] - 0.5).abs()),
         trials.assign(measure="nll", value=trials["nll"], n=math.nan),
     ]
     return pd.concat([frame[["experiment", "seed", "measure", "value", "n"]] for frame in values], ignore_index=True)

@@ -110,7 +110,7 @@ def mmd_p(sample: Rows, reference: Rows, rng: np.random.Generator, permutations:
     return float(1 + np.count_nonzero(drawn >= observed - 1e-9 * kernel.sum())) / (1 + permutations)
 
 
-def c2st(sample: Rows, reference: Rows, rng: np.random.Generator) -> float:
+def classifier_auc(sample: Rows, reference: Rows, rng: np.random.Generator) -> float:
     """Return how well a classifier tells the sets apart: area under its ROC curve on windows it was not fitted to.
 
     Logistic regression (L2, C = 1) on the features in units of the reference's spread, 5 folds, the songs of either set

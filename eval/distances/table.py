@@ -23,7 +23,7 @@ from eval.distances.appendix import (
     mgeval_oa,
 )
 from eval.distances.harmony import bar_facts, bar_similarity, chord_counts, divergence, interval_counts
-from eval.distances.point_clouds import c2st, coverage, features, frechet, mmd, precision, recall
+from eval.distances.point_clouds import classifier_auc, coverage, features, frechet, mmd, precision, recall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class Distance:
 DISTANCES: dict[str, Distance] = {
     "frechet": Distance(facts=features, function=frechet, label="Fréchet distance of ranks", in_floors=True, draws=100),
     "mmd": Distance(facts=features, function=mmd, label="MMD², unbiased"),
-    "c2st": Distance(facts=features, function=c2st, label="Classifier AUC", ideal=0.5),
+    "classifier_auc": Distance(facts=features, function=classifier_auc, label="Classifier AUC", ideal=0.5),
     "precision": Distance(facts=features, function=precision, label="Precision", ideal=None),
     "recall": Distance(facts=features, function=recall, label="Recall", ideal=None),
     "coverage": Distance(facts=features, function=coverage, label="Coverage", ideal=None),

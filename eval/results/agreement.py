@@ -19,6 +19,7 @@ import numpy as np
 from baselines import NGramConfig, ReplayConfig
 from eval.scoring.controls import FromTest
 from eval.scoring.experiments import EXPERIMENTS
+from eval.scoring.measures import DISTANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,11 +124,11 @@ def compare(here: Results, there: Results) -> list[Compared]:
 
 def _values(results: Results, left_out: tuple[str, ...]) -> dict[Key, dict[str, float]]:
     """Return the measures of each trial, for a model without a network with its floors, which no training affects."""
-    trials = results.trials.set_index(["experiment", "seed"])[["nll", "validity", "floor_ratio"]]
+    trials = results.trials.set_index(["experiment", "seed"])[["nll", "validity"]]
     found = {key: dict(row) for key, row in trials.iterrows()}
-    panel = results.panel[~results.panel["measure"].isin(left_out)]
-    for row in panel[["experiment", "seed", "measure", "value", "floor"]].itertuples(index=False):
-        found[row.experiment, row.seed][row.measure] = row.value
+    measures = results.measures[~results.measures["measure"].isin(left_out)]
+    for row in measures[["experiment", "seed", "measure", "value", "ratio", "floor"]].itertuples(index=False):
+        found[row.experiment, row.seed][row.measure] = row.ratio if row.measure == DISTANCE else row.value
         if _has_no_network(row.experiment) and row.measure not in OF_THE_TEACHER:
             found[row.experiment, row.seed][f"floor of {row.measure}"] = row.floor
     return found

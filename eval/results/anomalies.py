@@ -182,6 +182,8 @@ def _likelihood(folder: Path) -> dict[str, float]:
 
 def _samples(folder: Path) -> dict[str, float]:
     """Return which shares of the samples are repeated and monotonous and, once scored, empty and valid."""
+    import pandas as pd
+
     path = folder / "samples.txt"  # which a tracking store carries too
     if not path.exists():  # not yet, or made of real windows
         return {}
@@ -194,7 +196,10 @@ def _samples(folder: Path) -> dict[str, float]:
     if (path := folder / "scores.json").exists():
         scores = read_json(path)
         # A piece without notes, and no other, has no mean pitch; of no such piece nothing is said.
-        shares |= {"empty": scores.get("nan_rate/mean_pitch", 0.0), "valid": scores["eval/validity"]}
+        shares |= {"valid": scores["validity"]}
+    if (path := folder / "distances.parquet").exists():
+        distances = pd.read_parquet(path).set_index("metric")
+        shares |= {"empty": distances.loc["mean_pitch", "nan_rate"]}
     return {f"samples/{name}": float(share) for name, share in shares.items()}
 
 

@@ -17,7 +17,7 @@ from eval.results.trial_folder import TrialFolder
 from eval.results.trial_rows import parquet, stack
 from eval.results.tuning import grid_rows
 from eval.scoring.experiments import EXPERIMENTS, default
-from eval.scoring.measures import scoring_version
+from eval.scoring.measures import DISTANCE, scoring_version
 from eval.scoring.reference import reference_file
 from eval.scoring.trajectory import CURVES, NOTES
 from replication.midi.piece import Beats, Seconds
@@ -54,12 +54,11 @@ class Results:
         experiments: name, label, colour, note, control, encoding; in the order of the tables; a row for each experiment
             that has trials.
         trials: experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples without any
-            repair), searched (share of the training windows in which copies are looked for), floor_ratio (mean distance
-            to the test split in multiples of the noise floor), nll (nats per token), nll_note, nll_beat and nll_second
-            (nats per each, NaN where the corpus has no such time), nll_error (standard error of the estimate of a
-            bound), nll_error_songs (over songs), exact (False where these are upper bounds), nll_prior, nll_diffusion,
-            nll_rounding (terms of a bound per token, else NaN). Controls made of real windows have neither likelihood
-            nor costs.
+            repair), searched (share of the training windows in which copies are looked for), nll (nats per token),
+            nll_note, nll_beat and nll_second (nats per each, NaN where the corpus has no such time), nll_error
+            (standard error of the estimate of a bound), nll_error_songs (over songs), exact (False where these are
+            upper bounds), nll_prior, nll_diffusion, nll_rounding (terms of a bound per token, else NaN). Controls made
+            of real windows have neither likelihood nor costs.
         events: experiment, seed, event (of `eval.results.anomalies.EVENTS`), first, last (training steps), value: what
             went wrong, in trials that are in no other frame, since they failed or are not done, too.
         scores: experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that training
@@ -68,7 +67,8 @@ class Results:
         form: experiment, encoding, seed, lag, value, error, reach; see `eval.scoring.music.form_of`; "test" as in
             scores.
         distances: experiment, seed, metric, distance, floor, floor_p95, ratio, worst, nan_rate, n.
-        panel: experiment, seed, measure (of `eval.scoring.measures.MEASURES`), value, floor, floor_p95, ratio, p, n.
+        measures: experiment, seed, measure (of `eval.scoring.measures.MEASURES`), value, floor, floor_p95, ratio (in
+            multiples of the noise floor), p, n: every number that is of a sample set as a whole.
         raw: experiment, seed, metric, value (mean over samples of muspy's own number), real (of the test split).
         curves: experiment, seed, step, key, value; keys such as train/loss and val/loss.
         notes: experiment, encoding, sample, onset and duration (beats or seconds), pitch, velocity: the first samples
@@ -83,7 +83,8 @@ class Results:
         grid: arm, dimension, scale, distance (floors, against the validation split), nll, chosen.
         audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
         samplers: experiment, seed, sampler (of `etude.runner.sampler_study.SAMPLERS`), evaluations (of the network per
-            sample), distance (floors), c2st, validity, entropy (nats per token), seconds; without rows if nobody asked.
+            sample), distance (floors), classifier_auc, validity, entropy (nats per token), seconds; without rows if
+            nobody asked.
         fingerprints: experiment, seed, weights and samples (SHA-256, empty where there are none), places (the
             environments that the trial was run in, as JSON); the teacher and what is audited have rows too.
     """
@@ -97,7 +98,7 @@ class Results:
     scores: pd.DataFrame
     form: pd.DataFrame
     distances: pd.DataFrame
-    panel: pd.DataFrame
+    measures: pd.DataFrame
     raw: pd.DataFrame
     curves: pd.DataFrame
     notes: pd.DataFrame
@@ -135,11 +136,11 @@ def _gather(comparison: Path) -> Results:
     own = {about["experiment"]: about["config"]["encoding"] for about in abouts}
     digests = {name: facts["digest"] for name, facts in data["encodings"].items()}
     experiments = [{"name": about["experiment"], **{key: about[key] for key in ROW}} for about in abouts]
-    distances = stack(folders, parquet("distances"))
+    measures = stack(folders, collected.measure_rows)
     return Results(
         card=read_json(comparison / "card.json"),
         about=_about(data, abouts),
-        encodings=_encodings(data, distances, own),
+        encodings=_encodings(data, measures, own),
         experiments=pd.DataFrame(experiments)
         .drop_duplicates("name", ignore_index=True)
         .assign(encoding=list(own.values())),
@@ -147,8 +148,8 @@ def _gather(comparison: Path) -> Results:
         events=event_rows(comparison),
         scores=_with_real(comparison, own, digests, stack(folders, parquet("scores")), "scores"),
         form=_with_real(comparison, own, digests, stack(folders, parquet("form")), "form"),
-        distances=distances,
-        panel=stack(folders, parquet("panel")),
+        distances=stack(folders, parquet("distances")),
+        measures=measures,
         raw=_raw(comparison, folders, own, digests),
         curves=stack(folders, collected.curves, collected.CURVES),
         notes=_with_real(comparison, own, digests, stack(first, parquet("notes")), "notes"),
@@ -238,11 +239,11 @@ def _only(trials: list[dict[str, Any]]) -> str:
     return "" if set(names) <= set(usual) else f" --only {' '.join(names)}"
 
 
-def _encodings(data: dict[str, Any], distances: pd.DataFrame, own: dict[str, str]) -> pd.DataFrame:
+def _encodings(data: dict[str, Any], measures: pd.DataFrame, own: dict[str, str]) -> pd.DataFrame:
     """Return a row for each encoding that experiments, the keys of `own`, have as theirs."""
     import pandas as pd
 
-    mean = distances[distances["metric"] == "mean"]
+    mean = measures[measures["measure"] == DISTANCE]
     floors = (mean["floor_p95"] / mean["floor"]).groupby(mean["experiment"].map(own)).mean()
     rows = []
     for name in dict.fromkeys(own.values()):

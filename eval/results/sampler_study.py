@@ -32,7 +32,7 @@ REFERENCE = "ancestral"  # the published sampler, which is measured at all times
 CANDIDATES = 5  # as many as divide all evaluations
 
 
-FOUND = ("sampler", "evaluations", "distance", "c2st", "validity", "entropy", "seconds")
+FOUND = ("sampler", "evaluations", "distance", "classifier_auc", "validity", "entropy", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)

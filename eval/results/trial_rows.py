@@ -63,15 +63,16 @@ def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
     nll: dict[str, Any] = read_json(likelihood) if likelihood.exists() else {"exact": True}
     terms = {} if nll["exact"] else nll["terms"]
     check = nll.get("every_timestep") or {}
+    timing = folder / "timing.json"
+    times = read_json(timing) if timing.exists() else {}
     return {
         "experiment": experiment,
         "seed": seed,
         "parameters": number(nll.get("parameters")),
-        "fit_seconds": number(scores.get("cost/fit_seconds")),
-        "sample_seconds": number(scores.get("cost/sample_seconds")),
-        "validity": number(scores["eval/validity"]),
-        "floor_ratio": scores["eval/floor_ratio"],
-        "searched": scores["eval/searched"],
+        "fit_seconds": number(times.get("fit")),
+        "sample_seconds": number(times.get("sample")),
+        "validity": number(scores["validity"]),
+        "searched": scores["searched"],
         "nll": number(nll.get("nats_per_token")),
         **{f"nll_{unit}": number(nll.get(f"nats_per_{unit}")) for unit in _UNITS},
         "nll_error": math.nan if nll["exact"] else number(nll.get("error_of_estimate")),
@@ -79,18 +80,26 @@ def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
         "nll_every": number(check.get("every")),
         "nll_drawn": number(check.get("drawn")),
         "nll_drawn_error": number(check.get("error")),
-        "changed": number(scores.get("control/changed")),
+        "changed": number(scores.get("changed")),
         "exact": nll["exact"],
         **{f"nll_{name}": number(terms.get(name)) for name in _TERMS},
     }
+
+
+def measure_rows(folder: Path) -> pd.DataFrame:
+    """Return everything that is measured of the samples as a set: measure, value, floor, floor_p95, ratio, p, n."""
+    import pandas as pd
+
+    measures = read_json(folder / "scores.json")["measures"]
+    rows = [{"measure": name, **{key: number(value) for key, value in row.items()}} for name, row in measures.items()]
+    return pd.DataFrame(rows, columns=["measure", "value", "floor", "floor_p95", "ratio", "p", "n"])
 
 
 def raw_rows(folder: Path) -> pd.DataFrame:
     """Return the means of muspy's own numbers: metric, value."""
     import pandas as pd
 
-    scores = read_json(folder / "scores.json")
-    found = {key.partition("/")[2]: value for key, value in scores.items() if key.startswith("muspy_raw/")}
+    found = read_json(folder / "scores.json")["muspy"]
     return pd.DataFrame({"metric": list(found), "value": [number(value) for value in found.values()]})
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from eval.results.schema import as_written, read_trial
+from eval.scoring.measures import DISTANCE
 from replication.training.scales import Point, tuning_name
 from replication.util.files import read_json
 from replication.util.text import number
@@ -55,6 +57,11 @@ def grid_rows(comparison: Path) -> pd.DataFrame:
         point = Point(dimension=model["dimension"] // base, scale=model["embedding"]["scale"])
         path = place.with_name("scores.json")
         scores = read_json(path) if path.exists() and about["status"] == "FINISHED" else {}
-        found = (number(scores.get(key)) for key in ("eval/floor_ratio", "nll/nats_per_token"))
+        likelihood = place.with_name("likelihood.json")
+        nll = read_json(likelihood) if scores and likelihood.exists() else {}
+        found = (
+            number(scores["measures"][DISTANCE]["ratio"]) if scores else math.nan,
+            number(nll.get("nats_per_token")),
+        )
         rows.append((arm, model["dimension"], point.scale, *found, point == chosen[arm]))
     return pd.DataFrame(rows, columns=["arm", "dimension", "scale", "distance", "nll", "chosen"])

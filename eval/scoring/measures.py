@@ -28,8 +28,9 @@ class Measure:
     appendix: bool = False
 
 
+DISTANCE = "distance"  # the headline: the mean Wasserstein distance over metrics
 MEASURES: dict[str, Measure] = {
-    "wasserstein": Measure(label="Distance", unit="SD", ideal=0.0),
+    DISTANCE: Measure(label="Distance", unit="SD", ideal=0.0),
     **{
         name: Measure(label=row.label, unit=row.unit, ideal=row.ideal, appendix=row.appendix)
         for name, row in DISTANCES.items()
@@ -39,11 +40,12 @@ MEASURES: dict[str, Measure] = {
     "teacher_nll": Measure(label="Teacher NLL", unit="nats per token"),
     "teacher_ruled_out": Measure(label="Ruled out by the teacher", unit="1"),
     "token_entropy": Measure(label="Token entropy", unit="nats"),
+    "nan_rate": Measure(label="Undefined", unit="1"),
 }
 
 
 # Measures whose multiples of the noise floor mean something.
-IN_FLOORS = ("wasserstein", *(name for name, row in DISTANCES.items() if row.in_floors))
+IN_FLOORS = (DISTANCE, *(name for name, row in DISTANCES.items() if row.in_floors))
 
 
 # Raise this when a measure comes to give other numbers or to mean something else: what was scored before is scored

@@ -15,7 +15,7 @@ from eval.distances.noise_floor import MEAN, Origin, floor_ratios
 from eval.metrics.table import features_on
 from eval.metrics.windows import evenly
 from eval.scoring.controls import FromTest, Material, changed
-from eval.scoring.measures import scoring_version
+from eval.scoring.measures import DISTANCE, scoring_version
 from eval.scoring.music import Music, Scored, form_of, notes_of, raw_means, read, table_of, written
 from eval.scoring.panel import set_distances
 from eval.scoring.teacher import Judgement, teacher_nll, token_entropy
@@ -116,21 +116,30 @@ class Judge:
         return music, float(changed(self.real.scored.windows, windows, sources).mean())
 
     def compare(self, music: Music) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the distances of each metric, indexed by it, and the panel; see `floor_ratios` and `set_distances`."""
+        """Return the distances of each metric, indexed by it, and everything that is measured of the set as a whole.
+
+        See `floor_ratios`. The second frame has a row per row of `MEASURES`, with columns measure, value, floor,
+        floor_p95, ratio, p and n.
+        """
         import pandas as pd
 
         real, sample, most = self.real.scored, music.scored, self.scale.samples
         distances = self._distances(sample)
         mean = distances.loc[MEAN]
-        first = {"measure": "wasserstein", "value": mean["distance"], "p": math.nan}
+        first = {"measure": DISTANCE, "value": mean["distance"], "p": math.nan}
         first |= {name: mean[name] for name in ("floor", "floor_p95", "ratio", "n")}
+        undefined = {"measure": "nan_rate", "value": mean["nan_rate"], "n": mean["n"]}
         alone = [
             *_beside(self._copied(music, self.real), self._copied(self.real, music)),
             *_beside(self._said(music, self.real), self._said(self.real, music)),
         ]
-        parts = [pd.DataFrame([first]), set_distances(sample, real, seed=self.seed, most=most), pd.DataFrame(alone)]
-        panel = pd.concat(parts, ignore_index=True)
-        return distances, panel[["measure", "value", "floor", "floor_p95", "ratio", "p", "n"]]
+        parts = [
+            pd.DataFrame([first]),
+            set_distances(sample, real, seed=self.seed, most=most),
+            pd.DataFrame([*alone, undefined]),
+        ]
+        measures = pd.concat(parts, ignore_index=True)
+        return distances.drop(MEAN), measures[["measure", "value", "floor", "floor_p95", "ratio", "p", "n"]]
 
     def closest(self, windows: Windows) -> pd.DataFrame:
         """Return the notes of the samples that have most from one training window, and of those windows."""

@@ -21,8 +21,8 @@ ablations, baselines and controls, trained and scored alike.
 
 One run is one trial: a variant with one seed. Tags: `variant`, `seed`, `scale`, `corpus` and `kind`, which is \
 `trial`, `control`, `tuning` (of the grid before a comparison), `teacher` (that judges samples), `audit` (of a \
-published number) or `reference` (real music, published numbers). Scores are at step 0. Distances in `floor_ratio`, \
-`floors/` and `panel_floors/` are multiples of the noise floor: what one half of the real music is from the other is \
+published number) or `reference` (real music, published numbers). Scores are at step 0. `distance` and \
+`floors/` are multiples of the noise floor: what one half of the real music is from the other is \
 1."""
 _NO_INTERVALS = """Bars of variants are means over seeds and curves have the range of the seeds around them. MLflow \
 draws no intervals: the report has them, and the verdicts on the claims."""

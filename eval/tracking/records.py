@@ -6,16 +6,17 @@ import functools
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from eval.results.anomalies import events
 from eval.results.trial_folder import Point, TrialFolder, numbers
 from eval.tracking.notes import run_note
+from eval.tracking.summary import summary
 from replication.util.files import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 ARTIFACTS = (
@@ -43,10 +44,12 @@ class Record(TrialFolder):
     """A trial folder as MLflow shows it, or something else that is shown like a trial.
 
     Attributes:
-        patterns: of the files that are shown: all that a report is made of. The weights stay.
+        patterns: Patterns of the files that are shown, which are all that a report is made of; weights are left out.
+        shown: Final numbers by name where they are not those of a scored trial.
     """
 
     patterns: tuple[str, ...] = ARTIFACTS
+    shown: Mapping[str, float] = field(default_factory=dict)
 
     @functools.cached_property
     def seal(self) -> str:
@@ -86,9 +89,10 @@ class Record(TrialFolder):
         """Return the scores as points at step 0, where MLflow draws bars, and what was audited at its own steps."""
         time = int((self.about["ended"] or self.about["started"]) * 1000)
         scores = json.loads(self.scores or b"{}")
+        shown = self.shown or (summary(self.path, scores) if scores else {})
         audit = self.path / "audit" / f"{scores.get('scoring', '').partition('-')[0]}.json"
         audited = read_json(audit) if audit.exists() else {}
-        return [Point(key, value, time, 0) for key, value in numbers(scores)] + [
+        return [Point(key, value, time, 0) for key, value in shown.items()] + [
             Point(f"audit/{key}", value, time, int(step))
             for step, found in audited.items()
             for key, value in numbers(found)

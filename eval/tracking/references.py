@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from eval.scoring.reference import INK, reference_file
 from eval.tracking.records import Record
 from replication.tokens.encodings import ENCODINGS
 from replication.util.files import digest, read_json
+from replication.util.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ _REAL = """**Real music**: the test split of {corpus}, {windows} windows of {son
 against.
 
 It is what the scores are to be compared with: 1 in multiples of the noise floor and 0 in gaps by definition, \
-`metrics/` and `muspy_raw/` as measured, `panel/` as one half of it is from the other. Here is too what the comparison \
+`metrics/` and `muspy/` as measured, `measures/` as one half of it is from the other. Here is too what the comparison \
 has and no trial: the data, the points that were chosen, the scores of the real windows."""
 
 
@@ -82,8 +82,7 @@ def real_music(comparison: Path) -> list[Record]:
         trials = [read_trial(place.parent) for place in sorted(comparison.glob("*/*/trial.json"))]
         scores = _means(pd.read_parquet(table)) | _between_halves(comparison, trials, encoding)
         raw = read_json(reference_file(comparison, facts["digest"], "raw.json"))
-        scores |= {f"muspy_raw/{name}": value for name, value in raw.items()}
-        shown = {name: None if math.isnan(value) else value for name, value in scores.items()}
+        shown = scores | {f"muspy/{name}": value for name, value in raw.items()}
         sizes = {"windows": facts["windows"]["test"], "songs": facts["songs"]["test"]}
         about = _about(
             REAL,
@@ -93,8 +92,8 @@ def real_music(comparison: Path) -> list[Record]:
             corpus=data["corpus"],
         )
         files = ("data.json", "card.json", "tuning.json", f"reference/*-{scoring_version()}-*")
-        content = json.dumps(shown, sort_keys=True).encode()
-        return [Record(path=comparison, about=about, lines=[], scores=content, patterns=files)]
+        content = json.dumps({name: plain(value) for name, value in shown.items()}, sort_keys=True).encode()
+        return [Record(path=comparison, about=about, lines=[], scores=content, patterns=files, shown=shown)]
     return []
 
 
@@ -123,21 +122,21 @@ def _about(
 
 def _means(scores: pd.DataFrame) -> dict[str, float]:
     """Return the scores of the real windows, as `etude.trial.scoring` has those of samples."""
-    defined = {"eval/floor_ratio": 1.0, "eval/teacher_gap": 0.0, "eval/entropy_gap": 0.0}
+    defined = {"distance": 1.0, "teacher_gap": 0.0, "entropy_gap": 0.0}
     measured = {f"metrics/{name}": float(scores[name].mean()) for name in METRICS if name in scores}
-    return {**defined, "eval/validity": float(scores["valid"].mean()), **measured}
+    return {**defined, "validity": float(scores["valid"].mean()), **measured}
 
 
 def _between_halves(comparison: Path, trials: list[dict[str, Any]], encoding: str) -> dict[str, float]:
-    """Return the panel of one half of the real music beside the other, which every trial's panel has as its floor."""
-    import pandas as pd
-
+    """Return the measures of one half of the real music beside the other: the floors of every trial's measures."""
     for trial in trials:
-        path = comparison / trial["experiment"] / str(trial["seed"]) / "panel.parquet"
+        path = comparison / trial["experiment"] / str(trial["seed"]) / "scores.json"
         if trial["kind"] == "trial" and trial["config"]["encoding"] == encoding and path.exists():
-            panel = pd.read_parquet(path).set_index("measure")
+            measures = read_json(path)["measures"]
+            floors = {name: row["floor"] for name, row in measures.items() if row["floor"] is not None}
             return {
-                **{f"panel/{name}": float(value) for name, value in panel["floor"].dropna().items()},
-                **dict.fromkeys((f"panel_floors/{name}" for name in panel["ratio"].dropna().index), 1.0),
+                "classifier_auc": floors["classifier_auc"],
+                **{f"measures/{name}": value for name, value in floors.items()},
+                **{f"floors/{name}": 1.0 for name, row in measures.items() if row["ratio"] is not None},
             }
     return {}

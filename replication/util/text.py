@@ -18,3 +18,8 @@ def tame(text: str) -> str:
 def number(value: float | None) -> float:
     """Return a number of a JSON file, NaN for null."""
     return math.nan if value is None else value
+
+
+def plain(value: float) -> float | None:
+    """Return a number as JSON files have it: None for NaN."""
+    return None if math.isnan(value) else float(value)

@@ -75,20 +75,25 @@ def features(results: Results) -> list[str]:
 
 def panel_of(results: Results, experiment: str, measure: str) -> pd.DataFrame:
     """Return the rows of one measure of one experiment by seed."""
-    rows = of(results.panel, experiment)
+    rows = of(results.measures, experiment)
     return rows[rows["measure"] == measure].set_index("seed").sort_index()
+
+
+def distance_of(results: Results, experiment: str) -> pd.Series[float]:
+    """Return the distance to real music of one experiment, in multiples of the noise floor, by seed."""
+    return panel_of(results, experiment, "distance")["ratio"].astype(float)
 
 
 def measures_of(results: Results) -> list[str]:
     """Return the measures that somebody has a value of, in the order of the panel."""
-    known = set(results.panel.dropna(subset="value")["measure"])
+    known = set(results.measures.dropna(subset="value")["measure"])
     return [name for name in MEASURES if name in known]
 
 
 def floor_of(results: Results, encoding: str, measure: str, column: str = "floor") -> float:
     """Return what real music has in a measure: the same for all experiments in an encoding but for rounding."""
     own = results.experiments[results.experiments["encoding"] == encoding]["name"]
-    rows = results.panel[results.panel["experiment"].isin(own) & (results.panel["measure"] == measure)]
+    rows = results.measures[results.measures["experiment"].isin(own) & (results.measures["measure"] == measure)]
     return float(rows[column].mean())
 
 

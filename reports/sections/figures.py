@@ -16,6 +16,7 @@ from reports.format.facts import (
     by_seed,
     colours,
     controls,
+    distance_of,
     each,
     features,
     is_bound,
@@ -58,7 +59,7 @@ def floor_forest(results: Results) -> Picture:
     """Draw the distance to real music of each model with its interval and its seeds."""
     names, p95 = labels(results), results.encodings.set_index("name")["floor_p95"]
     paint = muted(results)
-    seeds = {name: by_seed(results, name, "floor_ratio") for name in names}
+    seeds = {name: distance_of(results, name) for name in names}
     found = {name: over_seeds(values) for name, values in seeds.items()}
     shown = np.array([1.0, *p95, *(value for values in seeds.values() for value in values)])
     shown = shown[np.isfinite(shown)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eval.distances.copying import COPYING
-from eval.distances.noise_floor import MEAN
 from eval.metrics.table import METRICS
 from eval.scoring.measures import MEASURES
 from reports.format.facts import (
@@ -14,6 +13,7 @@ from reports.format.facts import (
     changed,
     count,
     deviation,
+    distance_of,
     each,
     encoding_of,
     features,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 _MUSIC = {"pitch_class_entropy": 2, "scale_consistency": 3, "groove_consistency": 3}  # with their decimals
 _JUDGED = ("teacher_nll", "teacher_ruled_out", "token_entropy")
-_SETS = {"c2st": (1, 2), "bar_similarity": (100, 2), "chords": (1, 3)}  # factor to the unit shown, decimals
+_SETS = {"classifier_auc": (1, 2), "bar_similarity": (100, 2), "chords": (1, 3)}  # factor to the unit shown, decimals
 _COPY = "copy_8"
 DAGGERS = (
     f"{DAGGER}: no further from its ideal than 95 % of floors and, where there is a test, p above 0.05: not to be told "
@@ -79,7 +79,7 @@ def main(results: Results) -> Table:
                 "Model": plain("model", f"{label} (floor)"),
                 "Seeds": plain("seeds"),
                 valid: cell("valid_percent", 100 * test["valid"].mean(), 1),
-                distance: cell("floor_ratio", 1.0, 0),
+                distance: cell("distance", 1.0, 0),
                 **{
                     title: cell(name, _SETS[name][0] * floor_of(results, encoding, name), _SETS[name][1])
                     for name, title in sets.items()
@@ -91,7 +91,7 @@ def main(results: Results) -> Table:
         )
     p95 = results.encodings.set_index("name")["floor_p95"]
     for name, label in labels(results).items():
-        found = over_seeds(by_seed(results, name, "floor_ratio"))
+        found = over_seeds(distance_of(results, name))
         inside = DAGGER if found.mean <= p95[encoding_of(results, name)] else ""
         deviations = {metric: deviation(results, name, metric) for metric in music}
         rows.append(
@@ -99,7 +99,7 @@ def main(results: Results) -> Table:
                 "Model": plain("model", label),
                 "Seeds": cell("seeds", len(of(results.trials, name)), 0, mark=mark(results, name)),
                 valid: margin("valid_percent", over_seeds(100 * by_seed(results, name, "validity")), 1),
-                distance: span("floor_ratio", found, mark=inside),
+                distance: span("distance", found, mark=inside),
                 **{title: _set(results, name, measure) for measure, title in sets.items()},
                 **{
                     title: cell(f"{measure}_ratio", panel_of(results, name, measure)["ratio"].mean(skipna=False), 1)
@@ -132,7 +132,7 @@ def main(results: Results) -> Table:
 
 def panel(results: Results) -> Table:
     """Return what else was measured of each model as a whole."""
-    hidden = {"wasserstein", "mmd_p", *_JUDGED, *_SETS, *COPYING}
+    hidden = {"distance", "nan_rate", "mmd_p", *_JUDGED, *_SETS, *COPYING}
     sets = [name for name in measures_of(results) if name not in hidden and not MEASURES[name].appendix]
     judged = [name for name in _JUDGED if name in measures_of(results)]
     p = "p (MMD)" if "mmd" in sets else None
@@ -149,12 +149,10 @@ def panel(results: Results) -> Table:
             }
         )
     for name, label in models(results).items():
-        mean = of(results.distances, name)
-        mean = mean[mean["metric"] == MEAN]
         rows.append(
             {
                 "Model": plain("model", label),
-                "Undefined %": cell("undefined_percent", 100 * mean["nan_rate"].mean(), 1),
+                "Undefined %": cell("undefined_percent", 100 * panel_of(results, name, "nan_rate")["value"].mean(), 1),
                 **{MEASURES[measure].label: value_cell(results, name, measure) for measure in sets},
                 **({p: probability("p_mmd", panel_of(results, name, "mmd")["p"].median())} if p else {}),
                 **{f"{DELTA} {MEASURES[measure].label}": _gap(results, name, measure) for measure in judged},
@@ -233,7 +231,7 @@ def _explained(results: Results) -> str:
     """Return what the measures of sets are, those that are there."""
     known = measures_of(results)
     sentences = {
-        "c2st": "a classifier told to find out which windows are real, 0.5 if it cannot, below for near copies",
+        "classifier_auc": "a classifier told to find the real windows, 0.5 if it cannot, below for near copies",
         "bar_similarity": "how far off the similarity of bars at distances of 1 to 15 bars is",
         "chords": "Jensen-Shannon divergence of pairs of successive chords, in bits",
         _COPY: "share of runs of 8 notes that the training split has too, as a multiple of that of the test split",
@@ -250,5 +248,5 @@ def _tuned(results: Results) -> str:
 
 def _size(results: Results) -> str:
     """Return how many windows distances compare."""
-    sizes = results.panel[~results.panel["measure"].isin([*COPYING, "mmd_p"])]["n"].dropna().astype(int)
+    sizes = results.measures[~results.measures["measure"].isin([*COPYING, "mmd_p"])]["n"].dropna().astype(int)
     return f"Sets of {count(sizes)} windows are compared." if len(sizes) else ""

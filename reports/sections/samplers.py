@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eval.results.sampler_study import REFERENCE, SAMPLERS
-from reports.format.facts import count, encoding_of, labels, of, over_seeds, plural, setting
+from reports.format.facts import count, distance_of, encoding_of, labels, of, over_seeds, plural, setting
 from reports.format.picture import FAINT, GREY, REAL, Picture, logarithmic, look, nothing, sheet
 from reports.format.table import DAGGER, Cell, Table, cell, margin, number, plain
 
@@ -34,9 +34,9 @@ def samplers(results: Results) -> Table:
                 near = n <= FEW and len(own[own["evaluations"] == n]) > 0 and over.mean <= most
                 marked |= near
                 row[f"{n}"] = margin(f"distance_{n}", over, mark=DAGGER if near else "")
-            at = own[own["evaluations"] == FEW][["c2st", "validity", "entropy", "seconds"]].astype(float)
+            at = own[own["evaluations"] == FEW][["classifier_auc", "validity", "entropy", "seconds"]].astype(float)
             at = at.mean(skipna=False)
-            row[f"C2ST at {FEW}"] = cell("c2st", at["c2st"])
+            row[f"C2ST at {FEW}"] = cell("classifier_auc", at["classifier_auc"])
             row["Valid (%)"] = Cell(number(100 * at["validity"], 0), {"validity": at["validity"]})
             row["Entropy"] = cell("entropy", at["entropy"])
             row["Seconds"] = cell("seconds", at["seconds"], 1)
@@ -91,8 +91,8 @@ def _panel(axes: Axes, results: Results, experiment: str) -> None:
         axes.plot(mean.index, mean, ".", ls=sampler.dashes, color=sampler.colour, lw=1.4, ms=4, label=sampler.label)
     axes.axhspan(1, _floor_p95(results, experiment), color=FAINT, lw=0)
     axes.axhline(1, color=REAL, lw=1)
-    if len(baseline := of(results.trials, BASELINE)):
-        axes.axhline(baseline["floor_ratio"].mean(), color=GREY, lw=1, ls=(0, (4, 2)))
+    if len(baseline := distance_of(results, BASELINE)):
+        axes.axhline(baseline.mean(), color=GREY, lw=1, ls=(0, (4, 2)))
     axes.set_xscale("log")
     axes.set_yscale("log")
     each = (found["seconds"] / found["evaluations"]).median()

@@ -37,8 +37,10 @@ def pareto(results: Results) -> Picture:
     trials = results.trials[results.trials["experiment"].isin(names)]
     pieces = results.scores.groupby(["experiment", "seed"]).size()
     each = [pieces.get(key, np.nan) for key in zip(trials["experiment"], trials["seed"], strict=True)]
+    distances = results.measures[results.measures["measure"] == "distance"].set_index(["experiment", "seed"])["ratio"]
+    trials = trials.join(distances.rename("distance"), on=["experiment", "seed"])
     trials = trials.assign(per_sample=trials["sample_seconds"] / each)
-    trials = trials.dropna(subset=["fit_seconds", "per_sample", "floor_ratio"])
+    trials = trials.dropna(subset=["fit_seconds", "per_sample", "distance"])
     panels = {"fit_seconds": "Seconds of training", "per_sample": "Seconds per sample"}
     caption = (
         f"Distance to real music against cost, on this machine. {setting(results)} Left: seconds of one training; "
@@ -51,15 +53,15 @@ def pareto(results: Results) -> Picture:
         return nothing("No model has both a distance and a cost.", caption)
     figure = sheet(9.6, 4.2)
     grid = figure.subplots(1, 2, sharey=True)
-    means = trials.groupby("experiment", sort=False)[[*panels, "floor_ratio"]].mean()
+    means = trials.groupby("experiment", sort=False)[[*panels, "distance"]].mean()
     for axes, (column, title) in zip(grid, panels.items(), strict=True):
         axes.axhspan(1, results.encodings["floor_p95"].max(), color=FAINT, lw=0, zorder=0)
         axes.axhline(1, color=REAL, lw=1)
-        axes.plot(*_frontier(means[column], means["floor_ratio"]), color=GREY, lw=1, zorder=1)
+        axes.plot(*_frontier(means[column], means["distance"]), color=GREY, lw=1, zorder=1)
         for name, mean in means.iterrows():
             seeds = of(trials, str(name))
-            axes.plot(seeds[column], seeds["floor_ratio"], ".", color=colours(results)[name], alpha=0.5, ms=5, mew=0)
-            axes.plot(mean[column], mean["floor_ratio"], "o", color=colours(results)[name], ms=6)
+            axes.plot(seeds[column], seeds["distance"], ".", color=colours(results)[name], alpha=0.5, ms=5, mew=0)
+            axes.plot(mean[column], mean["distance"], "o", color=colours(results)[name], ms=6)
         axes.set_xscale("log")
         axes.set_yscale("log")
         logarithmic(axes.xaxis, subs=(1,) if means[column].max() > 100 * means[column].min() else (1, 2, 5))
@@ -67,7 +69,7 @@ def pareto(results: Results) -> Picture:
         axes.margins(0.08)
         axes.set_xlabel(f"{title} (on this machine)")
     grid[0].set_ylabel("Distance to the test split (noise floors)")
-    ends = {name: (mean["per_sample"], mean["floor_ratio"]) for name, mean in means.iterrows()}
+    ends = {name: (mean["per_sample"], mean["distance"]) for name, mean in means.iterrows()}
     _name_points(grid[1], ends, {name: names[name] for name in ends}, colours(results))
     return Picture(figure, caption)
 

@@ -71,7 +71,7 @@ def test_tables_render_in_every_format(results: Results, name: str) -> None:
 def test_the_main_table_starts_at_the_floor_and_follows_the_order_of_experiments(results: Results) -> None:
     table = TABLES["main"](results)
     assert list(table.frame["Model"]) == ["Test split (floor)", *results.experiments["label"]]
-    assert rows_of(table)[0]["floor_ratio"] == "1.0"
+    assert rows_of(table)[0]["distance"] == "1.0"
     by_model = {row["model"]: row for row in rows_of(table)}
     e2e = results.trials[results.trials["experiment"] == "e2e"]
     assert float(by_model["Diffusion-LM, end-to-end"]["nll"]) == pytest.approx(e2e["nll"].mean(), rel=1e-12)
@@ -190,10 +190,10 @@ def test_missing_pieces_leave_dashes_and_empty_figures(results: Results) -> None
     bare = dataclasses.replace(
         results,
         experiments=only,
-        trials=results.trials[results.trials["experiment"] == "e2e"].assign(floor_ratio=math.nan, nll=math.nan),
+        trials=results.trials[results.trials["experiment"] == "e2e"].assign(nll=math.nan),
         scores=results.scores.iloc[:0],
         distances=results.distances.iloc[:0],
-        panel=results.panel.iloc[:0],
+        measures=results.measures.iloc[:0],
         raw=results.raw.iloc[:0],
         pairs=results.pairs.iloc[:0],
         grid=results.grid.iloc[:0],
@@ -244,7 +244,7 @@ def test_models_that_play_nothing_leave_the_main_figure_standing() -> None:
     results = made_up(seeds=1, without=MANY)
     mute = dataclasses.replace(
         results,
-        trials=results.trials.assign(floor_ratio=math.nan),
+        measures=results.measures.assign(ratio=math.nan),
         encodings=results.encodings.assign(floor_p95=math.nan),
     )
     assert "Distance to real music" in FIGURES["floor_forest"](mute).caption

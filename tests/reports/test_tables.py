@@ -47,7 +47,7 @@ def test_every_measure_of_a_claim_is_shown_and_no_bound_is_ranked_against_an_exa
     assert table.frame["Claim"].value_counts().to_dict() == {**families, "C3": 1}
     bounds = table.frame[table.frame["Measure"].str.contains("bound")]
     assert set(bounds["Claim"]) == {"C1", "C2", "C5"}
-    trials = results.panel[results.panel["measure"] == "wasserstein"].groupby("experiment")["ratio"].mean()
+    trials = results.measures[results.measures["measure"] == "distance"].groupby("experiment")["ratio"].mean()
     first = rows_of(table)[0]
     assert float(first["difference"]) == pytest.approx(trials["e2e"] - trials["gaussian"])
 
@@ -63,12 +63,12 @@ def test_a_dagger_marks_what_is_inside_the_floor(results: Results) -> None:
 @pytest.mark.parametrize(
     ("measure", "value", "p95", "p", "expected"),
     [
-        ("wasserstein", 0.09, 0.1, math.nan, True),
-        ("wasserstein", 0.11, 0.1, math.nan, False),
-        ("c2st", 0.52, 0.55, math.nan, True),
-        ("c2st", 0.46, 0.55, math.nan, True),
-        ("c2st", 0.40, 0.55, math.nan, False),  # near copies are as telling as noise
-        ("c2st", 0.52, 0.47, math.nan, False),  # above 95 % of floors, though the floors are as far below
+        ("distance", 0.09, 0.1, math.nan, True),
+        ("distance", 0.11, 0.1, math.nan, False),
+        ("classifier_auc", 0.52, 0.55, math.nan, True),
+        ("classifier_auc", 0.46, 0.55, math.nan, True),
+        ("classifier_auc", 0.40, 0.55, math.nan, False),  # near copies are as telling as noise
+        ("classifier_auc", 0.52, 0.47, math.nan, False),  # above 95 % of floors, though the floors are as far below
         ("mmd", 0.09, 0.1, 0.2, True),
         ("mmd", 0.09, 0.1, 0.05, False),  # the test tells them apart
         ("bar_similarity", 0.0, 0.1, math.nan, True),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reports.format.facts import distance_of
 from reports.sections.memorisation import copies
 from reports.sections.tradeoffs import _frontier, frontier, pareto
 from tests.support.made_up import made_up
@@ -25,7 +26,8 @@ def test_every_model_stands_at_its_cost_and_its_distance() -> None:
     left, right = pareto(results).figure.axes
     e2e = results.trials[results.trials["experiment"] == "e2e"]
     marks = {tuple(np.ravel(line.get_xydata()).tolist()) for line in left.lines if line.get_marker() == "o"}
-    assert any(found == pytest.approx((e2e["fit_seconds"].mean(), e2e["floor_ratio"].mean())) for found in marks)
+    distance = distance_of(results, "e2e").mean()
+    assert any(found == pytest.approx((e2e["fit_seconds"].mean(), distance)) for found in marks)
     assert len(marks) == 6  # models; controls cost nothing that says anything
     texts = {text.get_text() for text in right.texts}
     assert {"Diffusion-LM, end-to-end", "Autoregressive"} <= texts
@@ -36,8 +38,9 @@ def test_real_music_is_the_point_to_hit() -> None:
     (axes,) = frontier(results).figure.axes
     (cross,) = [line for line in axes.lines if line.get_marker() == "P"]
     assert np.ravel(cross.get_xydata()).tolist() == pytest.approx([0.4, 0.4])
-    panel = results.panel.assign(value=results.panel["value"].where(results.panel["measure"] != "teacher_nll"))
-    (text,) = frontier(dataclasses.replace(results, panel=panel)).figure.texts
+    measures = results.measures
+    measures = measures.assign(value=measures["value"].where(measures["measure"] != "teacher_nll"))
+    (text,) = frontier(dataclasses.replace(results, measures=measures)).figure.texts
     assert text.get_text() == "No model was judged by the teacher."
 
 

@@ -114,8 +114,8 @@ def _compared(sample: Scored, real: Scored, most: int) -> tuple[dict[str, float]
         most=most,
     )
     panel = set_distances(sample, real, seed=1, most=most).set_index("measure")
-    values = {"wasserstein": metrics.loc[MEAN, "distance"], **panel["value"]}
-    return values, {"wasserstein": metrics.loc[MEAN, "ratio"], **panel["ratio"], **metrics["ratio"].drop(MEAN)}
+    values = {"distance": metrics.loc[MEAN, "distance"], **panel["value"]}
+    return values, {"distance": metrics.loc[MEAN, "ratio"], **panel["ratio"], **metrics["ratio"].drop(MEAN)}
 
 
 def cut(name: str, folder: Path, rng: np.random.Generator) -> Windows:

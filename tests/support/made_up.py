@@ -13,7 +13,7 @@ import pandas as pd
 
 from eval.metrics.table import METRICS, refused
 from eval.results.frames import Results
-from eval.scoring.measures import MEASURES
+from eval.scoring.measures import DISTANCE, MEASURES
 from replication.corpora.corpus import CORPORA
 from replication.corpora.reading import load
 from replication.midi.piece import Beats
@@ -50,7 +50,7 @@ TRIPLES: tuple[Row, ...] = (
 )
 UNDEFINED = ("gaussian", "unigram")  # three of their samples have no notes
 CHANGED = {"test-copy": 0.0, "onsets-shuffled": 0.337}  # share of the test windows
-IN_FLOORS = ("wasserstein", "frechet", "intervals", "chords", "bar_similarity")  # measures that ratios are given of
+IN_FLOORS = ("distance", "frechet", "intervals", "chords", "bar_similarity")  # measures that ratios are given of
 BEATS = Beats(steps_per_beat=4)
 TOKENS_PER_NOTE = {"paper": 2.4, "triples": 3.6}
 # metric: mean and standard deviation of real music; others are about 0.5
@@ -140,7 +140,7 @@ def made_up(
         for name, label, colour, *_ in rows
     )
     metrics = [name for name in METRICS if name not in refused(grid)]
-    trials, panel = _trials(rng, rows, seeds), _panel(rng, rows, seeds, samples)
+    trials, measures = _trials(rng, rows, seeds), _measures(rng, rows, seeds, samples)
     audits = made_up_training.audits(rng, seeds)
     return Results(
         card=_card(),
@@ -151,7 +151,7 @@ def made_up(
         events=made_up_training.events([name for name in names if name == "unigram"]),
         scores=_scores(rng, rows, seeds, (samples, windows), metrics),
         distances=_distances(rng, rows, seeds, samples, metrics),
-        panel=panel if isinstance(grid, Beats) else panel[panel["measure"] != "bar_similarity"],
+        measures=measures if isinstance(grid, Beats) else measures[measures["measure"] != "bar_similarity"],
         raw=_raw(rng, rows, seeds),
         curves=_curves(rng, rows, seeds),
         notes=made_up_music.notes(rng, {name: encoding_of(name) for name in names}),
@@ -201,7 +201,6 @@ def _trials(rng: np.random.Generator, rows: Sequence[Row], seeds: int) -> pd.Dat
             "sample_seconds": 12 + rng.normal(),
             "validity": min(1.0, 0.9 + rng.normal() / 50) if not math.isnan(nll) else math.nan,
             "searched": 1.0,
-            "floor_ratio": ratio + rng.normal() / 10 if ratio else 0.0,
             "nll": (value := nll + rng.normal() / 50),
             "nll_note": value * TOKENS_PER_NOTE[encoding_of(name)],
             "nll_beat": 4 * value * TOKENS_PER_NOTE[encoding_of(name)],
@@ -255,18 +254,18 @@ def _distances(
     records = []
     for name, _, _, ratio, *_ in rows:
         for seed in seeds_of(name, seeds):
-            for metric in (*metrics, "mean"):
+            for metric in metrics:
                 floor = rng.uniform(0.1, 0.2) if metric != "empty_beat_rate" else 0.0
                 distance = floor * ratio * rng.uniform(0.9, 1.1) if floor else 0.3
                 record = {"experiment": name, "seed": seed, "metric": metric, "distance": distance, "floor": floor}
                 missing = 0.075 if name in UNDEFINED and metric in metrics[3:] else 0.0
                 ratios = {"floor_p95": 1.2 * floor, "ratio": distance / floor if floor else math.inf}
-                ratios["cliff"] = rng.uniform(-1, 1) if metric != "mean" else math.nan
+                ratios["cliff"] = rng.uniform(-1, 1)
                 records.append(record | ratios | {"nan_rate": missing, "n": samples})
     return pd.DataFrame(records)
 
 
-def _panel(rng: np.random.Generator, rows: Sequence[Row], seeds: int, samples: int) -> pd.DataFrame:
+def _measures(rng: np.random.Generator, rows: Sequence[Row], seeds: int, samples: int) -> pd.DataFrame:
     records = []
     for name, _, _, away_by, *_ in rows:
         for seed in seeds_of(name, seeds):
@@ -275,11 +274,15 @@ def _panel(rng: np.random.Generator, rows: Sequence[Row], seeds: int, samples: i
                     floor, p95 = 0.4, math.nan
                     value = floor * rng.uniform(0.8, 1.2)
                 else:
-                    ideal = 0.0 if measure == "wasserstein" else about.ideal
+                    ideal = about.ideal
                     away = 0.01 if ideal < 1 else -0.05
                     floor, p95 = ideal + away, ideal + 1.3 * away
                     value = ideal + away * away_by * rng.uniform(0.9, 1.1)
                 p = rng.uniform() if measure == "mmd" else math.nan
+                if measure == DISTANCE:  # a copy of the test split has none
+                    value = floor * max(0.0, away_by + rng.normal() / 10) if away_by else 0.0
+                if measure == "nan_rate":
+                    value, floor = 0.075 if name in UNDEFINED else 0.0, math.nan
                 ratio = value / floor if measure in IN_FLOORS or measure.startswith("copy_") else math.nan
                 record = {"experiment": name, "seed": seed, "measure": measure, "value": value, "floor": floor}
                 records.append(record | {"floor_p95": p95, "ratio": ratio, "p": p, "n": samples})

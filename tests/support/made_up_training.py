@@ -77,7 +77,7 @@ def samplers(rng: np.random.Generator, names: list[str], seeds: int) -> pd.DataF
             "sampler": row,
             "evaluations": n,
             "distance": (2.5 if row == REFERENCE else 2) + 5 / n + rng.normal() / 50,
-            "c2st": 0.7 + rng.normal() / 50,
+            "classifier_auc": 0.7 + rng.normal() / 50,
             "validity": 0.97,
             "entropy": 4.1,
             "seconds": 0.12 * n,

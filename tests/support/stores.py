@@ -27,7 +27,7 @@ from eval.tracking import ui
 from eval.tracking.store import Store, StoreError, open_store
 from replication.util.files import read_json
 from tests.support.pieces import SINGLE, piece
-from tests.support.trial_folders import append, end, make_trial
+from tests.support.trial_folders import append, end, make_trial, scores_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tests.support.line import Line
 
-SCORES = {"eval/floor_ratio": 2.3, "nll/nats_per_token": 1.9, "eval/validity": None, "eval/overflow": math.inf}
+SCORES = scores_of(2.3, overflow=math.inf)
 PRELOADED = [
     "mlflow.tracking.client",
     "mlflow.store.tracking.sqlalchemy_store",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replication.util.files import write_json
 
@@ -48,8 +48,16 @@ def append(folder: Path, steps: range) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def end(folder: Path, status: str = "FINISHED", scores: dict[str, float | None] | None = None) -> None:
+def end(folder: Path, status: str = "FINISHED", scores: dict[str, Any] | None = None) -> None:
     about = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
     write_json(folder / "trial.json", about | {"status": status, "ended": START + 60})
     if scores is not None:
         write_json(folder / "scores.json", scores)
+
+
+def scores_of(distance: float, **measures: float) -> dict[str, Any]:
+    """Return a scores.json with this distance in floors, and with the values of other measures."""
+    values = {"classifier_auc": 0.7, "teacher_nll": 1.5, "token_entropy": 3.0, **measures}
+    rows = {name: {"value": value, "floor": value, "ratio": None} for name, value in values.items()}
+    rows["distance"] = {"value": 0.1 * distance, "floor": 0.1, "ratio": distance}
+    return {"scoring": "scoring", "validity": None, "searched": 1.0, "measures": rows, "muspy": {}}

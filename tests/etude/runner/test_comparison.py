@@ -101,7 +101,7 @@ def test_what_was_chosen_stays_when_a_trial_of_the_grid_is_done_later(tuned: Pla
         and model.embedding.scale != chosen["scale"]
     )
     path = other.folder / "scores.json"
-    write_json(path, read_json(path) | {"eval/floor_ratio": 0.0})
+    rescore(path, 0.0)
     assert preliminaries.settled(plan, first).experiments == before.experiments
 
 
@@ -111,7 +111,7 @@ def test_a_point_that_has_no_distance_is_the_worst(tuned: Plan, tmp_path: Path) 
     first = preliminaries.trials(plan, suite.prepare(plan))
     (base,) = (trial for trial in first if trial.experiment.name == "gaussian-d8-s1")
     path = base.folder / "scores.json"
-    write_json(path, read_json(path) | {"eval/floor_ratio": None})
+    rescore(path, None)
     preliminaries.settled(plan, first)
     assert read_json(plan.comparison / "tuning.json")["gaussian"]["scale"] == 0.5
 
@@ -136,3 +136,10 @@ def test_a_validation_split_that_is_too_small_to_judge_by_is_said(
 
 def test_what_is_not_tuned_has_no_grid(tmp_path: Path) -> None:
     assert preliminaries.tuning(planned(tmp_path, "ngram")).trials == []
+
+
+def rescore(path: Path, distance: float | None) -> None:
+    """Write another distance into a scores.json."""
+    scores = read_json(path)
+    scores["measures"]["distance"]["ratio"] = distance
+    write_json(path, scores)

@@ -88,13 +88,12 @@ def test_every_experiment_is_scored(name: str, finished: Plan) -> None:
     for seed in seeds_of(name):
         folder = finished.comparison / name / str(seed)
         scores = read_json(folder / "scores.json")
-        assert scores["eval/floor_ratio"] >= 0
-        panel = pd.read_parquet(folder / "panel.parquet").set_index("measure")
-        assert set(panel.index) == set(MEASURES)
-        assert panel.loc["wasserstein", "ratio"] == pytest.approx(scores["eval/floor_ratio"])
-        assert (panel["n"] <= finished.scale.samples).all()
+        measures = scores["measures"]
+        assert set(measures) == set(MEASURES)
+        assert measures["distance"]["ratio"] >= 0
+        assert all(row["n"] <= finished.scale.samples for row in measures.values())
         judged = name != TEACHER.name and EXPERIMENTS[name].encoding == TEACHER.encoding
-        assert np.isfinite(panel.loc["teacher_ruled_out", "value"]) == judged
+        assert (measures["teacher_ruled_out"]["value"] is not None) == judged
         assert len(pd.read_parquet(folder / "notes.parquet")["sample"].unique()) <= SHOWN
         about = read_json(folder / "trial.json")
         assert (folder / "pairs.parquet").exists() == (about["kind"] == "trial")
@@ -187,12 +186,10 @@ def test_workers_do_not_read_the_corpus_and_use_its_time_grid(tmp_path: Path) ->
 
 def test_scores_are_those_of_the_samples(finished: Plan) -> None:
     folder = finished.comparison / "replay" / "0"
-    distances = pd.read_parquet(folder / "distances.parquet").set_index("metric")
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    assert scores["eval/validity"] == 1
-    assert scores["eval/floor_ratio"] == distances.loc["mean", "ratio"]
-    unigram = json.loads((finished.comparison / "unigram" / "0" / "scores.json").read_text(encoding="utf-8"))
-    assert scores["eval/floor_ratio"] < unigram["eval/floor_ratio"]
+    scores = read_json(folder / "scores.json")
+    assert scores["validity"] == 1
+    unigram = read_json(finished.comparison / "unigram" / "0" / "scores.json")
+    assert scores["measures"]["distance"]["ratio"] < unigram["measures"]["distance"]["ratio"]
 
 
 def test_running_again_changes_nothing(finished: Plan) -> None:
@@ -206,11 +203,9 @@ def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
     runs = frames(finished.root)
     assert len(runs) == len(finished.trials)
     assert set(runs["tags.variant"]) == set(EXPERIMENTS)
-    for name, seed, value in zip(
-        runs["tags.variant"], runs["tags.seed"], runs["metrics.eval/floor_ratio"], strict=True
-    ):
+    for name, seed, value in zip(runs["tags.variant"], runs["tags.seed"], runs["metrics.distance"], strict=True):
         scores = json.loads((finished.comparison / name / seed / "scores.json").read_text(encoding="utf-8"))
-        assert value == pytest.approx(scores["eval/floor_ratio"], nan_ok=True)
+        assert value == pytest.approx(scores["measures"]["distance"]["ratio"], nan_ok=True)
 
 
 def test_the_smoke_scale_reproduces_the_published_results(finished: Plan, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +226,7 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     assert set(results.curves["experiment"]) == {*diffusions - {"recipe"}, *causal}
     assert set(results.embeddings["experiment"]) == diffusions - {"e2e-small", "recipe"}
     assert set(results.audits["step"]) == {0, 10, 20}
-    assert set(results.panel["experiment"]) == set(results.raw["experiment"]) == set(rows)
+    assert set(results.measures["experiment"]) == set(results.raw["experiment"]) == set(rows)
     assert results.raw["real"].notna().any()
     assert [verdict.name for verdict in verdicts_on(results)] == [claim.name for claim in CLAIMS]
     assert results.grid.empty

@@ -59,7 +59,7 @@ def test_the_study_computes_missing_results_and_does_not_change_the_trial(
     assert len(found) == len(paths)
     made = found.set_index(["sampler", "evaluations"]).loc[list(missing)]
     assert (made["distance"] > 0).all()
-    assert made["c2st"].between(0, 1).all()
+    assert made["classifier_auc"].between(0, 1).all()
     assert made["validity"].between(0, 1).all()
     study(plan, workers=2)
     assert capsys.readouterr().out == ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MODELS = ("e2e", "gaussian", "pretrained", "autoregressive", "e2e-small")
-MEASURES = ("wasserstein", "c2st", "chords", "nll")
+MEASURES = ("distance", "classifier_auc", "chords", "nll")
 NO_AUDITS = pd.DataFrame(columns=["seed", "step", "bits_per_word", "distance"])
 
 NO_EVENTS = pd.DataFrame(columns=["experiment", "seed", "event"])
@@ -178,7 +178,7 @@ def test_a_verdict_ends_with_what_went_wrong_in_its_trials_and_in_no_others() ->
 @pytest.mark.parametrize("odd", [math.nan, math.inf])
 def test_a_value_that_is_not_finite_leaves_its_measure_untested(odd: float) -> None:
     table = values(better=1.0)
-    table.loc[(table["measure"] == "c2st") & (table["seed"] == 2), "value"] = odd
+    table.loc[(table["measure"] == "classifier_auc") & (table["seed"] == 2), "value"] = odd
     found = verdict("C1", table)
     assert math.isnan(found.rows[1].p_holm)
     assert found.rows[1].finding is Finding.OPEN
@@ -193,7 +193,7 @@ def test_a_value_that_is_not_finite_leaves_its_measure_untested(odd: float) -> N
 
 def test_values_come_once() -> None:
     table = values()
-    with pytest.raises(ValueError, match="wasserstein has two values of one experiment and seed"):
+    with pytest.raises(ValueError, match="distance has two values of one experiment and seed"):
         judge(pd.concat([table, table]), NO_AUDITS, NO_EVENTS)
 
 
@@ -240,11 +240,11 @@ def test_the_correlation_is_that_of_ranks_beyond_that_of_the_step() -> None:
 
 def test_no_interval_reaches_beyond_what_is_possible() -> None:
     table = values(seeds=2)
-    area, ours = table["measure"] == "c2st", table["experiment"] == "e2e"
+    area, ours = table["measure"] == "classifier_auc", table["experiment"] == "e2e"
     table.loc[area, "value"] = 0.2
     table.loc[area & ours, "value"] = [0.1, 0.3]
     of_area = verdict("C1", table).rows[1]
-    assert (of_area.measure, of_area.low, of_area.high) == ("c2st", -0.5, 0.5)
+    assert (of_area.measure, of_area.low, of_area.high) == ("classifier_auc", -0.5, 0.5)
     opposite = pd.concat([audits(seeds=1), audits(seeds=1, slope=-1.0).assign(seed=1)])
     found = verdict("C3", values(), opposite)
     assert (found.rows[0].low, found.rows[0].high) == (-2, 1)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from eval.distances.point_clouds import (
-    c2st,
+    classifier_auc,
     coverage,
     features,
     frechet,
@@ -91,7 +91,7 @@ def test_every_row_measures_windows(grid: Grid) -> None:
         assert math.isfinite(found), name
         same = row.function(whole, whole._replace(songs=np.arange(60, 120)), np.random.default_rng(0))
         # Of these two a copy is better than another sample of the same music: that is how they give it away.
-        assert gap(name, same) <= gap(name, found) or name in {"c2st", "mmd"}, name
+        assert gap(name, same) <= gap(name, found) or name in {"classifier_auc", "mmd"}, name
 
 
 def test_only_distances_from_0_come_in_floors() -> None:
@@ -221,14 +221,14 @@ def test_p_values_refuse_two_windows_of_one_song_and_sets_of_two_sizes() -> None
 
 def test_a_classifier_finds_nothing_in_equal_sets() -> None:
     rng = np.random.default_rng(0)
-    assert np.mean([c2st(*halves(200, seed), rng) for seed in range(20)]) == pytest.approx(0.5, abs=0.03)
+    assert np.mean([classifier_auc(*halves(200, seed), rng) for seed in range(20)]) == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_classifier_finds_copies_below_chance() -> None:
     a, _ = halves(200)
     rng = np.random.default_rng(0)
     for songs in (a.songs, a.songs + 200):  # named alike or not
-        assert c2st(a._replace(songs=songs), a, rng) < 0.45
+        assert classifier_auc(a._replace(songs=songs), a, rng) < 0.45
 
 
 def test_windows_of_a_song_do_not_give_it_away() -> None:
@@ -238,15 +238,15 @@ def test_windows_of_a_song_do_not_give_it_away() -> None:
     for seed in range(20):
         songs = np.random.default_rng(seed).normal(size=(20, 30)).repeat(20, axis=0)
         a, b = (Rows(part, np.arange(200) // 20 + 10 * side) for side, part in enumerate(np.split(songs, 2)))
-        found.append(c2st(a, b, rng))
-        leaking.append(c2st(rows(a.values), rows(b.values), rng))
+        found.append(classifier_auc(a, b, rng))
+        leaking.append(classifier_auc(rows(a.values), rows(b.values), rng))
     assert np.mean(found) == pytest.approx(0.5, abs=0.12)
     assert np.mean(leaking) > 0.95
 
 
 def test_one_song_has_no_classifier() -> None:
     a, b = halves(10)
-    assert math.isnan(c2st(a._replace(songs=np.zeros(10, int)), b, np.random.default_rng(0)))
+    assert math.isnan(classifier_auc(a._replace(songs=np.zeros(10, int)), b, np.random.default_rng(0)))
 
 
 def test_precision_and_recall_are_each_others_mirror() -> None:

@@ -186,7 +186,7 @@ def test_a_verdict_says_which_of_its_seeds_failed(results: Results) -> None:
     gone = replace(
         results,
         trials=results.trials[results.trials["experiment"] != "gaussian"],
-        panel=results.panel[results.panel["experiment"] != "gaussian"],
+        measures=results.measures[results.measures["experiment"] != "gaussian"],
         events=results.events[results.events["event"].isin(LOST)],
     )
     untested = next(verdict for verdict in verdicts_on(gone) if verdict.name == first)

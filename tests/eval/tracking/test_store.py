@@ -19,12 +19,12 @@ from replication.util.files import read_json, write_json
 from replication.util.locks import alone
 from tests.support.pieces import SINGLE, piece
 from tests.support.tracked import frames
-from tests.support.trial_folders import START, append, end, make_trial
+from tests.support.trial_folders import START, append, end, make_trial, scores_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCORES = {"eval/floor_ratio": 2.3, "nll/nats_per_token": 1.9, "eval/validity": None, "eval/overflow": math.inf}
+SCORES = scores_of(2.3, overflow=math.inf)
 
 
 def runs_of(store: Store, folder: Path) -> list[Any]:
@@ -104,10 +104,10 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     store.sync(trial, final=True)
     (run,) = runs_of(store, trial)
     assert (run.info.status, run.info.run_name, run.info.end_time) == ("FINISHED", "e2e-s0", (START + 60) * 1000)
-    assert history(store, trial, "eval/floor_ratio") == [(0, int((START + 60) * 1000), 2.3)]
-    assert math.isnan(run.data.metrics["eval/validity"])
-    assert math.isnan(run.data.metrics["eval/overflow"])
-    assert run.data.tags["infinite.eval/overflow"] == "shown as NaN"
+    assert history(store, trial, "distance") == [(0, int((START + 60) * 1000), 2.3)]
+    assert math.isnan(run.data.metrics["validity"])
+    assert math.isnan(run.data.metrics["measures/overflow"])
+    assert run.data.tags["infinite.measures/overflow"] == "shown as NaN"
     assert run.data.tags["variant"] == run.data.params["variant"] == "e2e"
     assert run.data.tags["mlflow.runColor"] == "#0072B2"
     assert run.data.params["model.embedding.type"] == "Learned"
@@ -132,17 +132,17 @@ def test_a_level_run_is_left_alone(store: Store, trial: Path, monkeypatch: pytes
 
 
 def test_a_trial_scored_anew_is_shown_anew(store: Store, trial: Path) -> None:
-    end(trial, scores={"eval/floor_ratio": 2.3})
+    end(trial, scores=scores_of(2.3))
     store.sync(trial, final=True)
-    end(trial, scores={"eval/floor_ratio": 1.1})
+    end(trial, scores=scores_of(1.1))
     store.sync(trial, final=True)
-    assert [value for _, _, value in history(store, trial, "eval/floor_ratio")] == [1.1]
+    assert [value for _, _, value in history(store, trial, "distance")] == [1.1]
     assert len(history(store, trial)) == 3
 
 
 def test_the_piano_rolls_are_an_image_of_the_run_once(store: Store, trial: Path) -> None:
     save_rolls([piece(SINGLE)], trial / "roll.png", colour="#000000")
-    end(trial, scores={"eval/floor_ratio": 2.3})
+    end(trial, scores=scores_of(2.3))
     store.sync(trial, final=True)
     (trial / "samplers").mkdir()
     write_json(trial / "samplers" / "ddim-10.json", {})  # the study comes after the trial
@@ -159,7 +159,7 @@ def test_an_audit_is_a_curve_over_its_own_steps(store: Store, trial: Path) -> No
     for scoring in ("old", "new"):
         write_json(trial / "audit" / f"{scoring}.json", {"0": {"bits_per_word": 1.0}, "800": {"bits_per_word": 0.5}})
     end(trial)
-    write_json(trial / "scores.json", {"scoring": "new-teacher", "eval/floor_ratio": 2.3})
+    write_json(trial / "scores.json", scores_of(2.3) | {"scoring": "new-teacher"})
     store.sync(trial, final=True)
     assert [(step, value) for step, _, value in history(store, trial, "audit/bits_per_word")] == [(0, 1.0), (800, 0.5)]
 
@@ -301,7 +301,7 @@ def test_the_table_has_one_row_per_run(store: Store, trial: Path) -> None:
     store.sync(trial, final=True)
     table = frames(store.root)
     (row,) = table[table["tags.trial_id"] == f"id-{trial.name}"].to_dict("records")
-    assert row["metrics.eval/floor_ratio"] == 2.3
+    assert row["metrics.distance"] == 2.3
     assert (row["tags.seed"], row["status"]) == ("0", "FINISHED")
 
 
