@@ -54,7 +54,7 @@ def train(setting: Setting) -> list[Row]:
 
     from benchmarks import models as ours
     from benchmarks import reference as theirs
-    from etude.runner.threads import default_workers, threads_of
+    from etude.runner.executors import default_workers, threads_per_worker
 
     scale, vocabulary, cores = setting.scale, setting.vocabulary, setting.threads
     scale = replace(scale, budget=replace(scale.budget, batch=setting.batch or scale.budget.batch))
@@ -84,7 +84,7 @@ def train(setting: Setting) -> list[Row]:
         rows.append(row)
         if copies > 1:
             name = f"{row.name}, trials side by side"
-            rows.append(replace(row, name=name, threads=threads_of(copies), copies=copies))
+            rows.append(replace(row, name=name, threads=threads_per_worker(copies), copies=copies))
     if setting.reference:
         flop = ours.training_flop(scale.backbone, length=scale.length, ends=ours.diffusion_ends(scale, vocabulary))
         contender = partial(theirs.published_step, scale=scale, vocabulary=vocabulary, batch=batch)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner.executors import Process
+from etude.runner.executors import ProcessExecutor
 from eval.results.tuning import tuning_folder
 from eval.tracking.references import level
 from eval.tracking.store import open_store
@@ -35,7 +35,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def compared(root: Path) -> Plan:
     """Run a comparison, and copy one of its trials as a tuning trial before it."""
     plan = planned(root, "e2e", "ngram", steps=20)
-    assert run(plan, Process(workers=2)) == []
+    assert run(plan, ProcessExecutor(workers=2)) == []
     there, grid = plan.comparison / "e2e" / "0", tuning_folder(plan.comparison)
     shutil.copytree(there, grid / "e2e-d8-s1" / "0", ignore=shutil.ignore_patterns("checkpoint"))
     about = read_json(there / "trial.json")

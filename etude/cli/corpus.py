@@ -1,4 +1,4 @@
-"""The commands of `etude corpus`: what there is, getting it, checking it, describing it."""
+"""`etude corpus`: list, download, verify and describe corpora."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Name = Annotated[
     str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME|PATH", help="a corpus, or a folder or archive of MIDI files")
 ]
 
-SHOWN = 20  # files of a kind that are named
+SHOWN = 20  # files that are named per kind of difference
 
 
 def list_() -> None:
-    """Show the corpora: how many files each has, its licence, where it is, and what it is."""
+    """List the corpora with their number of files, licence, place and title."""
     found = [(corpus, *_whereabouts(corpus)) for corpus in CORPORA.values()]
     print(f"{'NAME':19} {'FILES':>7}  {'LICENCE':16} WHERE")
     for corpus, count, where in found:
@@ -44,7 +44,7 @@ def list_() -> None:
 
 
 def _whereabouts(corpus: Corpus) -> tuple[str, str]:
-    """Return how many files there should be, and where they are."""
+    """Return the published number of files of a corpus, and where it is."""
     match corpus.source:
         case Published() as source:
             count = f"{source.files:,}"
@@ -57,7 +57,7 @@ def _whereabouts(corpus: Corpus) -> tuple[str, str]:
 
 
 def fetch(name: Name, *, accept_licence: Accepted = ()) -> None:
-    """Find a corpus on this machine or else download it, and say whether it is whole."""
+    """Find a corpus on this machine or download it, then compare its files with the published ones."""
     corpus = find_corpus(name)
     source = located(corpus, accepted=accept_licence).source
     if isinstance(source, Folder):
@@ -66,7 +66,7 @@ def fetch(name: Name, *, accept_licence: Accepted = ()) -> None:
 
 
 def check(name: Name) -> int:
-    """Compare the files of a corpus with those that were published, and name those that differ."""
+    """Compare the files of a corpus with the published ones and name those that differ."""
     corpus = find_corpus(name)
     found = _verify(corpus)
     print(_verdict(corpus, found))
@@ -85,7 +85,7 @@ def check(name: Name) -> int:
 
 
 def _verify(corpus: Corpus) -> Verification | None:
-    """Compare files with what is published, or those of a folder with its own manifest; None if there is neither."""
+    """Compare files with the published ones, or a folder's with its own manifest; return None if there is neither."""
     match corpus.source:
         case Published() as source:
             path = find(source)
@@ -103,7 +103,7 @@ def _verify(corpus: Corpus) -> Verification | None:
 
 
 def _has_manifest(path: Path) -> bool:
-    """Return whether there is a manifest where `verify` looks for one, at the top of a pack."""
+    """Return whether a folder has a manifest at its top, where `verify` looks for one."""
     return any(True for _ in files(path, lambda name: name.split("/")[-1] == MANIFEST and name.count("/") <= 1))
 
 
@@ -126,13 +126,16 @@ def describe(
         str, tyro.conf.arg(metavar="|".join(ENCODINGS), help="how notes are written as tokens")
     ] = "paper",
     output: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help="where to; reports/output/corpora/NAME if not given")
+        Path | None,
+        tyro.conf.arg(
+            metavar="PATH", help="folder to write to", help_behavior_hint="(default: reports/output/corpora/NAME)"
+        ),
     ] = None,
     *,
     accept_licence: Accepted = (),
     root: Root = Path(),
 ) -> None:
-    """Read a corpus and cut it into windows; write a data card with an account of every file, and figures."""
+    """Read a corpus, cut it into windows, and write a data card with figures that accounts for every file."""
     from reports.sections.data_card import render, summary
 
     if encoding not in ENCODINGS:
@@ -148,7 +151,7 @@ def describe(
     print(f"{summary(found)}\nCard      {render(found, output)[0]}")
 
 
-# A value of this type is what one of the commands returns.
+# tyro runs the chosen command; a value of this type is what that command returned.
 Command = (
     Annotated[Any, tyro.conf.subcommand("list", constructor=list_)]
     | Annotated[Any, tyro.conf.subcommand("fetch", constructor=fetch)]
@@ -158,6 +161,6 @@ Command = (
 
 
 def corpus(done: Annotated[Command, tyro.conf.arg(name="")]) -> int | None:
-    """Show, get, check or describe the corpora."""
+    """List, download, verify or describe corpora."""
     code: int | None = done
     return code

@@ -1,4 +1,4 @@
-"""One trial on several devices: `torchrun --nproc-per-node 8 -m eval fit --scale paper --only e2e`."""
+"""`etude fit`: train on several devices, as in `torchrun --nproc-per-node 8 -m etude fit --scale paper --only e2e`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
-from etude.runner import plan as suite
+from etude.runner.plan import plan as make_plan
+from etude.runner.plan import prepare, windows
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,46 +29,46 @@ def fit(
     accept_licence: Accepted = (),
     root: Root = Path(),
 ) -> int:
-    """Train networks only, one after the other, each on all the processes that torchrun has started.
+    """Train networks one after the other, each on all the processes that torchrun started.
 
-    Every process takes its part of each batch: the losses are those of one process but for rounding and dropout. All
-    machines share --root. A run that was cut short goes on with the same command, on any number of processes; `etude
-    run` then draws the samples and scores them.
+    Each process takes its part of each batch, so the losses equal those of one process except for rounding and dropout.
+    All machines share --root. Run the same command again to resume, on any number of processes. Afterwards `etude run`
+    draws the samples and scores them.
     """
     from replication.training.distributed import joined_processes, process_group
 
-    plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
-    # Before the processes join, where waiting for each other has its limits: whoever comes first makes the windows.
-    datasets = {name: suite.windows(plan, name) for name in plan.encodings}
+    plan = make_plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
+    # Before the processes join, since they time out when they wait for each other; the first one makes the windows.
+    datasets = {name: windows(plan, name) for name in plan.encodings}
     with joined_processes() as device:
         if process_group().first:
-            suite.prepare(plan)
+            prepare(plan)
         failed = [trial for trial in _trials(plan) if not _fit(trial, datasets, plan, device)]
         first = process_group().first
     if first:
-        print("all networks are trained" if not failed else f"failed: {', '.join(trial.name for trial in failed)}")
+        print("All networks are trained." if not failed else f"failed: {', '.join(trial.name for trial in failed)}")
     return 1 if failed else 0
 
 
 def _trials(plan: Plan) -> list[Trial]:
-    """Return the trials of the plan as `etude run` would have them.
+    """Return the trials of the plan as `etude run` would run them.
 
     Raises:
-        UserError: if arms are still to be tuned.
+        UserError: If arms are still to be tuned.
     """
     from etude.runner.comparison import at_chosen, tuning
     from eval.results.tuning import CHOSEN
 
     if tuning(plan).trials and not (plan.comparison / CHOSEN).exists():
         raise UserError(
-            f"the embeddings of scale {plan.scale.name} are tuned first: start `etude run` with the same words, and"
-            " stop it when the comparison begins"
+            f"the embeddings of scale {plan.scale.name} are not tuned yet: run `etude run` with the same options and"
+            " interrupt it when the comparison begins"
         )
     return at_chosen(plan).trials
 
 
 def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.device) -> bool:
-    """Train a trial's network, if it has one that is not trained; return whether it did not fail."""
+    """Train a trial's network unless it has none or is trained; return False if that failed."""
     from etude.trial import stages
     from etude.trial.workbench import Workbench
     from replication.training.distributed import process_group
@@ -79,9 +80,9 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
     bench = Workbench(trial=trial, dataset=dataset, grid=plan.corpus.reading.grid, device=device)
     if not stages.of(trial.experiment, bare=True) or not isinstance(bench.untrained(), NeuralModel):
         return True
-    if trial.missing:  # what it needs has failed
+    if trial.missing:  # a trial that it needs failed
         if processes.first:
-            print(f"{trial.name}: skipped, for it needs {', '.join(trial.missing)}", file=sys.stderr)
+            print(f"{trial.name}: skipped because it needs {', '.join(trial.missing)}", file=sys.stderr)
         return False
     with lease(trial.folder / ".lock") if processes.first else nullcontext():
         if processes.first:
@@ -89,14 +90,14 @@ def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.d
         processes.wait()
         try:
             stages.FIT(bench)
-        except DivergedError as error:  # of all processes alike
+        except DivergedError as error:  # in all processes alike
             if processes.first:
                 trial.close(error=str(error))
                 print(f"{trial.name}: {error}", file=sys.stderr)
             return False
-        except UserError as error:  # perhaps of this process alone: torchrun ends the others
+        except UserError as error:  # maybe in this process alone; torchrun ends the others
             if processes.first:
                 trial.close(error=str(error))
             raise
-        processes.wait()  # until the weights are there, which others may need
+        processes.wait()  # for the weights, which other trials may need
         return True

@@ -1,4 +1,4 @@
-"""`etude list`: the experiments, scales and corpora."""
+"""`etude list`: print the experiments, scales and corpora."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from replication.training.scales import SCALES
 
 
 def list_() -> None:
-    """Show the experiments, scales and corpora."""
+    """List the experiments, scales and corpora."""
     print("Experiments")
     for experiment in EXPERIMENTS.values():
         print(f"  {experiment.name:22} {experiment.note}")

@@ -1,4 +1,4 @@
-"""The command line: `etude list | run | verify | samplers | score | report | export | import | corpus | ...`."""
+"""Replicate Diffusion-LM on piano music: prepare corpora, run trials, compare them and report the results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run a subcommand."""
+    """Run a command of `etude`."""
     commands: dict[str, Callable[..., int | None]] = {
         "list": list_,
         "run": run,

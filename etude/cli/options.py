@@ -1,4 +1,4 @@
-"""The words that several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,36 +10,66 @@ import tyro
 from replication.training.scales import SCALES
 
 Scale = Annotated[
-    str, tyro.conf.arg(metavar="auto|" + "|".join(SCALES), help="the budget; auto is gpu with CUDA, else cpu")
+    str,
+    tyro.conf.arg(
+        metavar="auto|" + "|".join(SCALES), help="size of the experiments; auto is gpu if CUDA is available, else cpu"
+    ),
 ]
 CorpusName = Annotated[
-    str | None, tyro.conf.arg(metavar="NAME|PATH", help="a corpus, or a folder or archive of MIDI files")
+    str | None,
+    tyro.conf.arg(
+        metavar="NAME|PATH",
+        help="a corpus, or a folder or archive of MIDI files",
+        help_behavior_hint="(default: the corpus of the scale)",
+    ),
 ]
-Only = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help="experiments; all of the scale if empty")]
-Seeds = Annotated[int | None, tyro.conf.arg(metavar="N", help="trials of each experiment")]
+Only = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        metavar="NAME ...", help="experiments to run", help_behavior_hint="(default: all experiments of the scale)"
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    tyro.conf.arg(metavar="N", help="seeds per experiment", help_behavior_hint="(default: as many as the scale has)"),
+]
 Minutes = Annotated[
-    float | None, tyro.conf.arg(metavar="N", help="stop after so long, with exit code 75; the same command goes on")
+    float | None,
+    tyro.conf.arg(
+        metavar="N",
+        help="stop after N minutes with exit code 75; the same command resumes",
+        help_behavior_hint="(default: no limit)",
+    ),
 ]
 Accepted = Annotated[
     tuple[str, ...],
-    tyro.conf.UseAppendAction,  # a list would swallow the corpus after it
-    tyro.conf.arg(metavar="LICENCE", help="a licence that you accept, for corpora that ask for it; may be repeated"),
+    tyro.conf.UseAppendAction,  # a list would also take the corpus that follows it
+    tyro.conf.arg(metavar="LICENCE", help="a licence that you accept, for corpora that require it"),
 ]
-Root = Annotated[Path, tyro.conf.arg(metavar="PATH", help="where runs/ and the MLflow store are")]
+Root = Annotated[
+    Path,
+    tyro.conf.arg(metavar="PATH", help="folder of runs/ and of the MLflow store", help_behavior_hint="(default: .)"),
+]
 Workers = Annotated[
     int | None,
     tyro.conf.arg(
-        metavar="N", help="trials side by side on a machine; if not given one a core, 4 at most, or one on a GPU"
+        metavar="N",
+        help="trials side by side on each machine",
+        help_behavior_hint="(default: 1 on a GPU, else 1 per core, at most 4)",
     ),
 ]
 EngineName = Annotated[
     Literal["serial", "process", "ray"],
     tyro.conf.arg(
-        help="trials one after the other; side by side, for small models gain nothing from a second core; or on the"
-        " machines of a Ray cluster that share --root"
+        help="where trials run: one after the other (serial), side by side (process), or on the machines of a Ray"
+        " cluster that share --root (ray)"
     ),
 ]
 Address = Annotated[
     str | None,
-    tyro.conf.arg(metavar="HOST:PORT", help="of the Ray cluster; if not given RAY_ADDRESS, or that of this machine"),
+    tyro.conf.arg(
+        metavar="HOST:PORT",
+        help="address of the Ray cluster",
+        help_behavior_hint="(default: RAY_ADDRESS, else the cluster of this machine)",
+    ),
 ]

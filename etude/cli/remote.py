@@ -1,4 +1,4 @@
-"""The commands for machines that are lent: `etude export` and `etude import`; see `etude.remote.bundle`."""
+"""`etude export` and `etude import`: train on another machine; see `etude.remote.bundle`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated
 import tyro
 
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
-from etude.runner import plan as suite
-from etude.runner.threads import default_workers
+from etude.runner.plan import plan as make_plan
+from etude.runner.plan import prepare
 from replication.util.paths import folder_at
 
-File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help="a bundle of trials")]
 
 
 def export(
@@ -25,30 +25,30 @@ def export(
     accept_licence: Accepted = (),
     root: Root = Path(),
 ) -> None:
-    """Write one file with all that training elsewhere needs; there, run `python -m etude.remote.train FILE`.
+    """Write a file with everything needed to train on another machine.
 
-    Where the arms are tuned, the grid for it comes first. When it is back, the next export scores it, settles the arms
-    and has the rest of the comparison.
+    On the other machine, run `python -m etude.remote.train FILE`. At scales that tune their embeddings, the first file
+    has the tuning trials. After they are imported, the next export scores them and writes the rest of the comparison.
     """
     from etude.remote import bundle
-    from etude.runner import executors as engines
+    from etude.runner.executors import ProcessExecutor, default_workers
     from eval.tracking.logger import Tracker
 
     folder_at(file.parent)
-    plan = suite.plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
-    engine = engines.Process(workers=default_workers())
-    datasets = suite.prepare(plan)
+    plan = make_plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
+    executor = ProcessExecutor(workers=default_workers())
+    datasets = prepare(plan)
     with Tracker(plan.root) as tracker:
-        trials = bundle.export(plan, datasets, tracker, file, engine=engine)
+        trials = bundle.export(plan, datasets, tracker, file, executor=executor)
     print(
-        f"{file}: {len(trials)} trials, {file.stat().st_size / 1e6:.1f} MB; on the other machine run"
+        f"{file}: {len(trials)} trials, {file.stat().st_size / 1e6:.1f} MB; on the other machine, run"
         f" `python -m etude.remote.train {file.name}`"
     )
 
 
 def import_(file: File, root: Root = Path()) -> None:
-    """Put the trials of a file that came back where they belong, if they are further there than here."""
+    """Take over the trials of a file that came back from another machine, if they are more advanced than here."""
     from etude.remote import bundle
 
-    counts = bundle.take(file, folder_at(root))
-    print(f"{counts['taken']} trials taken, {counts['kept']} kept as they are here; `etude run` scores them")
+    counts = bundle.import_trials(file, folder_at(root))
+    print(f"{counts['taken']} trials taken, {counts['kept']} kept as they are here; run `etude run` to score them")

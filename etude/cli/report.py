@@ -1,4 +1,4 @@
-"""`etude report`: the tables and figures of what the trials have left."""
+"""`etude report`: write the tables, figures and page from the results of the trials."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from etude.cli.options import (  # noqa: TC001 - tyro reads the annotations
-    CorpusName,
-    Root,
-    Scale,
-)
+from etude.cli.options import CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
 from etude.runner.plan import plan as make_plan
 from replication.util.paths import folder_at
 
@@ -19,10 +15,13 @@ from replication.util.paths import folder_at
 def report(
     scale: Scale = "auto",
     corpus: CorpusName = None,
-    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help="where to; reports/output if not given")] = None,
+    output: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="PATH", help="folder to write to", help_behavior_hint="(default: reports/output)"),
+    ] = None,
     root: Root = Path(),
 ) -> None:
-    """Write the tables and figures from what the trials have left."""
+    """Write the report from the results of the trials that are done."""
     write_report(make_plan(scale=scale, corpus=corpus, root=root).comparison, output or root / "reports" / "output")
 
 
@@ -30,7 +29,7 @@ def write_report(comparison: Path, output: Path) -> None:
     """Write the report of a comparison's folder and print its main table.
 
     Raises:
-        UserError: if there are no finished trials, or a file is damaged, or `output` cannot be a folder.
+        UserError: If no trial is finished, a file is damaged, or `output` cannot be a folder.
     """
     from reports.page.render import make_report
 

@@ -1,4 +1,4 @@
-"""`etude run`: train, sample, score and report every experiment of a plan."""
+"""`etude run`: train, sample and score every trial of a plan, then write the report."""
 
 from __future__ import annotations
 
@@ -40,35 +40,38 @@ def run(
     root: Root = Path(),
     minutes: Minutes = None,
     dry_run: Annotated[
-        bool, tyro.conf.arg(help="show the trials, done and pending, and the time, memory and disk they may take")
+        bool, tyro.conf.arg(help="show which trials are done and pending, and estimate their time, memory and disk")
     ] = False,
 ) -> int:
-    """Run every trial that is not done yet, then write the report; the same command continues after an interruption."""
+    """Train, sample and score every pending trial, then write the report.
+
+    After an interruption, run the same command again to resume.
+    """
     plan = make_plan(scale=scale, corpus=corpus, only=only, seeds=seeds, root=root, accepted=accept_licence)
-    from etude.runner import comparison as preliminaries
-    from etude.runner import dry_run as estimate
-    from etude.runner import executors as engines
+    from etude.runner.comparison import compare
+    from etude.runner.dry_run import check_memory, show
+    from etude.runner.executors import ProcessExecutor, make_executor
     from eval.tracking.logger import Tracker
     from replication.util.deadline import UNFINISHED, TimeUpError, time_limit
 
-    place = engines.chosen(engine, workers=workers, address=address)
+    executor = make_executor(engine, workers=workers, address=address)
     if dry_run:
-        estimate.show(plan, workers=place.workers)
+        show(plan, workers=executor.workers)
         return 0
-    if isinstance(place, engines.Process):  # of other machines nothing is known here
-        estimate.check_memory(plan, workers=place.workers)
+    if isinstance(executor, ProcessExecutor):  # the memory of other machines is not known here
+        check_memory(plan, workers=executor.workers)
     try:
         with time_limit(minutes):
-            # First, so that a corpus that will not do is known before anything is made.
-            datasets = prepare(plan, batches=place.read)
+            # First, so that an unsuitable corpus is refused before anything else is written.
+            datasets = prepare(plan, batches=executor.read)
             with Tracker(plan.root) as tracker:
-                failed = preliminaries.compare(plan, datasets, tracker, engine=place)
+                failed = compare(plan, datasets, tracker, executor=executor)
                 tracker.level([plan.comparison, tuning_folder(plan.comparison)])
     except TimeUpError:
-        print(f"\nThe {minutes:g} minutes are over; the same command goes on.", file=sys.stderr)
+        print(f"\nThe {minutes:g} minutes are up; run the same command again to resume.", file=sys.stderr)
         return UNFINISHED
     except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print("\nInterrupted; run the same command again to resume from the last checkpoint.", file=sys.stderr)
         return INTERRUPTED
     if failed:
         print(

@@ -1,4 +1,4 @@
-"""`etude score`: MIDI files of any origin beside the test split of a corpus."""
+"""`etude score`: compare MIDI files of any origin with the test split of a corpus."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from etude.cli.options import (  # noqa: TC001 - tyro reads the annotations
-    Accepted,
-    CorpusName,
-    Root,
-    Scale,
-)
+from etude.cli.options import Accepted, CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
 from etude.runner.plan import plan as make_plan
 
 
@@ -26,8 +21,8 @@ def score(
     accept_licence: Accepted = (),
     root: Root = Path(),
 ) -> None:
-    """Score MIDI files of any origin against the test split of a corpus, in windows of the scale's length."""
-    from etude.runner.external import score_files
+    """Compare MIDI files of any origin with the test split of a corpus, in windows of the scale's length."""
+    from etude.runner.score_files import score_files
 
     plan = make_plan(scale=scale, corpus=corpus, root=root, accepted=accept_licence)
     print(score_files(path, plan))

@@ -1,4 +1,4 @@
-"""`etude sync`: bring MLflow up to date with the run folders."""
+"""`etude sync`: update MLflow from the run folders."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from replication.util.paths import folder_at
 
 
 def sync(root: Root = Path()) -> None:
-    """Bring MLflow level with the run folders, each result exactly once."""
+    """Update MLflow from the run folders; each result is logged exactly once."""
     from eval.tracking.references import level
     from eval.tracking.store import open_store
 
     store = open_store(folder_at(root))
     count = level(store, sorted({path.parents[2] for path in store.root.glob("runs/*/*/*/*/trial.json")}))
-    print(f"MLflow is level with {count} trials")
+    print(f"MLflow is up to date with {count} {'trial' if count == 1 else 'trials'}")

@@ -1,4 +1,4 @@
-"""`etude verify`: whether the trials of this machine come to what reference results say, and what differs if not."""
+"""`etude verify`: compare the trials of this machine with reference results and name what differs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from etude.cli.options import CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
-from etude.runner import plan as suite
+from etude.runner.plan import plan as make_plan
 from eval.claims.claims import verdicts_on
 from eval.claims.verdicts import Ruling
-from eval.results.agreement import TOLERANCES, apart, compare, is_alike, places, unequal
+from eval.results.agreement import RULES, compare, different_hashes, different_parts, environments, same_class
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,44 +29,52 @@ def verify(
     corpus: CorpusName = None,
     *,
     reference: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help="a report; if not given the published one of scale and corpus")
+        Path | None,
+        tyro.conf.arg(
+            metavar="PATH",
+            help="report to compare with",
+            help_behavior_hint="(default: the published report of scale and corpus)",
+        ),
     ] = None,
     root: Root = Path(),
 ) -> int:
-    """Compare what the trials have left with reference results; exit code 1 where they differ by more than they may."""
+    """Compare the trials with the published results, or with another report.
+
+    The exit code is 1 if they differ by more than the rules allow.
+    """
     from eval.results.files import read_results
     from eval.results.frames import gather
 
-    plan = suite.plan(scale=scale, corpus=corpus, root=root)
+    plan = make_plan(scale=scale, corpus=corpus, root=root)
     report = reference or PUBLISHED / f"{plan.scale.name}-{plan.corpus.name}"
     if not (report / "results").is_dir():
         raise UserError(
             f"{report} has no results to compare with: give --reference, a report of the same scale and corpus"
         )
     here, there = gather(plan.comparison), read_results(report / "results")
-    said, differences = [f"{plan.comparison} against {report}"], other_data(here, there)
+    lines, differences = [f"{plan.comparison} against {report}"], other_data(here, there)
     if not differences:
         agreed, differences = agreement(here, there)
-        said += agreed
-    print("\n".join([*said, *(f"differs: {line}" for line in differences)]))
-    print(f"{len(differences)} things differ." if differences else "The results are those of the reference.")
+        lines += agreed
+    print("\n".join([*lines, *(f"differs: {line}" for line in differences)]))
+    print(f"Differences: {len(differences)}." if differences else "The results agree with the reference.")
     return 1 if differences else 0
 
 
 def other_data(here: Results, there: Results) -> list[str]:
-    """Return where the configuration or the windows differ: then no numbers can be compared."""
+    """Return the differences in configuration and windows, which make it pointless to compare numbers."""
     ours, theirs = here.about["configuration"], there.about["configuration"]
     found = [f"{key} is {ours.get(key)} here, {theirs[key]} there" for key in theirs if ours.get(key) != theirs[key]]
     digests = [dict(zip(run.encodings["name"], run.encodings["digest"], strict=True)) for run in (here, there)]
     return found + [
-        f"the windows in encoding {name} are others"
+        f"the windows in encoding {name}"
         for name, digest in digests[1].items()
         if digests[0].get(name, digest) != digest
     ]
 
 
 def other_points(here: Results, there: Results) -> list[str]:
-    """Return which arms were tuned to another point."""
+    """Return the arms that were tuned to another point."""
     return [
         f"{name} was tuned to {here.about['tuned'][name]} here, {point} there"
         for name, point in there.about["tuned"].items()
@@ -75,22 +83,29 @@ def other_points(here: Results, there: Results) -> list[str]:
 
 
 def agreement(here: Results, there: Results) -> tuple[list[str], list[str]]:
-    """Return lines that say how far two runs agree, and a line for each thing that differs by more than it may.
+    """Return lines about how far two runs agree, and a line for each difference that is larger than allowed.
 
     Raises:
-        UserError: if they have no trial in common.
+        UserError: If they have no trial in common.
     """
-    if not places(here).keys() & places(there).keys():
+    if not environments(here).keys() & environments(there).keys():
         raise UserError("no trial of the reference has been run here: run some of them, or give another --reference")
     rows, rulings = compare(here, there), _rulings(here, there)
+    hashes = {what: different_hashes(here, there, what) for what in HASHED}
+    bits = ", ".join(f"{what} equal in {n - len(keys)} of {n} trials" for what, (keys, n) in hashes.items())
     equal = sum(one == other for _, one, other in rulings)
-    verdicts = f"verdicts: {equal} of {len(rulings)} that both runs have are equal"
-    keys = [key for what in HASHED for key in unequal(here, there, what)[0] if is_alike(here, there, key)]
-    return [*_machines(here, there), *_bits(here, there), *_measures(rows), verdicts], [
+    lines = [
+        *_machines(here, there),
+        f"bits: {bits}",
+        *_measures(rows),
+        f"verdicts: {equal} of {len(rulings)} that both runs have are equal",
+    ]
+    keys = dict.fromkeys(key for keys, _ in hashes.values() for key in keys if same_class(here, there, key))
+    return lines, [
         *other_points(here, there),
-        *(f"the bits of {name} seed {seed}, on the same machine" for name, seed in dict.fromkeys(keys)),
+        *(f"the bits of {name} seed {seed}, on a machine of the same class" for name, seed in keys),
         *(
-            f"{row.measure}, {row.of}: by {row.difference:.3g}, allowed {row.tolerance:.3g}"
+            f"{row.measure} of {row.of}, by {row.difference:.3g} (allowed: {row.tolerance:.3g})"
             for row in rows
             if row.differs
         ),
@@ -99,50 +114,43 @@ def agreement(here: Results, there: Results) -> tuple[list[str], list[str]]:
 
 
 def _machines(here: Results, there: Results) -> list[str]:
-    """Return what is different about where the trials were run."""
-    ours, theirs = places(here), places(there)
+    """Return a line for each part in which the machines of the common trials differ, with the number of trials."""
+    ours, theirs = environments(here), environments(there)
     both = [key for key in theirs if key in ours]
-    alike = sum(is_alike(here, there, key) for key in both)
+    same = sum(same_class(here, there, key) for key in both)
     found = Counter(
         f"  {name}: {_short(one)} here, {_short(other)} there"
         for key in both
-        for name, (one, other) in apart(ours[key], theirs[key]).items()
+        for name, (one, other) in different_parts(ours[key], theirs[key]).items()
     )
     return [
-        f"machine: the same, by all that decides the bits, in {alike} of {len(both)} trials",
+        f"machines: of the same class in {same} of {len(both)} trials",
         *(f"{line} ({n})" for line, n in found.items()),
     ]
 
 
 def _short(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else "not said" if value is None else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else "not recorded" if value is None else str(value)
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
 
 
-def _bits(here: Results, there: Results) -> list[str]:
-    counts = {what: unequal(here, there, what) for what in HASHED}
-    return [
-        f"bits: {', '.join(f'{what} equal in {n - len(keys)} of {n} trials' for what, (keys, n) in counts.items())}"
-    ]
-
-
 def _measures(rows: list[Compared]) -> list[str]:
-    """Return the largest difference of each measure against its tolerance, which measures have none, and the rules."""
+    """Return a table with the largest difference of each measure, the measures without any, and the rules."""
     worst: dict[str, Compared] = {}
     for row in rows:
-        name = "of real music" if row.rule == "real" else row.measure
-        worst[name] = max(worst.get(name, row), row, key=lambda each: each.difference / (each.tolerance or 1e-300))
-    table = [f"  {'measure':<18} {'difference':>10} {'allowed':>8}  largest in, rule"]
-    for name, row in worst.items():
-        of = f"{row.measure}, {row.of}" if row.rule == "real" else row.of
-        table.append(f"  {name:<18} {row.difference:>10.3g} {row.tolerance:>8.2g}  {of}, {row.rule}")
-    different = [line for line, row in zip(table[1:], worst.values(), strict=True) if row.difference]
-    same = [name for name, row in worst.items() if not row.difference]
+        worst[row.measure] = max(
+            worst.get(row.measure, row), row, key=lambda each: each.difference / (each.tolerance or 1e-300)
+        )
+    table = [
+        f"  {row.measure:<18} {row.difference:>10.3g} {row.tolerance:>8.2g}  {row.of}, rule {row.rule!r}"
+        for row in worst.values()
+        if row.difference
+    ]
+    same = [row.measure for row in worst.values() if not row.difference]
     return [
-        *([table[0], *different] if different else []),
-        *([f"no difference at all in {len(same)} measures: {', '.join(same)}"] if same else []),
-        "tolerances:",
-        *(f"  {rule}: {TOLERANCES[rule].reason}" for rule in dict.fromkeys(row.rule for row in rows)),
+        *([f"  {'measure':<18} {'difference':>10} {'allowed':>8}  largest in", *table] if table else []),
+        *([f"no difference in {len(same)} measures: {', '.join(same)}"] if same else []),
+        *(f"rule {rule!r}: {RULES[rule]}" for rule in dict.fromkeys(row.rule for row in rows)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""MIDI files as sound: `etude wav runs/cpu/bach/e2e/0/midi/*.mid --output sound`."""
+"""`etude wav`: convert MIDI files to sound, as in `etude wav runs/cpu/bach/e2e/0/midi/*.mid --output sound`."""
 
 from __future__ import annotations
 
@@ -17,41 +17,46 @@ from replication.util.paths import folder_at, is_regular
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RATE = 44_100  # samples a second
-_PARTIALS = 4  # of the tone: the highest key's stay below half of the rate
+RATE = 44_100  # samples per second
+_PARTIALS = 4  # of each tone; those of the highest key stay below half of the rate
 _LOUDEST = 0.9 * (2**15 - 1)
 
 
 def wav(
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE.mid", help="MIDI files")],
     output: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help="the folder of the .wav files; beside each file if not given")
+        Path | None,
+        tyro.conf.arg(
+            metavar="PATH", help="folder of the .wav files", help_behavior_hint="(default: beside each MIDI file)"
+        ),
     ] = None,
 ) -> None:
-    """Write MIDI files as .wav files, in plain tones that sound the same on every machine."""
+    """Convert MIDI files to .wav files with plain tones, which sound the same on every machine."""
     if not files:
-        raise UserError("no file is named: give one MIDI file or more, such as runs/cpu/bach/e2e/0/midi/000.mid")
+        raise UserError("no file given: name one or more MIDI files, such as runs/cpu/bach/e2e/0/midi/000.mid")
     into = output and folder_at(output)
     targets = [(into or file.parent) / f"{file.stem}.wav" for file in files]
     ((target, times),) = Counter(targets).most_common(1)
     if times > 1:
-        raise UserError(f"{times} files would become {target}: leave --output away, or give each a folder of its own")
+        raise UserError(
+            f"{times} files would be written to {target}: leave out --output, or give different --output folders"
+        )
     for file, target in zip(files, targets, strict=True):
         save_sound(sound(file), target)
         print(target)
 
 
 def sound(path: Path) -> NDArray[np.float64]:
-    """Return what a MIDI file sounds like: (n,) at `RATE` samples a second, the loudest 1 or -1, unless all is silent.
+    """Return the sound of a MIDI file: (n,) at `RATE` samples per second, with a peak of 1 unless all is silent.
 
     Raises:
-        UserError: if there is no such file, or if it is no MIDI file.
+        UserError: If there is no such file, or it is not a MIDI file.
     """
     from pretty_midi import PrettyMIDI
 
     if not is_regular(path):
-        raise UserError(f"{path} is no file: give the path of a MIDI file")
-    # The parser meets whatever is on people's disks, and reports damage as several types of exception.
+        raise UserError(f"{path} is not a file: give the path of a MIDI file")
+    # The parser reports damaged files by many types of exceptions.
     try:
         found: NDArray[np.float64] = PrettyMIDI(str(path)).synthesize(fs=RATE, wave=_tone, normalize=False)
     except Exception as error:
@@ -61,14 +66,14 @@ def sound(path: Path) -> NDArray[np.float64]:
 
 
 def _tone(phase: NDArray[Any]) -> NDArray[Any]:
-    """Return a wave a little richer than a sine: partials whose strength falls with the square of their number."""
+    """Return a wave a little richer than a sine: the amplitude of partial k is 1 / k^2."""
     partials = np.arange(1, _PARTIALS + 1)
     waves: NDArray[Any] = (np.sin(phase[:, None] * partials) / partials**2).sum(axis=1)
     return waves
 
 
 def save_sound(samples: NDArray[np.float64], path: Path) -> None:
-    """Write (n,) samples between -1 and 1 as a .wav file of 16 bits and one channel."""
+    """Write (n,) samples between -1 and 1 as a 16-bit mono .wav file."""
     with atomic(path) as draft, wave.open(str(draft), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

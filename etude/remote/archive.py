@@ -1,4 +1,4 @@
-"""The file of a bundle: written, and opened as if whoever wrote it meant harm; see `etude.remote.bundle`."""
+"""Write and read the zip file of a bundle; reading treats it as hostile. See `etude.remote.bundle`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from replication.midi.piece import TimeGrid
 
 PLAN = "plan.json"
-# What must be in plan.json.
-KINDS: dict[str, type] = {
+# Required keys of plan.json and their types.
+KEYS: dict[str, type] = {
     "scale": str,
     "seeds": int,
     "corpus": str,
@@ -33,12 +33,12 @@ KINDS: dict[str, type] = {
     "windows": dict,
     "trials": dict,
 }
-STORED = {".safetensors", ".npz"}  # which do not shrink
+STORED = {".safetensors", ".npz"}  # compression does not shrink them
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _WINDOWS = re.compile(r"windows-[0-9a-f]{32}")
-# What a system says of names that no bundle has: of a folder, below a file, too long.
+# Errors of the system for names that no bundle has: a folder, a name below a file, a name that is too long.
 _NAMES = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # the last: a password
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)  # RuntimeError: a password
 
 
 def pack(path: Path, about: dict[str, Any], root: Path, files: Iterable[Path]) -> None:
@@ -51,12 +51,12 @@ def pack(path: Path, about: dict[str, Any], root: Path, files: Iterable[Path]) -
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+def open_bundle(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     """Yield a bundle and its plan.json.
 
     Raises:
-        UserError: if it is none, is damaged, is compressed in other ways than bundles are or unpacks to more than
-            `MOST_BYTES` or `MOST_MEMBERS`, now or when it is read in the block.
+        UserError: On entry or while the block reads, if the file is not a bundle, is damaged, uses a compression that
+            bundles do not use, or unpacks to more than `MOST_BYTES` or `MOST_MEMBERS`.
     """
     try:
         with _archive(path) as archive:
@@ -69,36 +69,44 @@ def opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     except OSError as error:
         if error.errno not in _NAMES:
             raise
-        raise UserError(f"{path} is no bundle of trials ({error.strerror}): give a file of `etude export`") from None
+        raise UserError(
+            f"{path} is not a bundle of trials ({error.strerror}): give a file written by `etude export`"
+        ) from None
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
-        raise UserError(f"{path} is no bundle of trials ({error!r}): give a file of `etude export`") from None
+        raise UserError(
+            f"{path} is not a bundle of trials ({error!r}): give a file written by `etude export`"
+        ) from None
     except _DAMAGE as error:
-        raise UserError(f"{path} cannot be read as a bundle ({error}): copy it again") from None
+        raise UserError(f"{path} is damaged ({error}): copy it again") from None
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
-        if path.exists() and not path.is_dir() and not is_regular(path):  # of those one would wait for the end
-            raise UserError(f"{path} is no file: give a file of `etude export`")
+        if (
+            path.exists() and not path.is_dir() and not is_regular(path)
+        ):  # reading a pipe or a device could block for ever
+            raise UserError(f"{path} is not a regular file: give a file written by `etude export`")
         return zipfile.ZipFile(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be opened ({error.strerror}): give a file of `etude export`") from None
+        raise UserError(f"{path} cannot be opened ({error.strerror}): give a file written by `etude export`") from None
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
         most = f"{MOST_MEMBERS:,} files or {MOST_BYTES:,} bytes"
-        raise UserError(f"{path} unpacks to more than {most}: give a file of `etude export`")
+        raise UserError(f"{path} unpacks to more than {most}: give a file written by `etude export`")
     if any(member.compress_type not in METHODS for member in members):
-        raise UserError(f"{path} is compressed as no bundle is: give a file of `etude export`")
-    # What is read at once.
+        raise UserError(f"{path} uses a compression that bundles do not use: give a file written by `etude export`")
+    # These members are read into memory whole.
     if any(member.file_size > LARGEST for member in members if member.filename.endswith((".json", ".jsonl"))):
-        raise UserError(f"{path} has more to say than bundles have: give a file of `etude export`")
+        raise UserError(
+            f"{path} has a JSON member of more than {LARGEST:,} bytes: give a file written by `etude export`"
+        )
 
 
 def _check(about: dict[str, Any]) -> None:
-    """Raise what `opened` translates unless a plan.json has what it must, and nothing in it leads elsewhere."""
-    for key, kind in KINDS.items():
+    """Raise an error that `open_bundle` translates if a plan.json lacks a key or names a path outside of the bundle."""
+    for key, kind in KEYS.items():
         if not isinstance(about[key], kind):
             raise TypeError(f"{key} in {PLAN}")
     if "/" in about["corpus"] or about["corpus"] in {"", ".", ".."}:
@@ -111,24 +119,28 @@ def _check(about: dict[str, Any]) -> None:
 
 
 def unpack(path: Path, folder: Path) -> dict[str, Any]:
-    """Unpack a bundle into a folder, unless it is there already with what was done since; return its plan.json.
+    """Unpack a bundle into a folder, unless it was unpacked there before; return its plan.json.
 
     Raises:
-        UserError: as `opened`, or if the folder holds another bundle.
+        UserError: As `open_bundle`, or if the folder holds another bundle.
     """
-    with opened(path) as (archive, about):
+    with open_bundle(path) as (archive, about):
         done = folder / PLAN
         if done.exists():
             if read_json(done) != about:
-                raise UserError(f"{folder} holds the trials of another export: bring them home, then delete it")
+                raise UserError(
+                    f"{folder} holds the trials of another export: import these at home first, then delete the folder"
+                )
             return about
-        archive.extractall(folder, [name for name in archive.namelist() if name != PLAN])  # no name leads out of it
+        archive.extractall(
+            folder, [name for name in archive.namelist() if name != PLAN]
+        )  # extractall keeps every name inside the folder
         write_json(done, about)
         return about
 
 
 def grid_of(about: Mapping[str, Any]) -> TimeGrid:
-    """Return the grid of the corpus of a bundle."""
+    """Return the time grid of the corpus of a bundle."""
     kinds = {kind.__name__: kind for kind in (Beats, Seconds)}
     values = dict(about["grid"])
     grid: TimeGrid = kinds[values.pop("type")](**values)

@@ -1,10 +1,9 @@
-"""Trials on another machine: one file there, one file back.
+"""Move trials to another machine and back: one file there, one file back.
 
-A bundle is a zip file, whose members have checksums and which shows at once if it was cut off. In it are `plan.json`,
-which says what to run, and files of `runs/` under the names that they have at home: the windows, what trials have left
-so far, and on the way there the weights that others need. There, `etude.remote.train` runs what needs no more than
-torch, numpy and safetensors; scoring, and with it the choice from the grid on which the arms are tuned, happens at
-home.
+A bundle is a zip file: its members have checksums, and a truncated one is noticed at once. It holds `plan.json`, which
+says what to run, and files of `runs/` under the names that they have at home: the windows, what the trials have left so
+far, and on the way there the weights that other trials need. On the other machine `etude.remote.train` runs what needs
+only torch, numpy and safetensors. Scoring happens at home, and with it the choice from the tuning grid of the arms.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from etude.remote.archive import opened, pack
+from etude.remote.archive import open_bundle, pack
 from etude.runner import plan as suite
-from etude.runner.comparison import at_chosen, choose_points, first_trials, tuning
+from etude.runner.comparison import at_chosen, tuning
+from etude.runner.comparison import trials as first_trials
+from etude.runner.scheduler import run
 from etude.runner.tuning import is_tuned
-from etude.trial import stages
+from etude.runner.worker import is_trained
 from eval.results import training_log
 from eval.results.schema import check_about
 from replication.util.checkpoint import CHECKPOINT
@@ -35,17 +36,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from etude.runner.executors import Engine
+    from etude.runner.executors import Executor
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
     from eval.tracking.logger import Tracker
     from replication.windows.prepared import Dataset
 
 ABOUT, LOG = "trial.json", training_log.FILE
-DATA = ("data.json", "card.json", "tuning.json")  # of a comparison
-# What a trial leaves before it is scored, in the order of its stages: a part of it is a trial that is less far. The log
-# says how far training is, so that it follows what training goes on from.
-LEFT = (
+COMPARISON_FILES = ("data.json", "card.json", "tuning.json")
+# Patterns of the files of a trial that is not scored, in the order of its stages: a prefix of them is a trial that is
+# less advanced. The log says how far training is, so it comes after the checkpoint that training resumes from.
+MOVED = (
     re.escape(ABOUT),
     r"checkpoint/last\.safetensors",
     r"checkpoint/step-\d+\.safetensors",
@@ -59,38 +60,41 @@ LEFT = (
     r"likelihood\.json",
     r"likelihood\.sha256",
 )
-ENDS = ("likelihood.sha256", "sample.sha256", "fit.sha256")  # of stages, the last first
-PROGRESS = ("environment", "moves", "status", "error", "started", "ended")  # of trial.json, from where a trial was run
+STAGE_ENDS = ("likelihood.sha256", "sample.sha256", "fit.sha256")  # checksum files of the stages, the last first
+PROGRESS = ("environment", "moves", "status", "error", "started", "ended")  # keys of trial.json that come with a bundle
 
 
-def export(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, path: Path, *, engine: Engine) -> list[Trial]:
-    """Write a bundle of the trials of a plan that can be run now; return them.
+def export(
+    plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, path: Path, *, executor: Executor
+) -> list[Trial]:
+    """Write a bundle of the trials of a plan that can be run now, and return them.
 
-    As long as the grid on which the arms are tuned has not been run, these are its trials, and those of the comparison
-    that do not depend on it. Once it has, it is scored here, which settles the arms, and all of the comparison can be
-    run. A trial of the grid that failed counts as the worst.
+    Until the grid on which the arms are tuned has been run, these are the trials of the grid and those trials of the
+    comparison that do not depend on it. Afterwards the grid is scored here, which settles the arms, and the whole
+    comparison can be run. A grid trial that failed counts as the worst.
 
     Raises:
-        UserError: if nothing is left that could be run elsewhere, or if a trial of the grid cannot be scored.
+        UserError: If nothing is left to run elsewhere, or a trial of the grid cannot be scored.
     """
-    from etude.runner.scheduler import run
-
     first = first_trials(plan, datasets)
     grid = [trial for trial in first if trial.kind == "tuning"]
-    if all(is_ready(trial) or _has_failed(trial) for trial in grid):
-        ready = [trial for trial in grid if is_ready(trial)]
-        if failed := run(ready, datasets, plan.corpus.reading.grid, tracker, engine=engine):
+    if all(is_trained(trial) or _has_failed(trial) for trial in grid):
+        ready = [trial for trial in grid if is_trained(trial)]
+        if failed := run(ready, datasets, plan.corpus.reading.grid, tracker, executor=executor):
             names = ", ".join(trial.name for trial in failed)
             raise UserError(
-                f"{names} cannot be scored here, which settles the arms: mend what was said of it, try again"
+                f"{names} cannot be scored here, which is needed to tune the arms: fix the errors printed above, then"
+                " export again"
             )
         plan = choose_points(plan, grid) if grid else plan
         runnable = plan.trials
     else:
         runnable = grid + [trial for trial in plan.trials if not is_tuned(trial.experiment)]
-    pending = [trial for trial in runnable if not is_ready(trial)]
+    pending = [trial for trial in runnable if not is_trained(trial)]
     if not pending:
-        raise UserError(f"nothing of {plan.comparison} is left to be run elsewhere: `etude run` scores what is there")
+        raise UserError(
+            f"no trial of {plan.comparison} is left to run elsewhere: run `etude run` to score the trained ones"
+        )
     used = {name: datasets[name].folder for name in dict.fromkeys(trial.experiment.encoding for trial in pending)}
     about = {
         "scale": plan.scale.name,
@@ -104,15 +108,10 @@ def export(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, path: 
     }
     needed = [trial.sibling(name) for trial in pending for name in trial.experiment.model.needs]
     files = [file for folder in used.values() for file in sorted(folder.glob("*.*"))]
-    files += [plan.comparison / name for name in DATA]
-    files += [file for trial in pending for file in left_by(trial)]
+    files += [plan.comparison / name for name in COMPARISON_FILES]
+    files += [file for trial in pending for file in files_to_move(trial)]
     pack(path, about, plan.root, dict.fromkeys(file for file in [*files, *needed] if file.is_file()))
     return pending
-
-
-def is_ready(trial: Trial) -> bool:
-    """Return whether nothing is left to do before the trial is scored."""
-    return not stages.of(trial.experiment, bare=True) or (trial.folder / ENDS[0]).exists()
 
 
 def _has_failed(trial: Trial) -> bool:
@@ -123,8 +122,8 @@ def _name(trial: Trial, root: Path) -> str:
     return trial.folder.relative_to(root).as_posix()
 
 
-def left_by(trial: Trial) -> list[Path]:
-    """Return the files of a trial that go with it, without what only training would go on from once it has ended."""
+def files_to_move(trial: Trial) -> list[Path]:
+    """Return the files of a trial that belong in a bundle; once it is trained, without its training checkpoint."""
     found = {file.relative_to(trial.folder).as_posix(): file for file in trial.folder.rglob("*") if file.is_file()}
     if trial.weights.exists():
         found.pop(f"checkpoint/{CHECKPOINT}", None)
@@ -132,22 +131,24 @@ def left_by(trial: Trial) -> list[Path]:
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """Return those names of files that belong to a trial which is not scored, in the order in which it leaves them."""
-    ranks = {name: rank for name in names for rank, pattern in enumerate(LEFT) if re.fullmatch(pattern, name)}
+    """Return the names that files of an unscored trial can have, in the order in which the stages write them."""
+    ranks = {name: rank for name in names for rank, pattern in enumerate(MOVED) if re.fullmatch(pattern, name)}
     return sorted(ranks, key=lambda name: (ranks[name], name))
 
 
 def trials_of(about: Mapping[str, Any], root: Path) -> list[Trial]:
-    """Return the trials of a bundle below `root`, made of the rows that are here.
+    """Return the trials of a bundle below `root`, built from the experiments of this version of Etude.
 
     Raises:
-        UserError: for a row that is not here, or whose windows are not in the bundle.
+        UserError: If a trial is unknown here, or its windows are not in the bundle.
     """
     plan = suite.plan(scale=about["scale"], only=about["experiments"], seeds=about["seeds"], root=root)
     plan = replace(plan, corpus=replace(plan.corpus, name=about["corpus"]))
     known = {_name(trial, plan.root): trial for trial in (*tuning(plan).trials, *at_chosen(plan).trials)}
     if unknown := about["trials"].keys() - known:
-        raise UserError(f"this version of Etude does not know the trial {min(unknown)}: use the one that exported it")
+        raise UserError(
+            f"this version of Etude does not know the trial {min(unknown)}: use the version that exported it"
+        )
     trials = [known[name] for name in about["trials"]]
     if missing := {trial.experiment.encoding for trial in trials} - about["windows"].keys():
         raise UserError(f"the bundle has no windows in encoding {min(missing)}: export it again")
@@ -158,34 +159,37 @@ def windows_of(about: Mapping[str, Any], root: Path) -> dict[str, Dataset]:
     """Return the windows of a bundle by encoding.
 
     Raises:
-        UserError: if they are not below `root`.
+        UserError: If they are not below `root`.
     """
     try:
         return {encoding: open_windows(root / "runs" / "cache" / name) for encoding, name in about["windows"].items()}
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
-            f"the windows of the bundle are not in {root / 'runs' / 'cache'} ({error}): give the --root of its export"
+            f"the windows of the bundle are not in {root / 'runs' / 'cache'} ({error}): give the --root that it was"
+            " exported from"
         ) from None
 
 
 def check(trial: Trial, config: object, dataset: Dataset, path: Path) -> None:
-    """Raise a `UserError` unless a trial is here what a bundle says that it is."""
+    """Raise a `UserError` unless a trial has the same configuration here as in a bundle."""
     if difference := trial.difference(config, dataset):
         raise UserError(f"{path}: {trial.name} was made with another configuration ({difference}); export it again")
 
 
-def take(path: Path, root: Path) -> Counter[str]:
-    """Put the trials of a bundle that came back below `root`; return how many were "taken" and "kept" as they are here.
+def import_trials(path: Path, root: Path) -> Counter[str]:
+    """Put the trials of a bundle that came back below `root`; return how many were "taken" and how many were "kept".
 
-    A trial is taken if it is further there than here.
+    A trial is taken if it is more advanced in the bundle than here, and otherwise kept as it is here.
 
     Raises:
-        UserError: before anything is changed if the file is damaged, or of other trials or data than those here.
+        UserError: Before anything changes, if the file is damaged or has other trials or data than `root`.
     """
     counts: Counter[str] = Counter(taken=0, kept=0)
-    with opened(path) as (archive, about):
+    with open_bundle(path) as (archive, about):
         if about["corpus"] not in {folder.name for folder in (root / "runs" / about["scale"]).glob("*")}:
-            raise UserError(f"{path} has trials of {about['corpus']}, which {root} has none of: give another --root")
+            raise UserError(
+                f"{path} has trials of {about['corpus']}, and {root} has none of that corpus: give another --root"
+            )
         datasets, found = windows_of(about, root), []
         for trial in trials_of(about, root):
             prefix = f"{_name(trial, root.resolve())}/"
@@ -201,16 +205,18 @@ def take(path: Path, root: Path) -> Counter[str]:
                 with lease(trial.folder / ".lock", wait=False):
                     counts["taken" if _take(archive, trial, prefix, names, merged) else "kept"] += 1
             except BlockingIOError:
-                raise UserError(f"{trial.name} is being run here: interrupt that or wait, then import again") from None
+                raise UserError(
+                    f"{trial.name} is running here: interrupt that run or wait for its end, then import again"
+                ) from None
     return counts
 
 
 def _take(archive: zipfile.ZipFile, trial: Trial, prefix: str, names: list[str], about: dict[str, Any]) -> bool:
-    """Write what a trial has left elsewhere, with this trial.json, unless the one here is as far."""
+    """Write a trial's files from a bundle, with this trial.json, unless the trial here is as advanced."""
     log = archive.read(f"{prefix}{LOG}") if LOG in names else b""
-    if trial.exists() and _here(trial) >= _progress(names, log, about):
+    if trial.exists() and _progress_here(trial) >= _progress(names, log, about):
         return False
-    for name in ENDS:  # first: what is written now need not match them
+    for name in STAGE_ENDS:  # first, because the files written now may not match them
         (trial.folder / name).unlink(missing_ok=True)
     for name in names:
         target = trial.folder / name
@@ -222,15 +228,15 @@ def _take(archive: zipfile.ZipFile, trial: Trial, prefix: str, names: list[str],
     return True
 
 
-def _here(trial: Trial) -> tuple[int, ...]:
+def _progress_here(trial: Trial) -> tuple[int, ...]:
     log = trial.folder / LOG
-    names = [name for name in ENDS if (trial.folder / name).exists()]
+    names = [name for name in STAGE_ENDS if (trial.folder / name).exists()]
     return _progress(names, log.read_bytes() if log.exists() else b"", trial.about())
 
 
 def _progress(names: Sequence[str], log: bytes, about: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return how far a trial is, as numbers to be compared.
+    """Return how advanced a trial is, as a tuple to compare.
 
-    Which stages have ended, how much training has said, and whether it is known that it goes no further.
+    It counts which stages have ended, then the length of the training log, then whether the trial is known to fail.
     """
-    return (*(name in names for name in ENDS), len(training_log.whole_lines(log)), about["status"] == "FAILED")
+    return (*(name in names for name in STAGE_ENDS), len(training_log.whole_lines(log)), about["status"] == "FAILED")

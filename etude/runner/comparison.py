@@ -26,7 +26,7 @@ from replication.util.text import number
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from etude.runner.executors import Engine
+    from etude.runner.executors import Executor
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
     from eval.tracking.logger import Tracker
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SHORT = 7  # characters of a commit that are shown
 
 
-def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, engine: Engine) -> list[Trial]:
+def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, executor: Executor) -> list[Trial]:
     """Run the teacher, tune the arms, run the comparison; return the trials that failed."""
     grid = plan.corpus.reading.grid  # the time grid
     announce(plan, datasets)
@@ -43,10 +43,10 @@ def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, en
     note_commits([*first, *at_chosen(plan).trials], datasets)
     if first:
         print(f"before the comparison: {len(first)} trials, to train the teacher and to tune the arms", flush=True)
-        failed = run(first, datasets, grid, tracker, engine=engine)
+        failed = run(first, datasets, grid, tracker, executor=executor)
         plan = choose_points(plan, first)
         print(f"comparison: {len(plan.trials)} trials", flush=True)
-    return failed + run(plan.trials, datasets, grid, tracker, engine=engine)
+    return failed + run(plan.trials, datasets, grid, tracker, executor=executor)
 
 
 def tuning(plan: Plan) -> Plan:

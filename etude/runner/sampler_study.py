@@ -1,29 +1,27 @@
-"""The study of samplers: the weights of finished trials, drawn from by every sampler at several costs.
+"""Compare samplers: draw from the weights of finished trials with every sampler at several costs.
 
-A sampler needs no training, so one set of weights tells them apart: the start of sample i is the same for all. Every
-result is a file of its own in the trial's folder, named by all that it depends on; those that are there are not made
-again, and none takes the place of the trial's own samples.
+A sampler needs no training, so one set of weights tells samplers apart: sample i starts from the same noise for all of
+them. Each result is a file in the trial's folder, named by everything that it depends on. Existing results are kept,
+and none replaces the trial's own samples.
 """
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from etude.runner import plan as suite
 from etude.runner.comparison import at_chosen
-from etude.runner.executors import PRELOADED
-from etude.runner.threads import threads_of
+from etude.runner.executors import PRELOADED, threads_per_worker
 from etude.runner.tuning import TUNED
 from eval.results.sampler_study import EVALUATIONS, sampler_of, sampler_paths
 from replication.diffusion.samplers import Ancestral
 from replication.util.errors import UserError
 from replication.util.files import sha256, write_json
-from replication.util.processes import end_with_parent
+from replication.util.processes import process_pool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +33,18 @@ if TYPE_CHECKING:
     from replication.training.scales import Scale
 
 
-class Task(NamedTuple):
-    """One result to make: a trial drawn from by a row at a number of evaluations, on the windows in a folder."""
+class Measurement(NamedTuple):
+    """A result to compute: samples of a trial by one sampler.
+
+    Attributes:
+        trial: Finished trial whose weights are used.
+        row: Name of the sampler in `SAMPLERS`.
+        evaluations: Number of evaluations of the network per sample.
+        windows: Folder of the trial's prepared windows.
+        grid: Time grid of the corpus.
+        path: File that the result is written to.
+        threads: Number of threads to compute with.
+    """
 
     trial: Trial
     row: str
@@ -48,10 +56,10 @@ class Task(NamedTuple):
 
 
 def study(plan: Plan, *, workers: int) -> None:
-    """Make every result that is not there, of every finished trial of the embedding arms, `workers` at a time.
+    """Compute the missing results of every finished trial of the embedding arms, `workers` at a time.
 
     Raises:
-        UserError: if no such trial is finished, or one was made with another configuration.
+        UserError: If no such trial is finished, or one was made with another configuration.
     """
     plan = at_chosen(plan)
     datasets = {name: suite.windows(plan, name) for name in plan.encodings}
@@ -65,26 +73,22 @@ def study(plan: Plan, *, workers: int) -> None:
             weights = sha256(trial.weights)
             places = sampler_paths(trial.folder, weights, windows.digest, trial.scale.timesteps, trial.scale.samples)
             tasks += [
-                Task(trial, *key, windows.folder, plan.corpus.reading.grid, path, threads_of(workers))
+                Measurement(trial, *key, windows.folder, plan.corpus.reading.grid, path, threads_per_worker(workers))
                 for key, path in places.items()
                 if not path.exists()
             ]
     if not trials:
-        raise UserError(f"{plan.comparison} holds no finished trial of {', '.join(TUNED)}: run `etude run` first")
-    # What all are held against first, then what is cheap, so that a study that is cut short can be read.
+        raise UserError(f"{plan.comparison} has no finished trial of {', '.join(TUNED)}: run `etude run` first")
+    # The reference first, then the cheap ones, so that the results of an interrupted study can be compared.
     tasks.sort(key=lambda task: (task.evaluations <= max(EVALUATIONS), task.evaluations))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
-    try:
-        for number, done in enumerate(as_completed([pool.submit(measure, task) for task in tasks]), 1):
+    with process_pool(workers, preload=PRELOADED) as pool:
+        futures = [pool.schedule(measure, args=[task]) for task in tasks]
+        for number, done in enumerate(as_completed(futures), 1):
             print(f"[{number}/{len(tasks)}] {done.result()}", flush=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
-def measure(task: Task) -> str:
-    """Draw the samples, hold them against the held-out split, write what was found; return a line about it."""
+def measure(task: Measurement) -> str:
+    """Draw the samples, compare them with the held-out split, write the result; return a line for the terminal."""
     import numpy as np
     import torch
 
@@ -96,11 +100,11 @@ def measure(task: Task) -> str:
     torch.set_num_threads(task.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sampler = sampler_of(task.row, task.evaluations)
-    # Only what is built is of another scale: the folder, its weights and its samples are the trial's.
+    # Only the sampler changes: folder, weights and data are those of the trial.
     drawn = replace(task.trial, scale=replace(task.trial.scale, sampler=sampler))
     bench = Workbench(trial=drawn, dataset=open_windows(task.windows), grid=task.grid, device=device)
     model = bench.trained()
-    # Compiling is no cost of sampling.
+    # Compile first, so that the measured time is that of sampling alone.
     quick = replace(drawn, scale=replace(drawn.scale, sampler=Ancestral(steps=1)))
     replace(bench, trial=quick).trained().sample(range(1), seed=drawn.seed)
     since = time.perf_counter()
@@ -124,7 +128,7 @@ def measure(task: Task) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _judge(windows: Path, encoding: str, grid: TimeGrid, scale: Scale, comparison: Path) -> Judge:
-    """Return the judge of a comparison, once per process."""
+    """Return the judge of a comparison; each process builds it once."""
     from eval.scoring.reference import Judge
     from replication.tokens.encodings import encoding_on
     from replication.windows.prepared import open_windows

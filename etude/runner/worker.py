@@ -1,4 +1,4 @@
-"""What a worker does: a pure function of a trial and its windows that leaves the trial's folder, on any machine."""
+"""Run one trial, on any machine, from its task and the prepared windows; the results are the trial's folder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ class Task:
     """A trial to run.
 
     Attributes:
-        windows: the folder of its prepared windows.
-        grid: the length of a time step of the corpus.
-        threads: to compute with; the bits of the result depend on it.
-        bare: leave out what needs more than torch, numpy and safetensors: the trial is scored elsewhere.
+        trial: Trial to run.
+        windows: Folder of its prepared windows.
+        grid: Time grid of the corpus.
+        threads: Number of threads to compute with; the bits of the result depend on it.
+        bare: Whether to run only the stages that need no more than torch, numpy and safetensors; the trial is then
+            scored elsewhere.
     """
 
     trial: Trial
@@ -37,11 +39,19 @@ class Task:
     bare: bool = False
 
 
+def is_trained(trial: Trial) -> bool:
+    """Return whether a trial has finished the stages of a `bare` task, so that only scoring is left."""
+    from etude.trial import stages
+
+    before_scores = stages.of(trial.experiment, bare=True)
+    return not before_scores or stages.checksums(trial.folder, before_scores[-1].name).exists()
+
+
 def work(task: Task) -> None:
-    """Run the stages of a trial that are not done. Why it failed is in its trial.json.
+    """Run the unfinished stages of a trial. If it fails, its trial.json says why.
 
     Raises:
-        UserError: if it meets a file that it cannot use, or a disk that it cannot write to.
+        UserError: If the trial meets a file that it cannot use, or a disk that it cannot write to.
     """
     try:
         _work(task)
@@ -59,8 +69,8 @@ def _work(task: Task) -> None:
 
     trial = task.trial
     torch.set_num_threads(task.threads)
-    with lease(trial.folder / ".lock"):  # whoever else is at this trial finishes first
-        if trial.open(dataset := _windows(task.windows)):  # a mistake here says nothing of the trial that is there
+    with lease(trial.folder / ".lock"):  # another worker at this trial finishes first
+        if trial.open(dataset := _open_windows(task.windows)):  # an error here does not concern the trial that exists
             return
         try:
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,19 +84,19 @@ def _work(task: Task) -> None:
             raise
         except Exception as error:
             if said := disk_message(error):
-                with suppress(OSError):  # there may be no room for saying so
+                with suppress(OSError):  # the disk may be too full for this too
                     trial.close(error=said)
                 raise
-            said = memory_message(error)  # there may be enough for others
+            said = memory_message(error)  # not raised: the memory may be enough for other trials
             trial.close(error=said or f"{type(error).__name__}: {error}")
-            if not said:  # a defect: its traceback goes to the terminal
+            if not said:  # a defect, whose traceback is printed
                 raise
         else:
             if not task.bare:
                 trial.close()
 
 
-def _windows(folder: Path) -> Dataset:
+def _open_windows(folder: Path) -> Dataset:
     from replication.windows.prepared import open_windows
 
     try:

@@ -1,4 +1,10 @@
-"""How far two runs of one comparison agree: a measure of a trial, or of an experiment, at a time; see `TOLERANCES`."""
+"""Compare two runs of one comparison, by two rules.
+
+Results must be equal where they can be: to the bit on machines of one class, and to rounding on any machine where
+nothing is trained (real music, models that count, changed real music). Everywhere else rounding grows in training until
+weights differ as much as those of another seed. There the mean over seeds must lie within the prediction interval that
+the spread of the reference over its seeds gives.
+"""
 
 from __future__ import annotations
 
@@ -19,47 +25,29 @@ if TYPE_CHECKING:
     from eval.results.frames import Results
 
 Key = tuple[str, int]  # experiment and seed
-Place = dict[str, Any]  # an environment, flattened
+Environment = dict[str, Any]  # flattened: {"packages.torch": "2.13.0"}
 
-
-class Tolerance(NamedTuple):
-    """How far numbers may lie apart.
-
-    Attributes:
-        most: the largest difference, as a share of the reference where that is above 1; None: see the reason.
-        reason: for people.
-    """
-
-    most: float | None
-    reason: str
-
-
-LEVEL = 0.01
-TOLERANCES: dict[str, Tolerance] = {
-    "bits": Tolerance(0.0, "machines of one class, with as many threads, come to the same bits"),
-    "real": Tolerance(1e-6, "real music and its noise floor are no model's: only the order of sums may differ"),
-    "counted": Tolerance(1e-6, "models that count, and changed real music, have no rounding that could grow"),
-    "trained": Tolerance(
-        None,
-        "rounding grows in training until weights differ as those of another seed do: means over seeds must lie within"
-        f" the {1 - LEVEL:.0%} prediction interval that the spread of the reference over seeds, pooled over its"
-        " experiments, gives for all of them together (Bonferroni)",
-    ),
+LEVEL = 0.01  # share of faithful runs that the prediction interval reports as different, over all its measures
+ROUNDING = 1e-6  # largest difference due to the order of sums, as a share of the reference if that is above 1
+RULES = {
+    "equal": f"equal to the bit on machines of one class, else to {ROUNDING:g}, since nothing was trained",
+    "interval": f"mean over seeds within the {1 - LEVEL:.0%} prediction interval that the seeds of the reference give,"
+    " pooled over its experiments, with Bonferroni's correction",
 }
-# Of a trial's environment; all else that is recorded may decide the bits.
+# Parts of a trial's environment that do not affect the bits; all other recorded parts may.
 WITHOUT_INFLUENCE = {"commit", "platform", "cores", "packages.etude", "packages.mlflow"}
-OF_THE_TEACHER = ("teacher_nll", "teacher_ruled_out")  # measures that another network decides too
+OF_THE_TEACHER = ("teacher_nll", "teacher_ruled_out")  # measures that depend on a second network
 
 
 class Compared(NamedTuple):
-    """A measure of a trial, or its mean over seeds, in both runs.
+    """A measure in both runs.
 
     Attributes:
-        measure: its name.
-        of: whose it is.
-        rule: the row of `TOLERANCES`.
-        difference: infinite where only one run has a number.
-        tolerance: of the difference.
+        measure: Name of the measure.
+        of: Trial, experiment or encoding that it belongs to.
+        rule: Key in `RULES`.
+        difference: Absolute difference; infinite if only the reference has a number.
+        tolerance: Largest difference that the rule allows.
     """
 
     measure: str
@@ -70,27 +58,27 @@ class Compared(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether it is out of tolerance."""
+        """Whether the difference is larger than allowed."""
         return self.difference > self.tolerance
 
 
 @functools.lru_cache(maxsize=2)
-def places(results: Results) -> dict[Key, list[Place]]:
-    """Return the environments that every trial was run in, flattened: {"packages.torch": "2.13.0"}."""
+def environments(results: Results) -> dict[Key, list[Environment]]:
+    """Return the environments that each trial was run in."""
     rows = results.fingerprints[["experiment", "seed", "places"]].itertuples(index=False)
     return {(name, seed): [dict(_flat(place)) for place in json.loads(text)] for name, seed, text in rows}
 
 
-def _flat(place: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in place.items():
+def _flat(environment: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in environment.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def apart(here: list[Place], there: list[Place]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs between the environments of a trial in two runs: (here, there) by name, None if not said."""
+def different_parts(here: list[Environment], there: list[Environment]) -> dict[str, tuple[Any, Any]]:
+    """Return the parts in which the environments of a trial differ: (here, there) by name, None if not recorded."""
     return {
         name: (one.get(name), other.get(name))
         for one, other in product(here, there)
@@ -99,13 +87,13 @@ def apart(here: list[Place], there: list[Place]) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def is_alike(here: Results, there: Results, key: Key) -> bool:
-    """Return whether a trial was run on machines of one class, which must come to the same bits."""
-    return not apart(places(here)[key], places(there)[key]).keys() - WITHOUT_INFLUENCE
+def same_class(here: Results, there: Results, key: Key) -> bool:
+    """Return whether a trial was run on machines of one class, which must give the same bits."""
+    return not different_parts(environments(here)[key], environments(there)[key]).keys() - WITHOUT_INFLUENCE
 
 
-def unequal(here: Results, there: Results, what: str) -> tuple[list[Key], int]:
-    """Return which of the trials that both runs have differ in their weights or samples, and how many have any."""
+def different_hashes(here: Results, there: Results, what: str) -> tuple[list[Key], int]:
+    """Return the trials of both runs whose "weights" or "samples" differ, and the number of trials that have any."""
     ours, theirs = (
         dict(zip(zip(frame["experiment"], frame["seed"], strict=True), frame[what], strict=True))
         for frame in (here.fingerprints, there.fingerprints)
@@ -115,68 +103,52 @@ def unequal(here: Results, there: Results, what: str) -> tuple[list[Key], int]:
 
 
 def compare(here: Results, there: Results) -> list[Compared]:
-    """Return every measure of every trial that both runs have; of means over seeds, where bits cannot be the same."""
-    left_out = OF_THE_TEACHER if any(name == "teacher" for name, _ in unequal(here, there, "weights")[0]) else ()
-    ours, theirs = ({key: _without(row, left_out) for key, row in _values(run).items()} for run in (here, there))
-    found, trained = _real(here, there), []
+    """Return each measure of the reference `there` compared with the same measure `here`, for the common trials."""
+    other_teacher = any(name == "teacher" for name, _ in different_hashes(here, there, "weights")[0])
+    ours, theirs = (_values(run, OF_THE_TEACHER if other_teacher else ()) for run in (here, there))
+    found, trained = [], []
+    for encoding in set(there.experiments["encoding"]) & set(here.experiments["encoding"]):
+        found += _equal(f"encoding {encoding}", _real_music(here, encoding), _real_music(there, encoding), ROUNDING)
     for name in dict.fromkeys(name for name, _ in theirs):
         keys = [key for key in theirs if key[0] == name and key in ours]
-        same = all(is_alike(here, there, key) for key in keys)
-        if keys and not same and not _is_counted(name):
+        same = all(same_class(here, there, key) for key in keys)
+        if keys and not same and not _has_no_network(name):
             trained.append(name)
         else:
-            rule = "bits" if same else "counted"
-            found += [row for key in keys for row in _rows(rule, "{} seed {}".format(*key), ours[key], theirs[key])]
-    return found + _means(trained, ours, theirs)
+            for key in keys:
+                found += _equal(f"{name} seed {key[1]}", ours[key], theirs[key], 0.0 if same else ROUNDING)
+    return found + _within_interval(trained, ours, theirs)
 
 
-def _values(results: Results) -> dict[Key, dict[str, float]]:
-    """Return the measures of every trial."""
+def _values(results: Results, left_out: tuple[str, ...]) -> dict[Key, dict[str, float]]:
+    """Return the measures of each trial, for a model without a network with its floors, which no training affects."""
     trials = results.trials.set_index(["experiment", "seed"])[["nll", "validity"]]
     found = {key: dict(row) for key, row in trials.iterrows()}
-    columns = ["experiment", "seed", "measure", "value", "ratio"]
-    for name, seed, measure, value, ratio in results.measures[columns].itertuples(index=False):
-        found[name, seed][measure] = ratio if measure == DISTANCE else value
+    measures = results.measures[~results.measures["measure"].isin(left_out)]
+    for row in measures[["experiment", "seed", "measure", "value", "ratio", "floor"]].itertuples(index=False):
+        found[row.experiment, row.seed][row.measure] = row.ratio if row.measure == DISTANCE else row.value
+        if _has_no_network(row.experiment) and row.measure not in OF_THE_TEACHER:
+            found[row.experiment, row.seed][f"floor of {row.measure}"] = row.floor
     return found
 
 
-def _without(row: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name not in names}
-
-
-def _is_counted(name: str) -> bool:
-    """Return whether an experiment has no network: neither as its model nor in what it is made of."""
+def _has_no_network(name: str) -> bool:
+    """Return whether an experiment needs no network at all: its model counts, or changes real music."""
     return name in EXPERIMENTS and not EXPERIMENTS[name].network
 
 
-def _real(here: Results, there: Results) -> list[Compared]:
-    """Compare the real music in each encoding: the means of its metrics, and the floors of counted models."""
-    found = []
-    counted = [key for key in places(there) if key in places(here) and _is_counted(key[0])]
-    for encoding in set(there.experiments["encoding"]) & set(here.experiments["encoding"]):
-        ours, theirs = (_of_real(run, encoding, counted) for run in (here, there))
-        found += _rows("real", f"encoding {encoding}", ours, theirs)
-    return found
-
-
-def _of_real(results: Results, encoding: str, counted: list[Key]) -> dict[str, float]:
+def _real_music(results: Results, encoding: str) -> dict[str, float]:
+    """Return the mean of each metric of the test split in an encoding."""
     real = results.scores[(results.scores["experiment"] == "test") & (results.scores["encoding"] == encoding)]
-    metrics = real.drop(columns=["experiment", "encoding", "seed", "sample", "song"]).astype(float).mean()
-    own = results.experiments.set_index("name")["encoding"]
-    floors = results.measures[["experiment", "seed", "measure", "floor"]].itertuples(index=False)
-    return dict(metrics) | {
-        f"floor of {measure} for {name} seed {seed}": floor
-        for name, seed, measure, floor in floors
-        if (name, seed) in counted and own[name] == encoding and measure not in OF_THE_TEACHER
-    }
+    return dict(real.drop(columns=["experiment", "encoding", "seed", "sample", "song"]).astype(float).mean())
 
 
-def _rows(rule: str, of: str, ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[Compared]:
-    """Compare what has a number in the reference, by a rule that names the largest difference."""
-    most = TOLERANCES[rule].most
-    assert most is not None
+def _equal(of: str, ours: Mapping[str, float], theirs: Mapping[str, float], tolerance: float) -> list[Compared]:
+    """Compare the measures that have a number in the reference by the rule "equal"."""
     return [
-        Compared(name, of, rule, _distance(ours.get(name, math.nan), value), most * max(1.0, min(abs(value), 1e9)))
+        Compared(
+            name, of, "equal", _distance(ours.get(name, math.nan), value), tolerance * max(1, min(abs(value), 1e9))
+        )
         for name, value in theirs.items()
         if not math.isnan(value)
     ]
@@ -187,10 +159,14 @@ def _distance(one: float, other: float) -> float:
     return math.inf if math.isnan(difference) else difference
 
 
-def _means(
+def _within_interval(
     names: list[str], ours: Mapping[Key, Mapping[str, float]], theirs: Mapping[Key, Mapping[str, float]]
 ) -> list[Compared]:
-    """Compare means over seeds where the reference has two seeds or more, by its spread."""
+    """Compare means over seeds by the rule "interval", where the reference has two seeds or more.
+
+    The half-width for n seeds here and m there is t s sqrt(1/n + 1/m), where s is the standard deviation over seeds,
+    pooled over experiments, and t the quantile of Student's distribution at LEVEL / 2 divided by the number of tests.
+    """
     from scipy import stats
 
     there = {name: _by_measure(name, theirs) for name in names}
@@ -203,10 +179,9 @@ def _means(
     found = []
     for name, measure in pairs:
         one, other, (deviation, freedom) = here[name].get(measure, [math.nan]), there[name][measure], pooled[measure]
-        quantile = quantiles[freedom]
-        tolerance = max(quantile * deviation * math.sqrt(1 / len(one) + 1 / len(other)), 1e-6)
+        tolerance = max(quantiles[freedom] * deviation * math.sqrt(1 / len(one) + 1 / len(other)), ROUNDING)
         difference = _distance(float(np.mean(one)), float(np.mean(other)))
-        found.append(Compared(measure, f"{name}, mean of {len(one)} seeds", "trained", difference, tolerance))
+        found.append(Compared(measure, f"{name}, mean of {len(one)} seeds", "interval", difference, tolerance))
     return found
 
 
@@ -216,7 +191,7 @@ def _by_measure(name: str, values: Mapping[Key, Mapping[str, float]]) -> dict[st
 
 
 def _pooled(groups: list[list[float]]) -> tuple[float, int]:
-    """Return the standard deviation over seeds that several experiments have together, and its degrees of freedom."""
+    """Return the standard deviation over seeds, pooled over experiments, and its degrees of freedom."""
     finite = [group for group in groups if np.isfinite(group).all()]
     freedom = sum(len(group) - 1 for group in finite)
     return math.sqrt(sum(np.var(group) * len(group) for group in finite) / max(freedom, 1)), freedom

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-MISTAKE, INTERRUPTED = 2, 130  # exit codes; shells use 130 for Ctrl-C
+MISTAKE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit codes; the last two are those of shells for signals
 
 
 def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
@@ -34,6 +35,11 @@ def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
         code = _end(MISTAKE, f"{name}: {error}")
     except KeyboardInterrupt:
         code = _end(INTERRUPTED, f"\n{name}: interrupted")
+    except BrokenPipeError:
+        if not _is_stdout_closed():
+            raise
+        _discard_stdout()
+        code = PIPE_CLOSED  # the reader has enough, as in `etude list | head`
     except Exception as error:
         if (said := shortage_message(error)) is None:  # a defect
             raise
@@ -46,6 +52,17 @@ def _end(code: int, said: str) -> int:
         print(printable_lines(said), file=sys.stderr)
     try:
         sys.stdout.flush()
-    except OSError:  # stdout too: Python would flush it again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # as stdout does, which Python would try again at exit
+        _discard_stdout()
     return code
+
+
+def _is_stdout_closed() -> bool:
+    """Return whether stdout is a pipe that nothing reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _discard_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -172,7 +172,7 @@ def test_the_program_runs_on_and_sync_makes_up_for_it(
         before = None
         for _ in range(2):
             done = etude("sync", folder=tmp_path)
-            assert (done.returncode, done.stdout) == (0, "MLflow is level with 1 trials\n"), done.stderr
+            assert (done.returncode, done.stdout) == (0, "MLflow is up to date with 1 trial\n"), done.stderr
             found = frames(tmp_path)
             assert (found["tags.trial_id"] == plan.trials[0].about()["id"]).sum() == 1
             assert before is None or before.equals(found)

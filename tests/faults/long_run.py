@@ -23,8 +23,8 @@ import numpy as np
 import psutil
 
 from etude.runner import plan as suite
-from etude.runner import scheduler as engine
-from etude.runner.executors import Process
+from etude.runner import scheduler
+from etude.runner.executors import ProcessExecutor
 from etude.runner.worker import Task, work
 from eval.tracking.logger import Tracker
 
@@ -87,8 +87,8 @@ def _plan(root: Path, names: Sequence[str], *, seed: int) -> Plan:
 
 
 def _run(plan: Plan, datasets: dict[str, Dataset], tracker: Tracker) -> None:
-    place = Process(workers=2)
-    assert engine.run(plan.trials, datasets, plan.corpus.reading.grid, tracker, engine=place) == []
+    place = ProcessExecutor(workers=2)
+    assert scheduler.run(plan.trials, datasets, plan.corpus.reading.grid, tracker, executor=place) == []
 
 
 def _run_here(plan: Plan, datasets: dict[str, Dataset], tracker: Tracker) -> None:

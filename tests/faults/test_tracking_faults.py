@@ -16,8 +16,8 @@ import pytest
 import sqlalchemy
 
 from etude.runner import plan as suite
-from etude.runner import scheduler as engine
-from etude.runner.executors import Process
+from etude.runner import scheduler
+from etude.runner.executors import ProcessExecutor
 from eval.tracking import logger as live
 from eval.tracking.logger import Tracker
 from eval.tracking.store import Store, StoreError, open_store
@@ -128,7 +128,10 @@ def test_a_store_that_never_answers_holds_no_trial_up(
     line.mend()
     line.delay = 3600.0
     with Tracker(tmp_path) as tracker:
-        assert engine.run(plan.trials, datasets, plan.corpus.reading.grid, tracker, engine=Process(workers=1)) == []
+        assert (
+            scheduler.run(plan.trials, datasets, plan.corpus.reading.grid, tracker, executor=ProcessExecutor(workers=1))
+            == []
+        )
         assert line.asked > 0
         assert line.answered == 0
         line.mend()

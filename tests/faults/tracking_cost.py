@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.runner import plan as suite
-from etude.runner import scheduler as engine
-from etude.runner.executors import Process
+from etude.runner import scheduler
+from etude.runner.executors import ProcessExecutor
 from eval.tracking.logger import Tracker
 from replication.diffusion.samplers import Ancestral
 from replication.util.files import read_json
@@ -77,7 +77,10 @@ def fit(state: str, line: Line) -> float:
         tracker = Tracker(root)
         with nullcontext() if state == "none" else tracker:
             trials = plan.trials[:1]
-            assert engine.run(trials, datasets, plan.corpus.reading.grid, tracker, engine=Process(workers=1)) == []
+            assert (
+                scheduler.run(trials, datasets, plan.corpus.reading.grid, tracker, executor=ProcessExecutor(workers=1))
+                == []
+            )
             line.mend()
         return float(read_json(trials[0].folder / "timing.json")["fit"])
 

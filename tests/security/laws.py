@@ -157,7 +157,7 @@ class Sandbox:
             for name, content in {"plan.json": about, **files}.items():
                 archive.writestr(name or "empty", content)
         with suppress(UserError):
-            bundle.take(path, self.inside)
+            bundle.import_trials(path, self.inside)
         with suppress(UserError):
             root = self.inside / "a.zip.work"
             found = unpack(path, root)

@@ -173,5 +173,5 @@ def test_pickles_in_a_bundle_are_not_even_unpacked(sandbox: Sandbox, bombs: Bomb
     file = sandbox.inside / "a.zip"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("plan.json", bombs.raw)
-    with pytest.raises(UserError, match="is no bundle of trials"):
-        bundle.take(file, sandbox.inside)
+    with pytest.raises(UserError, match="is not a bundle of trials"):
+        bundle.import_trials(file, sandbox.inside)

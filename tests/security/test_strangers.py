@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.remote import archive as bundle_file
-from etude.remote.archive import opened
+from etude.remote.archive import open_bundle
 from etude.runner import plan as suite
 from eval.results.frames import gather
 from eval.results.schema import read_trial
@@ -55,7 +55,7 @@ def test_devices_and_pipes_are_no_archives(tmp_path: Path) -> None:
         assert not is_regular(tmp_path / name)
         with pytest.raises(UserError, match="is neither a folder nor an archive"):
             list(midi_files(tmp_path / name))
-        with pytest.raises(UserError, match="is no file"), opened(tmp_path / name):
+        with pytest.raises(UserError, match="is not a regular file"), open_bundle(tmp_path / name):
             pass
 
 
@@ -75,7 +75,7 @@ def test_a_bundle_that_says_too_much_is_refused_unread(
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("runs/metrics.jsonl", bytes(100))
     monkeypatch.setattr(bundle_file, "LARGEST", 99)
-    with pytest.raises(UserError, match="has more to say than bundles have"), opened(packed):
+    with pytest.raises(UserError, match="has a JSON member of more than"), open_bundle(packed):
         pass
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from etude.runner import plan as suite
-from etude.runner import scheduler as engine
+from etude.runner import scheduler
 from etude.runner.worker import Task, work
 from eval.tracking.logger import Tracker
 from replication.midi.piece import PAPER_GRID
@@ -27,7 +27,7 @@ from tests.support.program import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from etude.runner.executors import Engine
+    from etude.runner.executors import Executor
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
     from replication.windows.prepared import Dataset
@@ -44,10 +44,10 @@ def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:
     return replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=steps)))
 
 
-def run(plan: Plan, place: Engine) -> list[Trial]:
+def run(plan: Plan, place: Executor) -> list[Trial]:
     """Run the trials of a plan on an engine; return those that failed."""
     with Tracker(plan.root) as tracker:
-        return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, engine=place)
+        return scheduler.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, executor=place)
 
 
 def task(trial: Trial, root: Path) -> Task:
@@ -92,8 +92,8 @@ def interrupt(plan: Plan, *words: str) -> None:
     program.send_signal(signal.SIGINT)
     error = program.communicate()[1]
     assert program.returncode == 130, error
-    assert "Interrupted; the same command goes on from the last checkpoint." in error
-    with lease(trial.folder / ".lock", heartbeat=1.0):  # no worker holds it
+    assert "Interrupted; run the same command again to resume from the last checkpoint." in error
+    with lease(trial.folder / ".lock", beat=1.0):  # no worker holds it
         assert not trial.is_done()
 
 

@@ -1,4 +1,4 @@
-"""`etude corpus`: what there is, whether it is whole, and the card that says what is in it."""
+"""`etude corpus`: listing, verification, and the data card."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.program import assert_a_mistake, etude, music, python
 if TYPE_CHECKING:
     from pathlib import Path
 
-UGLY = "Unknown/\x1b[31mred\n| <b>.mid"  # a name that would command a terminal, break a line, a table and a page
+UGLY = "Unknown/\x1b[31mred\n| <b>.mid"  # a name with control characters that would break a line, a table and a page
 SMALL = ("--scale", "smoke")
 
 
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def described(folder: Path) -> Path:
-    """Return where `etude corpus describe` wrote the card of the folder."""
+    """Return the folder in which `etude corpus describe` wrote the card."""
     done = etude("corpus", "describe", "music", *SMALL, folder=folder.parent)
     assert done.returncode == 0, done.stderr
     for text in (
@@ -83,7 +83,7 @@ def test_the_facts_account_for_every_file(folder: Path, facts: dict[str, Any]) -
     assert set(facts["leaks"]) == {"pieces", "families", "cleaned"}
 
 
-def test_the_card_says_what_the_facts_say_and_nothing_takes_it_apart(described: Path) -> None:
+def test_the_card_shows_the_facts_and_escapes_names(described: Path) -> None:
     page = (described / "card.md").read_text(encoding="utf-8")
     for text in ("# music", "not-stated", "| unreadable", "| too short for a window", "broken.mid: unreadable"):
         assert text in page
@@ -93,7 +93,7 @@ def test_the_card_says_what_the_facts_say_and_nothing_takes_it_apart(described: 
     assert "Unknown/\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}\\| &lt;b&gt;.mid" in page
 
 
-def test_a_card_is_the_same_bytes_again(folder: Path, described: Path, tmp_path: Path) -> None:
+def test_a_card_is_reproduced_to_the_byte(folder: Path, described: Path, tmp_path: Path) -> None:
     done = etude("corpus", "describe", str(folder), *SMALL, "--output", "again", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = (
@@ -104,7 +104,7 @@ def test_a_card_is_the_same_bytes_again(folder: Path, described: Path, tmp_path:
     assert first == second
 
 
-def test_notes_are_counted_as_one_would_by_hand(tmp_path: Path) -> None:
+def test_histograms_equal_a_naive_count(tmp_path: Path) -> None:
     loaded = load(CORPORA["synthetic"], tmp_path)
     found = histograms(loaded)
     notes = [tuple(note) for piece in loaded.pieces for note in piece.notes.tolist()]
@@ -123,7 +123,7 @@ def test_notes_are_counted_as_one_would_by_hand(tmp_path: Path) -> None:
     assert found["notes_per_piece"]["edges"] == sorted(set(LENGTH_EDGES.tolist()))
 
 
-def test_how_files_are_read_is_told_in_words(facts: dict[str, Any]) -> None:
+def test_the_card_describes_how_files_are_read(facts: dict[str, Any]) -> None:
     assert "all tracks as one, without drums, pedal ignored, in steps of 1/8 beat" in card(facts, {})
     reading = {
         "grid": {"type": "Seconds", "steps_per_second": 16},
@@ -151,11 +151,11 @@ def test_synthetic_pieces_are_described_without_hours(tmp_path: Path) -> None:
     assert found["splits"]["test"]["songs"] == 8
 
 
-def test_names_that_are_no_text_can_be_shown() -> None:
+def test_names_that_are_not_text_can_be_shown() -> None:
     assert printable("caf\udce9\t\x9b é|Ж") == "caf\N{REPLACEMENT CHARACTER}" + 2 * "\N{REPLACEMENT CHARACTER}" + " é|Ж"
 
 
-def test_list_says_where_each_corpus_is(tmp_path: Path) -> None:
+def test_list_shows_where_each_corpus_is(tmp_path: Path) -> None:
     done = etude("corpus", "list", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line[0] != " "}
@@ -174,7 +174,7 @@ def test_list_says_where_each_corpus_is(tmp_path: Path) -> None:
 
 
 def pack(folder: Path, count: int) -> Path:
-    """Write a pack of so many files, as js-fakes has them, with a manifest."""
+    """Write a pack of `count` files in the layout of js-fakes, with a manifest."""
     (folder / "js-fakes" / "midi").mkdir(parents=True)
     rows = ["path,bytes,sha256"]
     for number in range(count):
@@ -204,7 +204,7 @@ def test_verify_compares_a_folder_with_its_own_manifest(tmp_path: Path) -> None:
     assert lines[26:] == ["damaged: 1", "  midi/30.mid"]
 
 
-def test_verify_and_fetch_compare_a_corpus_with_what_is_published(tmp_path: Path) -> None:
+def test_verify_and_fetch_compare_a_corpus_with_the_published_one(tmp_path: Path) -> None:
     pack(tmp_path, 40)
     done = etude("corpus", "verify", "js-fakes", folder=tmp_path, ETUDE_DATA=str(tmp_path))
     assert done.returncode == 1
@@ -216,7 +216,7 @@ def test_verify_and_fetch_compare_a_corpus_with_what_is_published(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["bach", "synthetic", "music"])
-def test_what_has_no_manifest_is_said_to_have_none(name: str, folder: Path) -> None:
+def test_verify_says_that_there_is_no_manifest(name: str, folder: Path) -> None:
     done = etude("corpus", "verify", name, folder=folder.parent)
     assert (done.returncode, done.stdout) == (0, f"There is no manifest to verify {name} against.\n")
 
@@ -231,7 +231,7 @@ def test_what_has_no_manifest_is_said_to_have_none(name: str, folder: Path) -> N
         (("fetch", "giantmidi"), "giantmidi cannot be downloaded by a program: "),
     ],
 )
-def test_a_mistake_is_one_sentence(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_mistakes_give_a_one_line_error(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     assert_a_mistake(etude("corpus", *words, folder=tmp_path), message)
 
 
@@ -242,17 +242,17 @@ def test_a_mistake_is_one_sentence(words: tuple[str, ...], message: str, tmp_pat
         ("run", "--corpus", "adl", "--accept-licence", "none-stated"),
     ],
 )
-def test_an_accepted_licence_opens_the_way_to_the_download(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_accepted_licence_starts_the_download(words: tuple[str, ...], tmp_path: Path) -> None:
     nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9") | {"no_proxy": "", "NO_PROXY": ""}
     assert_a_mistake(etude(*words, folder=tmp_path, **nowhere), "cannot be reached: check the network")
 
 
-def test_a_card_without_facts_is_a_mistake(tmp_path: Path) -> None:
+def test_a_card_without_facts_is_refused(tmp_path: Path) -> None:
     done = python("reports.sections.data_card", "--facts", "card.json", "--output", "out", folder=tmp_path)
     assert_a_mistake(done, "card.json does not exist: make it with `etude corpus describe`.")
 
 
-def test_a_real_pack_is_whole_and_described(tmp_path: Path) -> None:
+def test_a_real_pack_is_verified_and_described(tmp_path: Path) -> None:
     source = CORPORA["js-fakes"].source
     assert isinstance(source, Published)
     if find(source) is None:

@@ -1,15 +1,17 @@
-"""The program as a user meets it: real processes, exit codes, and what they print."""
+"""The program as a user runs it: real processes, their exit codes and output."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.program import assert_a_mistake, elsewhere, etude, music, python
+from replication.util.program import PIPE_CLOSED
+from tests.support.program import PATHS, assert_a_mistake, elsewhere, etude, music, python
 from tests.support.small_trials import ONE_THREAD, results
 
 if TYPE_CHECKING:
@@ -18,11 +20,21 @@ if TYPE_CHECKING:
     from tests.support.killing import Place
 
 
-def test_list_names_what_there_is(tmp_path: Path) -> None:
+def test_list_names_experiments_scales_and_corpora(tmp_path: Path) -> None:
     done = etude("list", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("e2e", "gaussian", "autoregressive", "replay", "cpu", "gpu", "bach", "lakh-matched-piano"):
         assert name in done.stdout
+
+
+def test_a_reader_that_closes_the_pipe_ends_the_program_quietly(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONPATH": PATHS}
+    words = [sys.executable, "-m", "etude", "list"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (PIPE_CLOSED, b"")
 
 
 def test_help_explains_every_option(tmp_path: Path) -> None:
@@ -30,10 +42,12 @@ def test_help_explains_every_option(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for option in ("--scale", "--corpus", "--only", "--seeds", "--dry-run", "--accept-licence"):
         assert option in done.stdout
-    assert "Show, get, check or describe the corpora." in etude("--help", folder=tmp_path).stdout
+    assert "List, download, verify or describe corpora." in etude("--help", folder=tmp_path).stdout
 
 
-def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_own_music_goes_from_files_to_the_report(
+    own_music: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     observed = own_music.folder.with_name("observed")
     monkeypatch.setenv("OBSERVED", str(observed))
     words, corpus, folder = own_music.words, str(own_music.corpus), own_music.folder
@@ -52,16 +66,16 @@ def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, mo
         assert (output / name).stat().st_size > 100, name
     assert etude(*words, "--dry-run", folder=folder).stdout.count("done") == 2
     synced = etude("sync", folder=folder)
-    assert "MLflow is level with 2 trials" in synced.stdout, synced.stderr
+    assert "MLflow is up to date with 2 trials" in synced.stdout, synced.stderr
     scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
-    assert elsewhere(observed) == set()  # nobody is told of any of this
+    assert elsewhere(observed) == set()  # no connection to anywhere
 
 
-def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Place, tmp_path: Path) -> None:
+def test_results_do_not_depend_on_settings_folders_or_workers(own_music: Place, tmp_path: Path) -> None:
     report = own_music.folder / "reports" / "output"
-    # A locale without UTF-8, in which the small letter of I is another, where the system can make one.
+    # A locale without UTF-8 in which the lower case of I is another letter, if the system can build one.
     locale = tmp_path / "locales" / "tr_TR.ISO-8859-9"
     locale.parent.mkdir()
     made = shutil.which("localedef") and subprocess.run(
@@ -85,7 +99,7 @@ def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Place, tm
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
-def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Place, tmp_path: Path) -> None:
+def test_a_damaged_model_gives_a_one_line_error_and_nothing_else_is_lost(own_music: Place, tmp_path: Path) -> None:
     words, place = own_music.words, shutil.copytree(own_music.folder, tmp_path / "place")
     folder = place / "runs" / "smoke" / "music" / "e2e" / "0"
     weights = folder / "checkpoint" / "model.safetensors"
@@ -97,7 +111,7 @@ def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Pla
     assert "model.safetensors does not match its checksum in fit.sha256" in done.stderr
     assert "delete it" in done.stderr
     assert "Traceback" not in done.stderr
-    weights.unlink()  # as the sentence says
+    weights.unlink()  # as the message says
     assert etude(*words, folder=place).returncode == 0
 
 
@@ -118,7 +132,7 @@ def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Pla
         (("ui",), "nox -s replicate"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_code_2(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_mistakes_give_a_one_line_error_and_exit_code_2(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.mid").write_bytes(b"not music")

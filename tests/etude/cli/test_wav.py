@@ -1,4 +1,4 @@
-"""Sound of MIDI files."""
+"""The sound of MIDI files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def written(path: Path, *notes: tuple[int, int, int, int]) -> Path:
 
 
 @pytest.mark.parametrize("pitch", [45, 69, 81])
-def test_a_note_sounds_at_its_pitch_as_long_as_it_lasts(pitch: int, tmp_path: Path) -> None:
+def test_a_note_sounds_at_its_pitch_for_its_duration(pitch: int, tmp_path: Path) -> None:
     samples = sound(written(tmp_path / "a.mid", (2, 4, pitch, 100)))
     heard = np.flatnonzero(samples)
     assert heard[0] / RATE == pytest.approx(1, abs=0.001)
@@ -54,17 +54,17 @@ def test_a_piece_without_notes_is_silent(tmp_path: Path) -> None:
         assert not any(file.readframes(file.getnframes()))
 
 
-def test_files_that_would_replace_each_other_are_refused(tmp_path: Path) -> None:
+def test_files_that_would_overwrite_each_other_are_refused(tmp_path: Path) -> None:
     files = tuple(written(tmp_path / name / "000.mid", (0, 1, 60, 64)) for name in ("a", "b"))
-    with pytest.raises(UserError, match=r"2 files would become .*000\.wav"):
+    with pytest.raises(UserError, match=r"2 files would be written to .*000\.wav"):
         wav(files, output=tmp_path / "sound")
     assert not (tmp_path / "sound").exists()
     wav(files)
     assert all(file.with_suffix(".wav").exists() for file in files)
 
 
-def test_mistakes_are_sentences(tmp_path: Path) -> None:
+def test_mistakes_give_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "broken.mid").write_bytes(b"MThd")
     assert_a_mistake(etude("wav", "broken.mid", folder=tmp_path), "broken.mid cannot be read as MIDI")
-    assert_a_mistake(etude("wav", "absent.mid", folder=tmp_path), "absent.mid is no file")
-    assert_a_mistake(etude("wav", folder=tmp_path), "give one MIDI file or more")
+    assert_a_mistake(etude("wav", "absent.mid", folder=tmp_path), "absent.mid is not a file")
+    assert_a_mistake(etude("wav", folder=tmp_path), "name one or more MIDI files")

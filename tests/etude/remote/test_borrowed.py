@@ -1,4 +1,4 @@
-"""Trials on machines that are lent: moved, killed and out of time, they lose nothing and say where they were."""
+"""Trials on borrowed machines: moved, killed and out of time, they lose nothing and record where they ran."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner import executors as engines
+from etude.runner import executors
 from etude.runner import plan as suite
+from etude.runner.executors import default_workers
 from etude.runner.scheduler import run
-from etude.runner.threads import default_workers
 from etude.trial import trial as trials
 from eval.results.environment import environment
 from eval.tracking.logger import Tracker
@@ -41,11 +41,11 @@ def planned(root: Path, *names: str) -> Plan:
 
 
 @pytest.mark.slow
-def test_killed_moved_and_killed_again_a_trial_is_the_one_that_never_left_home(tmp_path: Path) -> None:
+def test_a_trial_that_is_killed_and_moved_equals_one_that_never_left_home(tmp_path: Path) -> None:
     at_home, abroad, elsewhere = tmp_path / "at-home", tmp_path / "abroad", tmp_path / "elsewhere"
     for folder in (at_home, abroad, elsewhere):
         folder.mkdir()
-    # Found by every interpreter that starts, those of the workers too.
+    # Every interpreter imports it at its start, those of the workers too.
     text = f"import sys; sys.modules.update(dict.fromkeys({LIBRARIES}))\n"
     (elsewhere / "sitecustomize.py").write_text(text, encoding="utf-8")
     path = os.pathsep.join([str(elsewhere), str(ROOT)])
@@ -62,9 +62,9 @@ def test_killed_moved_and_killed_again_a_trial_is_the_one_that_never_left_home(t
     assert killed.wait() == -signal.SIGKILL
     short = python("etude.remote.train", "bundle.zip", "--minutes", "0.0001", folder=elsewhere, PYTHONPATH=path)
     assert short.returncode == UNFINISHED, short.stderr
-    assert "the same command goes on" in short.stdout
+    assert "run the same command again to resume" in short.stdout
 
-    # Home with what there is, and away again.
+    # Import the partial results, then export again.
     assert "taken" in etude("import", str(elsewhere / "bundle.done.zip"), folder=abroad).stdout
     assert etude("export", "second.zip", *WORDS, folder=abroad).returncode == 0
     shutil.move(abroad / "second.zip", elsewhere / "second.zip")
@@ -78,8 +78,8 @@ def test_killed_moved_and_killed_again_a_trial_is_the_one_that_never_left_home(t
     for folder in (at_home, abroad):
         plan = planned(folder, "e2e", "ngram")
         datasets = suite.prepare(plan)
-        both = engines.Process(workers=default_workers())
-        assert run(plan.trials, datasets, plan.corpus.reading.grid, Tracker(folder), engine=both) == []
+        both = executors.ProcessExecutor(workers=default_workers())
+        assert run(plan.trials, datasets, plan.corpus.reading.grid, Tracker(folder), executor=both) == []
     for ours, theirs in zip(planned(at_home, "e2e", "ngram").trials, plan.trials, strict=True):
         for file in ("checkpoint/model.safetensors", "samples.npz", "samples.txt", "likelihood.json"):
             assert (ours.folder / file).read_bytes() == (theirs.folder / file).read_bytes(), file
@@ -87,7 +87,7 @@ def test_killed_moved_and_killed_again_a_trial_is_the_one_that_never_left_home(t
         assert timeless(ours.folder / "metrics.jsonl") == timeless(theirs.folder / "metrics.jsonl")
 
 
-def test_a_trial_says_where_it_went_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_records_where_it_was_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(tmp_path, "ngram")
     (trial,), dataset = plan.trials, suite.prepare(plan)["paper"]
     here = environment()
@@ -104,7 +104,7 @@ def test_a_trial_says_where_it_went_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert [move["environment"] for move in trial.about()["moves"]] == [there, here]
 
 
-def test_time_that_is_up_interrupts() -> None:
+def test_the_time_limit_interrupts() -> None:
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(TimeUpError), time_limit(1e-4):
         time.sleep(60)
@@ -116,8 +116,8 @@ def test_time_that_is_up_interrupts() -> None:
         pass
 
 
-def test_a_run_that_has_no_more_time_says_how_it_goes_on(tmp_path: Path) -> None:
+def test_a_run_that_is_out_of_time_says_how_to_resume(tmp_path: Path) -> None:
     done = etude("run", *WORDS, "--minutes", "0.001", folder=tmp_path)
     assert done.returncode == UNFINISHED, done.stderr
-    assert "the same command goes on" in done.stderr
+    assert "run the same command again to resume" in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.runner.comparison import at_chosen, choose_points, compare, first_trials, note_commits, tuning
-from etude.runner.executors import Process
+from etude.runner.executors import ProcessExecutor
 from etude.runner.plan import plan as make_plan
 from etude.runner.plan import prepare
 from eval.results.frames import gather
@@ -39,7 +39,7 @@ def planned(root: Path, *names: str, count: int = 260) -> Plan:
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     plan = planned(tmp_path_factory.mktemp("tuned"), "gaussian", "e2e-small", "teacher")
-    assert compare(plan, prepare(plan), Tracker(plan.root), engine=Process(workers=2)) == []
+    assert compare(plan, prepare(plan), Tracker(plan.root), executor=ProcessExecutor(workers=2)) == []
     return plan
 
 
@@ -92,11 +92,8 @@ def test_the_chosen_point_stays_when_a_tuning_trial_is_done_later(tuned: Plan, t
     first = first_trials(plan, prepare(plan))
     before = choose_points(plan, first)
     chosen = read_json(plan.comparison / "tuning.json")["gaussian"]
-    (other,) = (
-        trial
-        for trial in first
-        if trial.experiment.arm == "gaussian" and trial.experiment.point != TuningPoint(**chosen)
-    )
+    arm = [trial for trial in first if trial.experiment.arm == "gaussian"]
+    (other,) = (trial for trial in arm if trial.experiment.point != TuningPoint(**chosen))
     path = other.folder / "scores.json"
     rescore(path, 0.0)
     assert choose_points(plan, first).experiments == before.experiments
@@ -117,7 +114,7 @@ def test_trials_of_another_commit_are_noted_if_their_source_is_the_same(
         write_json(trial.folder / "trial.json", about)
     note = f"note: 2 of {len(trials) - 1} trials were made at commit abc1234; the source that computes them is the same"
     with Tracker(plan.root) as tracker:
-        assert compare(plan, datasets, tracker, engine=Process(workers=2)) == []
+        assert compare(plan, datasets, tracker, executor=ProcessExecutor(workers=2)) == []
     assert note in capsys.readouterr().out.splitlines()
     about = trials[2].about()
     about["environment"]["commit"] = f"{'abc1234':0<40}"

@@ -1,4 +1,4 @@
-"""What a plan is said to cost, held against what it does cost."""
+"""The estimated cost of a plan, compared with the real one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner import dry_run as estimate
-from etude.runner import executors as engines
+from etude.runner import dry_run
 from etude.runner import plan as suite
+from etude.runner.executors import ProcessExecutor
 from etude.runner.scheduler import run
 from eval.scoring.experiments import EXPERIMENTS
 from eval.tracking.logger import Tracker
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
 
-# The same trial by itself, for longer: what its process had at most, in bytes.
+# Trains the same network for longer in a process of its own and prints the peak of memory in bytes.
 ALONE = """
 import json, sys
 from pathlib import Path
@@ -46,18 +46,18 @@ model = EXPERIMENTS["e2e"].model.build(vocabulary=vocabulary, scale=scale)
 train_network(model, job(Path({folder!r}), scale, vocabulary=vocabulary))
 print(json.dumps(peak_memory()))
 """
-LARGE = {"batch": 512, "length": 66}  # activations that weigh more than the libraries
+LARGE = {"batch": 512, "length": 66}  # the activations take more memory than the libraries
 
 
 def planned(root: Path, *names: str) -> Plan:
     return suite.plan(scale="smoke", only=names, seeds=1, root=root)
 
 
-def costs(plan: Plan) -> list[estimate.Cost]:
-    return estimate.estimate(plan.trials, PAPER_GRID, threads=1)
+def costs(plan: Plan) -> list[dry_run.Cost]:
+    return dry_run.estimate(plan.trials, PAPER_GRID, threads=1)
 
 
-def test_memory_is_what_the_trial_has_at_most(tmp_path: Path) -> None:
+def test_estimated_memory_is_the_peak_of_the_trial(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e")
     (small,) = costs(plan)
     (large,) = costs(replace(plan, scale=shrunk(**LARGE, seeds=1)))
@@ -69,37 +69,46 @@ def test_memory_is_what_the_trial_has_at_most(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_disk_is_what_the_folders_take(tmp_path: Path) -> None:
+def test_estimated_disk_is_the_size_of_the_folder(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e", "untrained", "ngram")
-    assert run(plan.trials, suite.prepare(plan), PAPER_GRID, Tracker(tmp_path), engine=engines.Process(workers=2)) == []
+    assert (
+        run(
+            plan.trials,
+            suite.prepare(plan),
+            PAPER_GRID,
+            Tracker(tmp_path),
+            executor=ProcessExecutor(workers=2),
+        )
+        == []
+    )
     for trial, cost in zip(plan.trials, costs(plan), strict=True):
         real = sum(path.stat().st_size for path in trial.folder.rglob("*") if path.is_file())
         assert cost.disk == pytest.approx(real, rel=0.2), trial.name
 
 
-def test_a_plan_that_takes_more_memory_than_there_is_is_refused(
+def test_a_plan_that_needs_more_memory_than_is_free_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = planned(tmp_path, "e2e", "gaussian", "ngram")
-    weights = 4 * 94_766 * estimate.COPIES
-    monkeypatch.setattr(estimate, "available", lambda: 2 * weights)
-    estimate.check_memory(plan, workers=2)
-    monkeypatch.setattr(estimate, "available", lambda: 2 * weights - 1)
-    estimate.check_memory(plan, workers=1)
-    with pytest.raises(UserError, match=r"memory will not do: 2 trials side by side .*; choose fewer --workers or a"):
-        estimate.check_memory(plan, workers=2)
-    with pytest.raises(UserError, match=r"memory will not do: 1 trial takes .*; choose a smaller --scale"):
-        estimate.show(plan, workers=1)
+    weights = 4 * 94_766 * dry_run.COPIES
+    monkeypatch.setattr(dry_run, "available", lambda: 2 * weights)
+    dry_run.check_memory(plan, workers=2)
+    monkeypatch.setattr(dry_run, "available", lambda: 2 * weights - 1)
+    dry_run.check_memory(plan, workers=1)
+    with pytest.raises(UserError, match=r"not enough memory: 2 trials side by side .*; choose fewer --workers or a"):
+        dry_run.check_memory(plan, workers=2)
+    with pytest.raises(UserError, match=r"not enough memory: 1 trial takes .*; choose a smaller --scale"):
+        dry_run.show(plan, workers=1)
     assert "pending" in capsys.readouterr().out
 
 
-def test_a_plan_that_is_far_too_large_is_refused_before_it_starts(tmp_path: Path) -> None:
+def test_a_plan_that_is_far_too_large_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     done = etude("run", "--scale", "paper", "--seeds", "1000", "--workers", "1000", folder=tmp_path)
-    assert_a_mistake(done, "memory will not do: 1000 trials side by side take")
+    assert_a_mistake(done, "not enough memory: 1000 trials side by side take")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_network_is_measured_by_its_shapes_alone() -> None:
+def test_sizes_of_networks_are_known_without_allocating_them() -> None:
     for name, row in EXPERIMENTS.items():
-        network = estimate._network(row, SCALES["paper"], PAPER_GRID)
+        network = dry_run._network(row, SCALES["paper"], PAPER_GRID)
         assert network is None or all(weight.is_meta for weight in network[1].parameters()), name

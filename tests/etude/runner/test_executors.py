@@ -1,4 +1,4 @@
-"""Engines on this machine, and what a worker does; tests/etude/runner/test_ray.py has the cluster."""
+"""Executors on this machine and the worker; tests/etude/runner/test_ray.py covers the cluster."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from etude.runner.executors import Process, Ray, chosen
-from etude.runner.threads import default_workers, threads_of
+from etude.runner.executors import ProcessExecutor, RayExecutor, default_workers, make_executor, threads_per_worker
 from etude.runner.worker import Task, work
 from eval.results.training_log import TrainingLog
 from replication.midi.piece import PAPER_GRID
@@ -49,21 +48,21 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.mark.slow
-def test_processes_leave_what_the_function_leaves_here(reference: Plan, tmp_path: Path) -> None:
+def test_worker_processes_give_the_same_bits_as_this_process(reference: Plan, tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e", "ngram")
-    assert threads_of(ONE_THREAD) == 1
-    assert run(plan, Process(workers=ONE_THREAD)) == []
+    assert threads_per_worker(ONE_THREAD) == 1
+    assert run(plan, ProcessExecutor(workers=ONE_THREAD)) == []
     assert bits(plan) == bits(reference)
     assert len(frames(tmp_path)) == len({trial.about()["id"] for trial in plan.trials}) == 2
 
 
-def test_a_finished_trial_is_left_alone(reference: Plan) -> None:
+def test_a_finished_trial_is_not_changed(reference: Plan) -> None:
     before = {path: path.stat().st_mtime_ns for path in reference.trials[0].folder.rglob("*") if path.name != ".lock"}
     work(task(reference.trials[0], reference.root))
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_a_damaged_file_ends_the_run_with_its_sentence(reference: Plan, tmp_path: Path) -> None:
+def test_a_damaged_file_ends_the_run_with_a_message(reference: Plan, tmp_path: Path) -> None:
     shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
     plan = planned(tmp_path, "e2e", "ngram")
     trial = plan.trials[0]
@@ -71,11 +70,11 @@ def test_a_damaged_file_ends_the_run_with_its_sentence(reference: Plan, tmp_path
     for name in ("samples.npz", "scores.json"):
         (trial.folder / name).unlink()
     with pytest.raises(UserError, match=r"model\.safetensors does not match its checksum in fit\.sha256"):
-        run(plan, Process(workers=ONE_THREAD))
+        run(plan, ProcessExecutor(workers=ONE_THREAD))
     assert frames(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
 
 
-def test_every_bit_that_flips_and_every_end_that_is_lost_is_told(reference: Plan) -> None:
+def test_flipped_bits_and_truncations_are_detected_in_every_file(reference: Plan) -> None:
     trial = reference.trials[0]
     dataset = windows(trial, reference.root)
     random = np.random.default_rng(0)
@@ -88,15 +87,15 @@ def test_every_bit_that_flips_and_every_end_that_is_lost_is_told(reference: Plan
         for damaged in (bytes(flipped), whole[: random.integers(len(whole))]):
             path.write_bytes(damaged)
             with suppress(UserError):
-                done = trial.check(dataset)  # what a run looks at before it leaves a trial alone
+                done = trial.check(dataset)  # what a run checks before it skips a trial
                 read_tensors(trial.weights.parent / CHECKPOINT)
                 read_json(trial.folder / "timing.json")
-                assert not done, path  # as after the loss of a list of checksums: what it named is made again
+                assert not done, path  # as without a checksum file: the stage runs again
             path.write_bytes(whole)
     assert trial.check(dataset)
 
 
-def test_what_is_deleted_is_made_again_bit_for_bit(reference: Plan, tmp_path: Path) -> None:
+def test_deleted_files_are_made_again_bit_for_bit(reference: Plan, tmp_path: Path) -> None:
     shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
     plan = planned(tmp_path, "e2e")
     (trial,) = plan.trials
@@ -110,7 +109,7 @@ def test_what_is_deleted_is_made_again_bit_for_bit(reference: Plan, tmp_path: Pa
     assert trial.check(windows(trial, tmp_path))
 
 
-def test_a_log_that_knows_less_than_the_checkpoint_is_told(reference: Plan, tmp_path: Path) -> None:
+def test_a_log_that_is_behind_the_checkpoint_is_an_error(reference: Plan, tmp_path: Path) -> None:
     shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
     (trial,) = planned(tmp_path, "e2e").trials
     (trial.folder / "metrics.jsonl").unlink()
@@ -118,7 +117,7 @@ def test_a_log_that_knows_less_than_the_checkpoint_is_told(reference: Plan, tmp_
         work(task(trial, tmp_path))
 
 
-def test_a_folder_of_another_configuration_is_named_and_left_as_it_is(reference: Plan) -> None:
+def test_a_folder_of_another_configuration_is_refused_and_not_changed(reference: Plan) -> None:
     trial = replace(reference.trials[0], scale=replace(reference.scale, samples=3))
     before = (trial.folder / "trial.json").read_bytes()
     with pytest.raises(UserError, match="was made with another configuration"):
@@ -126,11 +125,11 @@ def test_a_folder_of_another_configuration_is_named_and_left_as_it_is(reference:
     assert (trial.folder / "trial.json").read_bytes() == before
 
 
-def test_a_mistake_is_told_by_a_worker_that_has_made_no_trial(tmp_path: Path) -> None:
+def test_a_worker_reports_an_error_before_its_trial_exists(tmp_path: Path) -> None:
     (trial,) = planned(tmp_path, "ngram").trials
     missing = Task(trial=trial, windows=tmp_path / "windows", grid=PAPER_GRID, threads=1)
     with (
-        Process(workers=1).open() as pool,
+        ProcessExecutor(workers=1).open() as pool,
         pytest.raises(UserError, match=r"the windows in .* are missing or damaged \(.*\); run `etude run` again"),
     ):
         pool.start(missing).result()
@@ -138,10 +137,10 @@ def test_a_mistake_is_told_by_a_worker_that_has_made_no_trial(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_leaves_no_worker_and_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_no_worker_and_resumes(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e")
     interrupt(plan, "--workers", str(ONE_THREAD))
-    assert run(plan, Process(workers=ONE_THREAD)) == []
+    assert run(plan, ProcessExecutor(workers=ONE_THREAD)) == []
     assert len(frames(tmp_path)) == 1
 
 
@@ -165,25 +164,25 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_worker_that_died_gives_its_trial_free_at_once(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_the_lock_of_a_dead_worker_is_free_at_once(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     holder.kill()
     with lease(tmp_path / "lock", patience=1000):
         assert holder.wait() == -signal.SIGKILL
 
 
-def test_who_waits_does_not_go_past_a_worker_that_lives(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_waiting_for_a_lock_does_not_pass_a_living_worker(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run([sys.executable, "-c", HOLDER, str(tmp_path / "lock")], cwd=ROOT, check=False, timeout=2)
     assert holder.poll() is None
 
 
-def test_who_does_not_wait_is_told_that_a_worker_lives(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_without_waiting_a_held_lock_raises(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), lease(tmp_path / "lock", wait=False):
         pass
     assert holder.poll() is None
 
 
-def test_a_torn_line_of_a_log_is_cut_off(tmp_path: Path) -> None:
+def test_a_torn_last_line_of_a_log_is_removed(tmp_path: Path) -> None:
     path, line = tmp_path / "metrics.jsonl", '{"step": 3, "train/seconds": 1.5}\n'
     for whole, last in ((line * 2, 3), ("", -1)):
         path.write_text(f'{whole}{{"step": 4, "tra')
@@ -191,7 +190,7 @@ def test_a_torn_line_of_a_log_is_cut_off(tmp_path: Path) -> None:
         assert path.read_text() == whole
 
 
-def test_a_halted_worker_is_replaced_and_ends_itself_when_it_comes_back(
+def test_a_stopped_worker_loses_its_lock_and_exits_when_it_continues(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     holder.send_signal(signal.SIGSTOP)
@@ -201,20 +200,20 @@ def test_a_halted_worker_is_replaced_and_ends_itself_when_it_comes_back(
         assert holder.wait(timeout=10) == 1
 
 
-def test_the_words_of_the_command_line_are_engines() -> None:
-    assert chosen("serial", workers=None, address=None) == Process(workers=1)
-    assert chosen("process", workers=None, address=None) == Process(workers=default_workers())
-    assert chosen("process", workers=3, address=None) == Process(workers=3)
-    assert chosen("ray", workers=2, address="head:6379") == Ray(workers=2, address="head:6379")
+def test_the_options_of_the_command_line_select_the_executor() -> None:
+    assert make_executor("serial", workers=None, address=None) == ProcessExecutor(workers=1)
+    assert make_executor("process", workers=None, address=None) == ProcessExecutor(workers=default_workers())
+    assert make_executor("process", workers=3, address=None) == ProcessExecutor(workers=3)
+    assert make_executor("ray", workers=2, address="head:6379") == RayExecutor(workers=2, address="head:6379")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--workers", "0"), "--workers 0: at least one is needed"),
+        (("--workers", "0"), "--workers 0: give a number from 1"),
         (("--engine", "serial", "--workers", "2"), "--engine serial has one"),
-        (("--address", "head:6379"), "add --engine ray"),
+        (("--address", "head:6379"), "only --engine ray has an address"),
     ],
 )
-def test_words_that_do_not_go_together_are_a_mistake(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_contradicting_options_are_refused(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     assert_a_mistake(etude("run", "--scale", "smoke", *words, folder=tmp_path), message)

@@ -1,4 +1,4 @@
-"""Trials on a real cluster: two Ray nodes on this machine, of which one is lost half-way."""
+"""Trials on a real cluster: two Ray nodes on this machine, one of which is lost halfway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner.executors import Ray, _work_there
+from etude.runner.executors import RayExecutor, _work_there
 from replication.corpora.corpus import folder_corpus
 from replication.corpora.reading import load
 from replication.util.checksums import write_checksums
@@ -49,24 +49,24 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def engine(cluster: Cluster) -> Ray:
-    return Ray(workers=ONE_THREAD, address=cluster.address)
+def executor(cluster: Cluster) -> RayExecutor:
+    return RayExecutor(workers=ONE_THREAD, address=cluster.address)
 
 
-def half_way(plan: Plan, lose: Callable[[], object]) -> None:
-    """Lose a node when two trials, one of which must be its own, have been at work for a while."""
+def lose_halfway(plan: Plan, lose: Callable[[], object]) -> None:
+    """Lose a node once two trials, one of them on that node, have written checkpoints."""
     while sum((trial.weights.parent / "last.safetensors").exists() for trial in plan.trials) < 2:
         time.sleep(0.01)
     lose()
 
 
 @needs_ray
-def test_trials_of_a_lost_node_go_on_elsewhere(cluster: Cluster, engine: Ray, tmp_path: Path) -> None:
+def test_trials_of_a_lost_node_resume_elsewhere(cluster: Cluster, executor: RayExecutor, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     plan = planned(tmp_path / "there", "e2e", "gaussian", steps=200)
-    killer = threading.Thread(target=half_way, args=(plan, lambda: cluster.remove_node(node, allow_graceful=False)))
+    killer = threading.Thread(target=lose_halfway, args=(plan, lambda: cluster.remove_node(node, allow_graceful=False)))
     killer.start()
-    assert run(plan, engine) == []
+    assert run(plan, executor) == []
     killer.join()
     assert all(trial.is_done() for trial in plan.trials)
     assert len({trial.about()["id"] for trial in plan.trials}) == len(plan.trials) == 2
@@ -82,16 +82,16 @@ def test_trials_of_a_lost_node_go_on_elsewhere(cluster: Cluster, engine: Ray, tm
 
 
 @needs_ray
-def test_a_failing_trial_is_marked_once_and_the_others_go_on(engine: Ray, tmp_path: Path) -> None:
+def test_a_failing_trial_is_marked_once_and_the_others_continue(executor: RayExecutor, tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e", "ngram")
     wild = replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30)))
-    assert [trial.name for trial in run(wild, engine)] == ["e2e seed 0"]
+    assert [trial.name for trial in run(wild, executor)] == ["e2e seed 0"]
     assert "the loss is" in wild.trials[0].about()["error"]
     assert frames(tmp_path).set_index("tags.variant")["status"].to_dict() == {"e2e": "FAILED", "ngram": "FINISHED"}
 
 
 @needs_ray
-def test_a_damaged_file_ends_the_run_with_its_sentence(engine: Ray, tmp_path: Path) -> None:
+def test_a_damaged_file_ends_the_run_with_a_message(executor: RayExecutor, tmp_path: Path) -> None:
     plan = planned(tmp_path, "ngram")
     (trial,) = plan.trials
     trial.weights.parent.mkdir(parents=True)
@@ -99,38 +99,40 @@ def test_a_damaged_file_ends_the_run_with_its_sentence(engine: Ray, tmp_path: Pa
     write_checksums(trial.folder / "fit.sha256", [trial.weights])
     trial.weights.write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"model\.safetensors does not match its checksum in fit\.sha256"):
-        run(plan, engine)
+        run(plan, executor)
     assert trial.about()["status"] == "FAILED"
 
 
 @needs_ray
-def test_an_interrupted_run_leaves_no_worker_and_goes_on(cluster: Cluster, engine: Ray, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_no_worker_and_resumes(
+    cluster: Cluster, executor: RayExecutor, tmp_path: Path
+) -> None:
     plan = planned(tmp_path, "e2e")
-    interrupt(plan, "--engine", "ray", "--address", cluster.address, "--workers", str(engine.workers))
-    assert run(plan, engine) == []
+    interrupt(plan, "--engine", "ray", "--address", cluster.address, "--workers", str(executor.workers))
+    assert run(plan, executor) == []
     assert len(frames(tmp_path)) == 1
 
 
 @needs_ray
-def test_a_cluster_without_room_for_a_trial_is_a_mistake(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_cluster_without_room_for_a_trial_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     if ONE_THREAD == 1:
         pytest.skip("a trial takes one core here, and the node has it")
     with pytest.raises(UserError, match=f"no machine of the Ray cluster has the {ONE_THREAD} CPU"):
-        run(planned(tmp_path, "ngram"), Ray(workers=1, address=cluster.address))
+        run(planned(tmp_path, "ngram"), RayExecutor(workers=1, address=cluster.address))
 
 
 @needs_ray
-def test_a_cluster_that_does_not_answer_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cluster_that_does_not_answer_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"the Ray cluster at 127\.0\.0\.1:1 cannot be used \(.*refused"):
-        run(planned(tmp_path, "ngram"), Ray(workers=1, address="127.0.0.1:1"))
+        run(planned(tmp_path, "ngram"), RayExecutor(workers=1, address="127.0.0.1:1"))
     assert "trusted networks only" in capsys.readouterr().err
 
 
 @needs_ray
-def test_a_corpus_that_a_cluster_reads_is_the_same(engine: Ray, tmp_path: Path) -> None:
+def test_a_cluster_reads_the_same_corpus(executor: RayExecutor, tmp_path: Path) -> None:
     corpus = folder_corpus(music(tmp_path, 12))
     (tmp_path / "music" / "broken.mid").write_bytes(b"MThd")
-    there, here = load(corpus, tmp_path / "there", batches=engine.read), load(corpus, tmp_path / "here")
+    there, here = load(corpus, tmp_path / "there", batches=executor.read), load(corpus, tmp_path / "here")
     assert there.digest == here.digest
     assert there.dropped == here.dropped
     assert len(there.ids) == 12
@@ -142,7 +144,7 @@ def test_a_machine_that_does_not_share_the_folder_is_named(tmp_path: Path) -> No
         _work_there(task(plan.trials[0], tmp_path), plan.comparison / ".shared-by-another")
 
 
-def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
+def test_the_message_without_ray_names_the_extra(tmp_path: Path) -> None:
     words = ["etude", "run", "--scale", "smoke", "--only", "ngram", "--engine", "ray"]
     code = f"import sys; sys.modules['ray'] = None; sys.argv = {words}; from etude.cli.main import main; main()"
     done = subprocess.run(

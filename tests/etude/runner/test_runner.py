@@ -1,4 +1,4 @@
-"""One test over every row: what a new experiment, scale or corpus gets for its one line."""
+"""Tests over all rows: a new experiment, scale or corpus is tested by adding its row."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import torch
 from baselines import TEACHER
 from etude.cli.verify import verify
 from etude.runner import plan as suite
-from etude.runner import scheduler as engine
-from etude.runner.executors import Process
+from etude.runner import scheduler
+from etude.runner.executors import ProcessExecutor
 from etude.trial import stages
 from etude.trial.scoring import MIDI_FILES
 from etude.trial.workbench import Workbench
@@ -56,13 +56,13 @@ MODELS = {name: row for name, row in EXPERIMENTS.items() if not isinstance(row.m
 
 
 def run(plan: Plan, *, workers: int = 2) -> list[Trial]:
-    place = Process(workers=workers)
+    place = ProcessExecutor(workers=workers)
     with Tracker(plan.root) as tracker:
-        return engine.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, engine=place)
+        return scheduler.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, executor=place)
 
 
 def shortened(row: Experiment) -> Experiment:
-    """Return an experiment whose own budget, if it has one, is that of the smoke scale."""
+    """Return an experiment with its own budget, if it has one, reduced to that of the smoke scale."""
     if not isinstance(row.model, Diffusion) or row.model.recipe is None:
         return row
     budget = replace(SMOKE.budget, steps=20, milestones=(0, 10, 20))
@@ -109,7 +109,7 @@ def test_every_experiment_is_scored(name: str, finished: Plan) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_leaves_a_whole_folder(name: str, finished: Plan) -> None:
+def test_every_model_leaves_a_complete_folder(name: str, finished: Plan) -> None:
     for seed in seeds_of(name):
         folder = finished.comparison / name / str(seed)
         about = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def test_every_model_leaves_a_whole_folder(name: str, finished: Plan) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_likelihood_is_given_per_token_per_note_and_per_beat(name: str, finished: Plan) -> None:
+def test_likelihoods_are_per_token_per_note_and_per_beat(name: str, finished: Plan) -> None:
     folder = finished.comparison / name / str(seeds_of(name)[0])
     nll, scores = read_json(folder / "likelihood.json"), read_json(folder / "scores.json")
     nats = nll["nats_per_token"] * nll["tokens"]
@@ -157,7 +157,7 @@ def test_experiments_in_different_encodings_share_one_comparison(finished: Plan)
     assert used == ["e2e-triples", "autoregressive-triples"]
 
 
-def test_windows_are_read_where_they_lie(finished: Plan) -> None:
+def test_windows_are_memory_mapped(finished: Plan) -> None:
     datasets = suite.prepare(finished)
     for trial in finished.trials[: len(finished.experiments)]:
         dataset = datasets[trial.experiment.encoding]
@@ -168,15 +168,15 @@ def test_windows_are_read_where_they_lie(finished: Plan) -> None:
             assert bench.tokens(name).data_ptr() == windows.tokens.ctypes.data
 
 
-def test_workers_do_not_read_the_corpus_again_and_keep_its_time(tmp_path: Path) -> None:
+def test_workers_do_not_read_the_corpus_and_use_its_time_grid(tmp_path: Path) -> None:
     for piece in load(suite.find_corpus("synthetic"), tmp_path).pieces:
         write_midi(piece, tmp_path / "music" / f"{piece.id}.mid")
     plan = suite.plan(scale="smoke", corpus=str(tmp_path / "music"), only=["unigram"], seeds=1, root=tmp_path)
     played = replace(plan, corpus=replace(plan.corpus, reading=Reading(grid=Seconds(steps_per_second=16))))
     datasets = suite.prepare(played)
     shutil.rmtree(tmp_path / "music")
-    place = Process(workers=1)
-    assert engine.run(played.trials, datasets, played.corpus.reading.grid, Tracker(tmp_path), engine=place) == []
+    place = ProcessExecutor(workers=1)
+    assert scheduler.run(played.trials, datasets, played.corpus.reading.grid, Tracker(tmp_path), executor=place) == []
     results = gather(played.comparison)
     assert results.about["unit"] == "second"
     (trial,) = results.trials.to_dict("records")
@@ -184,7 +184,7 @@ def test_workers_do_not_read_the_corpus_again_and_keep_its_time(tmp_path: Path) 
     assert np.isnan(trial["nll_beat"])
 
 
-def test_the_numbers_are_those_of_the_samples(finished: Plan) -> None:
+def test_scores_are_those_of_the_samples(finished: Plan) -> None:
     folder = finished.comparison / "replay" / "0"
     scores = read_json(folder / "scores.json")
     assert scores["validity"] == 1
@@ -192,7 +192,7 @@ def test_the_numbers_are_those_of_the_samples(finished: Plan) -> None:
     assert scores["measures"]["distance"]["ratio"] < unigram["measures"]["distance"]["ratio"]
 
 
-def test_running_again_does_nothing(finished: Plan) -> None:
+def test_running_again_changes_nothing(finished: Plan) -> None:
     files = {path: path.stat().st_mtime_ns for path in finished.comparison.rglob("*") if path.is_file()}
     assert run(finished) == []
     changed = {path for path, time in files.items() if path.stat().st_mtime_ns != time}
@@ -208,16 +208,16 @@ def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
         assert value == pytest.approx(scores["measures"]["distance"]["ratio"], nan_ok=True)
 
 
-def test_the_smoke_scale_comes_to_the_published_results(finished: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_smoke_scale_reproduces_the_published_results(finished: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(scale="smoke", root=finished.root) == 0
     said = capsys.readouterr().out
-    assert "in encoding remi" not in said  # the reference has one encoding, and what it has no number of is let alone
-    assert said.endswith("The results are those of the reference.\n")
+    assert "in encoding remi" not in said  # the reference has one encoding; other numbers are not compared
+    assert said.endswith("The results agree with the reference.\n")
 
 
 def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     results = gather(finished.comparison)
-    rows = [name for name in EXPERIMENTS if name not in {TEACHER.name, "recipe"}]  # which are no competitors
+    rows = [name for name in EXPERIMENTS if name not in {TEACHER.name, "recipe"}]  # not part of the comparison
     assert results.experiments["name"].tolist() == rows
     assert len(results.trials) == sum(len(seeds_of(name)) for name in rows)
     assert set(results.scores["experiment"]) == {"test", *rows}
@@ -232,7 +232,7 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     assert results.grid.empty
     for _, table in results.embeddings.groupby(["experiment", "seed"]):
         pitches = table["pitch"].dropna()
-        assert len(pitches) == pitches.nunique() > 20  # of those that the corpus has
+        assert len(pitches) == pitches.nunique() > 20  # the pitches of the corpus
         assert pitches.between(36, 96).all()
     assert set(results.notes["experiment"]) >= {"test", "replay", "ngram"}
     assert results.encodings["name"].tolist() == ["paper", "triples", "remi"]
@@ -307,19 +307,19 @@ def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypat
     assert (table["twice"] == 2 * table["notes"]).all()
 
 
-def test_a_diverged_trial_is_marked_and_the_others_go_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_diverged_trial_is_marked_and_the_others_continue(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plan = suite.plan(scale="smoke", only=["pretrained-ar", "ngram"], seeds=1, root=tmp_path)
     wild = replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30))
     failed = run(replace(plan, scale=wild))
     assert [trial.name for trial in failed] == ["autoregressive seed 0", "pretrained-ar seed 0"]
     error = capfd.readouterr().err
     assert "autoregressive seed 0: failed, the loss is " in error
-    assert "pretrained-ar seed 0: skipped, for it needs autoregressive" in error
+    assert "pretrained-ar seed 0: skipped because it needs autoregressive" in error
     status = frames(tmp_path).set_index("tags.variant")["status"].to_dict()
     assert status == {"autoregressive": "FAILED", "ngram": "FINISHED"}
 
 
-def test_a_killed_worker_is_noticed_and_its_trial_goes_on_later(
+def test_a_killed_worker_is_reported_and_its_trial_resumes_later(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plan = suite.plan(scale="smoke", only=["e2e"], seeds=1, root=tmp_path)
@@ -339,18 +339,18 @@ def test_a_killed_worker_is_noticed_and_its_trial_goes_on_later(
     killer.start()
     assert run(longer, workers=1) == [trial]
     killer.join()
-    assert "e2e seed 0: failed, its process was killed, as happens where memory runs out" in capfd.readouterr().err
+    assert "e2e seed 0: failed, its process was killed, which happens when memory runs out" in capfd.readouterr().err
     assert run(longer, workers=1) == []
     assert trial.is_done()
 
 
-def test_what_an_experiment_needs_comes_first(tmp_path: Path) -> None:
+def test_experiments_come_after_those_that_they_need(tmp_path: Path) -> None:
     plan = suite.plan(scale="smoke", only=["pretrained-ar"], root=tmp_path)
     assert [experiment.name for experiment in plan.experiments] == ["autoregressive", "pretrained-ar"]
 
 
 @pytest.mark.parametrize("name", SCALES)
-def test_every_scale_names_what_exists(name: str, tmp_path: Path) -> None:
+def test_every_scale_names_existing_experiments(name: str, tmp_path: Path) -> None:
     plan = suite.plan(scale=name, root=tmp_path)
     assert len({trial.folder for trial in plan.trials}) == len(plan.trials)
     assert len(plan.trials) == sum(len(row.seeds or range(plan.scale.seeds)) for row in plan.experiments)
@@ -368,6 +368,6 @@ def test_every_scale_names_what_exists(name: str, tmp_path: Path) -> None:
         ({"scale": "smoke", "seeds": 0}, "--seeds 0: give a number from 1 to 1,000"),
     ],
 )
-def test_words_that_mean_nothing_are_named(words: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_unknown_names_are_refused(words: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         suite.plan(**words, root=tmp_path)  # type: ignore[arg-type]  # made of the table above

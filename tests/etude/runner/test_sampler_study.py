@@ -1,3 +1,5 @@
+"""The comparison of samplers, and its table and figure in the report."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_every_row_asks_the_network_as_often_as_it_says() -> None:
+def test_every_sampler_evaluates_the_network_as_often_as_stated() -> None:
     assert len({row.name for row in SAMPLERS}) == len({row.label for row in SAMPLERS}) == len(SAMPLERS)
     for row in SAMPLERS:
         for n in EVALUATIONS:
@@ -30,11 +32,11 @@ def test_every_row_asks_the_network_as_often_as_it_says() -> None:
             assert evaluations(json.loads(json.dumps(describe(sampler)))) == n
 
 
-def test_the_study_makes_what_is_missing_and_leaves_the_trial_alone(
+def test_the_study_computes_missing_results_and_does_not_change_the_trial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = planned(tmp_path, "e2e", steps=10)
-    with pytest.raises(UserError, match="no finished trial of e2e"):
+    with pytest.raises(UserError, match="has no finished trial of e2e"):
         study(plan, workers=1)
     run_here(plan)
     (trial,) = plan.trials
@@ -64,11 +66,11 @@ def test_the_study_makes_what_is_missing_and_leaves_the_trial_alone(
     assert {path: sha256(path) for path in before} == before
 
     scores = trial.folder / "scores.json"
-    write_json(scores, read_json(scores) | {"weights": "0" * 64})  # other weights: nothing is known of them
+    write_json(scores, read_json(scores) | {"weights": "0" * 64})  # other weights have no results
     assert sampler_rows(trial.folder) is None
 
 
-def test_the_table_marks_what_is_as_near_as_the_published_sampler_at_every_timestep() -> None:
+def test_the_table_marks_results_as_good_as_the_published_sampler_with_all_timesteps() -> None:
     results = made_up()
     table = samplers(results)
     assert len(table.frame) == 2 * len(SAMPLERS)
@@ -81,7 +83,7 @@ def test_the_table_marks_what_is_as_near_as_the_published_sampler_at_every_times
     assert f"{DAGGER}: with at most {FEW} evaluations" in table.caption
 
 
-def test_the_figure_has_a_panel_for_each_arm_and_the_seconds_above() -> None:
+def test_the_figure_has_a_panel_per_arm_with_seconds_on_top() -> None:
     figure = quality(made_up()).figure
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "Diffusion-LM, end-to-end",
@@ -93,7 +95,7 @@ def test_the_figure_has_a_panel_for_each_arm_and_the_seconds_above() -> None:
         assert above.get_xlim() == pytest.approx((0.12 * low, 0.12 * high))
 
 
-def test_a_report_without_the_study_says_nothing_of_it(tmp_path: Path) -> None:
+def test_a_report_without_the_study_does_not_mention_it(tmp_path: Path) -> None:
     results = made_up(seeds=1, samples=16, without=("pretrained", "pretrained-ar", "unigram"))
     written = render(dataclasses.replace(results, samplers=results.samplers.iloc[:0]), tmp_path)
     assert "samplers" not in {path.stem for path in written if path.parent.name != "results"}

@@ -118,7 +118,7 @@ def test_the_suite_continues_a_trial_that_two_processes_have_trained(tmp_path: P
     result = subprocess.run(
         [*torchrun, "-m", "etude", "fit", *words], env=environment, capture_output=True, text=True, check=True
     )
-    assert result.stdout.count("all networks are trained") == 1
+    assert result.stdout.count("All networks are trained.") == 1
     trial = tmp_path / "runs/smoke/synthetic/e2e/0"
     weights = (trial / "checkpoint" / "model.safetensors").read_bytes()
     about = json.loads((trial / "trial.json").read_text())

@@ -1,4 +1,4 @@
-"""Scores for music of any origin."""
+"""Scores of MIDI files of any origin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.runner import plan as suite
-from etude.runner.external import score_files
+from etude.runner.score_files import score_files
 from replication.corpora.reading import load
 from replication.midi.keys import OneKey, in_one_key, transposed
 from replication.midi.smf import write_midi
@@ -41,7 +41,7 @@ def test_every_file_is_counted(plan: Plan, tmp_path: Path) -> None:
     assert head == "42 files: 40 give a window, 1 unreadable, 1 too short for half a window"
 
 
-def test_music_in_other_keys_scores_the_same_where_the_corpus_is_in_one_key(plan: Plan, tmp_path: Path) -> None:
+def test_scores_do_not_depend_on_the_key_if_the_corpus_is_in_one_key(plan: Plan, tmp_path: Path) -> None:
     one = replace(plan, scale=replace(plan.scale, keys=OneKey()))
     first = music(plan, tmp_path / "as it is" / "music")
     second = music(plan, tmp_path / "higher" / "music", semitones=3)
@@ -50,10 +50,11 @@ def test_music_in_other_keys_scores_the_same_where_the_corpus_is_in_one_key(plan
     assert score_files(first, other) != score_files(second, other)
 
 
-def test_files_that_are_all_too_short_are_refused(plan: Plan, tmp_path: Path) -> None:
+def test_too_few_files_of_sufficient_length_are_refused(plan: Plan, tmp_path: Path) -> None:
     folder = music(plan, tmp_path / "music", notes=2)
     wanted = (
-        "music: 16 files that fill half a window of 34 tokens are needed .* its 40 files 0 give a window, 40 too short"
+        "music: scoring needs 16 files that fill half a window of 34 tokens; "
+        "of its 40 files, 0 give a window, 40 too short"
     )
     with pytest.raises(UserError, match=wanted):
         score_files(folder, plan)

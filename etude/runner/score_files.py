@@ -1,4 +1,4 @@
-"""Scores for MIDI files of any origin: a model that Etude has never seen."""
+"""Score MIDI files of any origin, such as the samples of a model that is not part of Etude."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_ALL = 0.995  # of its windows: a control that has changed more is not said to have left some
-# What is shown of the panel besides the measures that are shown in floors.
+_ALL = 0.995  # share of changed windows above which a control counts as having changed all of them
+# Measures of the panel that are shown as they are; those of `IN_FLOORS` are shown in multiples of the noise floor.
 _VALUES = (
     "classifier_auc",
     "recall",
@@ -42,13 +42,13 @@ _VALUES = (
 
 
 def score_files(path: Path, plan: Plan) -> str:
-    """Return how far the files are from the test split of the plan's corpus, beside what controls score there.
+    """Return tables that compare the files with the test split of the plan's corpus, beside the scores of controls.
 
-    The files are read in the time of the corpus and cut into windows as it was, the first window of each file, so that
-    no file counts twice. Controls are made anew of as many windows: nothing is trained.
+    The files are read with the time grid of the corpus and cut into windows in the same way. Only the first window of
+    each file is used, so that each file counts once. Controls are built from as many windows; nothing is trained.
 
     Raises:
-        UserError: if too few files give a window.
+        UserError: If too few files give a window.
     """
     name = plan.experiments[0].encoding
     dataset, encoding = prepare(plan)[name], encoding_on(name, plan.corpus.reading.grid)
@@ -59,7 +59,7 @@ def score_files(path: Path, plan: Plan) -> str:
     distances, panel = judge.compare(ours)
     panels = {path.name or str(path): panel}
     for row in CONTROLS:
-        if not row.model.needs:  # of trained models
+        if not row.model.needs:  # no trained model
             music, share = judge.control(row, seed=0, sibling=Path)
             some = 0 < share < _ALL
             panels[f"{row.label}, {share:.0%} changed" if some else row.label] = judge.compare(music)[1]
@@ -70,17 +70,17 @@ def score_files(path: Path, plan: Plan) -> str:
             "",
             f"Sets of {n} windows of {scale.length} tokens beside the test split of {plan.corpus.name}.",
             f"In multiples of the noise floor (1 is real music): {_labels(IN_FLOORS, panel)}.",
-            f"As they are: {_labels(_VALUES, panel)}.",
+            f"Unscaled: {_labels(_VALUES, panel)}.",
             _compared(panels, panel),
             "",
-            "Metrics: mean of the files and of the test split, distance in multiples of the noise floor",
+            "Metrics: means of the files and of the test split, and their distance in multiples of the noise floor",
             _metrics(ours, judge.real, distances),
         ]
     )
 
 
 def _windows(path: Path, plan: Plan) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint16]], Counter[str]]:
-    """Return the first window of each file as (n, L) tokens, and what became of every file."""
+    """Return the first window of each file as (n, L) tokens, and the number of files per outcome."""
     grid, cutting = plan.corpus.reading.grid, plan.scale.cutting
     corpus, encoding = folder_corpus(path), encoding_on(plan.experiments[0].encoding, grid)
     loaded = load(replace(corpus, reading=replace(corpus.reading, grid=grid)), plan.cache)
@@ -95,8 +95,8 @@ def _windows(path: Path, plan: Plan) -> tuple[np.ndarray[tuple[int, ...], np.dty
     if len(windows) < MIN_WINDOWS:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         raise UserError(
-            f"{path}: {MIN_WINDOWS} files that fill half a window of {cutting.length} tokens are needed to compare, and"
-            f" of its {sum(outcomes.values())} files {counts}"
+            f"{path}: scoring needs {MIN_WINDOWS} files that fill half a window of {cutting.length} tokens; of its"
+            f" {sum(outcomes.values())} files, {counts}"
         )
     return np.concatenate(windows), outcomes
 
@@ -107,7 +107,7 @@ def _labels(names: tuple[str, ...], panel: pd.DataFrame) -> str:
 
 
 def _compared(panels: dict[str, pd.DataFrame], ours: pd.DataFrame) -> str:
-    """Return a table with a row per set, the real music second."""
+    """Return a table with one row per set of windows; the test split is the second row."""
     import pandas as pd
 
     def row(panel: pd.DataFrame) -> dict[str, float]:
