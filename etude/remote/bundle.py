@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from etude.remote.archive import open_bundle, pack
 from etude.runner import plan as suite
-from etude.runner.comparison import at_chosen, tuning
-from etude.runner.comparison import trials as first_trials
+from etude.runner.comparison import at_chosen, choose_points, first_trials, tuning
 from etude.runner.scheduler import run
 from etude.runner.tuning import is_tuned
 from etude.runner.worker import is_trained

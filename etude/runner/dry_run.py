@@ -81,7 +81,7 @@ def _result(task: Any, trial: Trial) -> tuple[float, int]:  # noqa: ANN401 - a f
     try:
         seconds, memory = task.result()
     except (MemoryError, RuntimeError, ProcessExpired) as error:
-        if not (isinstance(error, ProcessExpired) or lacks_memory(error)):
+        if not (isinstance(error, ProcessExpired) or is_out_of_memory(error)):
             raise
         raise UserError(
             f"{trial.name} ended when it was tried, which happens when memory runs out: choose a smaller --scale"
@@ -133,7 +133,7 @@ def _cost(trial: Trial, scale: Scale, model: NeuralModel, step: float, memory: i
     )
 
 
-def _size(model: Trainable) -> int:
+def _size(model: NeuralModel) -> int:
     """Return the bytes of the parameters."""
     return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 

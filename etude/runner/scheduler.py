@@ -37,7 +37,7 @@ class ProgressListener(Protocol):
 def run(
     trials: Sequence[Trial],
     datasets: Mapping[str, Dataset],
-    grid: Grid,
+    grid: TimeGrid,
     listener: ProgressListener | None = None,
     *,
     executor: Executor,

@@ -285,7 +285,7 @@ def test_another_version_of_the_code_is_refused(
 def test_the_tuning_grid_is_exported_first_with_trials_that_do_not_depend_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SCALES, "smoke", replace(SMOKE, grid=(Point(), Point(scale=0.5))))
+    monkeypatch.setitem(SCALES, "smoke", replace(SMOKE, tuning_grid=(TuningPoint(), TuningPoint(scale=0.5))))
     plan = planned(tmp_path, "gaussian", "e2e-small", "ngram", "teacher")
     plan = replace(plan, corpus=replace(plan.corpus, source=Synthetic(count=260, seed=0)))
     grid = ["gaussian-d8-s1", "gaussian-d8-s0.5", "e2e-d8-s1", "e2e-d8-s0.5"]
