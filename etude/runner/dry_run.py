@@ -15,6 +15,7 @@ from eval.scoring.likelihood import LIKELIHOOD_WINDOWS
 from replication.util.errors import UserError
 from replication.util.memory import available, peak_memory
 from replication.util.processes import process_pool
+from replication.util.system_errors import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from etude.runner.executors import Executor
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
+    from replication.midi.piece import TimeGrid
     from replication.windows.prepared import Dataset
 
 POLL = 1.0  # seconds between looks at the running trials

@@ -22,7 +22,7 @@ from eval.results.schema import EDITION
 from eval.tracking.logger import Tracker
 from replication.corpora.sources import Synthetic
 from replication.models.ablations import Diffusion
-from replication.training.scales import SCALES
+from replication.training.scales import SCALES, TuningPoint
 from replication.util.errors import UserError
 from replication.util.files import write_json
 from tests.support.program import assert_a_mistake, etude
