@@ -61,7 +61,7 @@ def check_container(path: Path) -> None:
     """Raise a `UserError` unless `path` is a folder or has the name of an archive."""
     if not os.path.exists(path):  # noqa: PTH110 - a Path would raise for a name that is too long
         raise UserError(f"{path} does not exist: give a folder or an archive of MIDI files.")
-    if not path.is_dir() and not (is_regular(path) and _kind(path).endswith(ARCHIVES)):
+    if not path.is_dir() and not (is_regular(path) and path.name.lower().endswith(ARCHIVES)):
         raise UserError(f"{path} is neither a folder nor an archive ({', '.join(ARCHIVES)}): give one with MIDI files.")
 
 
@@ -96,7 +96,7 @@ def files(path: Path, wanted: Callable[[str], bool]) -> Found:
     check_container(path)
     if path.is_dir():
         return _in_folder(path, wanted)
-    return _in_zip(path, wanted) if _kind(path).endswith(".zip") else _in_tar(path, wanted)
+    return _in_zip(path, wanted) if path.name.lower().endswith(".zip") else _in_tar(path, wanted)
 
 
 def is_midi(name: str) -> bool:
@@ -145,10 +145,6 @@ def _state(file: Path | os.DirEntry[str]) -> tuple[int, ...]:
     except OSError:  # deleted since it was listed
         return ()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-
-def _kind(path: Path) -> str:
-    return path.name.lower()
 
 
 def _with_ids(found: Found, members: re.Pattern[str] | None) -> Found:
@@ -237,7 +233,7 @@ class _Rationed(io.BufferedReader):
 
 def _in_tar(path: Path, wanted: Callable[[str], bool]) -> Found:
     try:
-        with _Rationed(_UNPACKED.get(Path(_kind(path)).suffix, io.FileIO)(path)) as stream:
+        with _Rationed(_UNPACKED.get(path.suffix.lower(), io.FileIO)(path)) as stream:
             stream.left = _RATION
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 count = 0

@@ -108,7 +108,9 @@ def test_a_trial_resumes_after_a_full_disk_and_gives_the_same_bits(small: Disk, 
     trial, task = trial_on(small.path, tmp_path, checkpoint_every=20)
     for path in ("checkpoint/last.safetensors", "checkpoint/model.safetensors", "samples.npz", "scores.parquet"):
         small.resize(_before(undisturbed.folder / path, undisturbed.comparison))
-        with pytest.raises(UserError, match=rf"{path}: No space left on device; free some space and run the same"):
+        # Samples of one block fit where the draft of trial.json was. The next file of their stage does not.
+        full = "(samples.npz|timing.json)" if path == "samples.npz" else path
+        with pytest.raises(UserError, match=rf"{full}: No space left on device; free some space and run the same"):
             work(task)
         assert left(trial).items() - {("metrics.jsonl", left(trial).get("metrics.jsonl", ""))} <= expected.items()
     small.resize(ROOM)
