@@ -63,7 +63,7 @@ def run(
             datasets = prepare(plan, batches=place.read)
             with Tracker(plan.root) as tracker:
                 failed = preliminaries.compare(plan, datasets, tracker, engine=place)
-                tracker.level([plan.comparison, tuning_folder(plan.comparison)])
+                tracker.sync_all([plan.comparison, tuning_folder(plan.comparison)])
     except TimeUpError:
         print(f"\nThe {minutes:g} minutes are over; the same command goes on.", file=sys.stderr)
         return UNFINISHED

@@ -39,7 +39,7 @@ def samplers(
     try:
         sampling.study(plan, workers=place.workers)
         with Tracker(plan.root) as tracker:
-            tracker.level([plan.comparison, tuning_folder(plan.comparison)])
+            tracker.sync_all([plan.comparison, tuning_folder(plan.comparison)])
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on with what is missing.", file=sys.stderr)
         return INTERRUPTED

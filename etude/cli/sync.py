@@ -9,10 +9,9 @@ from replication.util.paths import folder_at
 
 
 def sync(root: Root = Path()) -> None:
-    """Bring MLflow level with the run folders, each result exactly once."""
-    from eval.tracking.references import level
+    """Update MLflow from the run folders, each result exactly once."""
     from eval.tracking.store import open_store
 
     store = open_store(folder_at(root))
-    count = level(store, sorted({path.parents[2] for path in store.root.glob("runs/*/*/*/*/trial.json")}))
-    print(f"MLflow is level with {count} trials")
+    count = store.sync_all(sorted({path.parents[2] for path in store.root.glob("runs/*/*/*/*/trial.json")}))
+    print(f"MLflow is up to date with {count} trials")

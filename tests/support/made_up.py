@@ -148,7 +148,7 @@ def made_up(
         encodings=pd.DataFrame([paper, *([other] if triples else [])]),
         experiments=experiments,
         trials=trials,
-        events=made_up_training.events([name for name in names if name == "unigram"]),
+        anomalies=made_up_training.anomalies([name for name in names if name == "unigram"]),
         scores=_scores(rng, rows, seeds, (samples, windows), metrics),
         distances=_distances(rng, rows, seeds, samples, metrics),
         measures=measures if isinstance(grid, Beats) else measures[measures["measure"] != "bar_similarity"],

@@ -26,10 +26,10 @@ def grid(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["arm", "dimension", "scale", "distance", "nll", "chosen"])
 
 
-def events(names: list[str]) -> pd.DataFrame:
+def anomalies(names: list[str]) -> pd.DataFrame:
     """Return what goes wrong with the first seed of experiments that play next to nothing."""
-    records = [(name, 0, event, math.nan, math.nan, 0.61) for name in names for event in ("samples-empty",)]
-    return pd.DataFrame(records, columns=["experiment", "seed", "event", "first", "last", "value"])
+    records = [(name, 0, anomaly, math.nan, math.nan, 0.61) for name in names for anomaly in ("samples-empty",)]
+    return pd.DataFrame(records, columns=["experiment", "seed", "anomaly", "first", "last", "value"])
 
 
 def audits(rng: np.random.Generator, seeds: int) -> pd.DataFrame:

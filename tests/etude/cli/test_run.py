@@ -52,7 +52,7 @@ def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, mo
         assert (output / name).stat().st_size > 100, name
     assert etude(*words, "--dry-run", folder=folder).stdout.count("done") == 2
     synced = etude("sync", folder=folder)
-    assert "MLflow is level with 2 trials" in synced.stdout, synced.stderr
+    assert "MLflow is up to date with 2 trials" in synced.stdout, synced.stderr
     scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
