@@ -20,12 +20,12 @@ _ETUDE = """**Etude** tests the claims of Diffusion-LM on symbolic piano music. 
 baselines and controls are trained and scored alike.
 
 One run is one trial: a variant with one seed. Each run has the tags `variant`, `seed`, `scale`, `corpus` and \
-`kind`. The kind is `trial`, `control`, `tuning` (a grid point tried before the comparison), `teacher` (the \
-model that judges samples), `audit` (of a published number) or `reference` (real music, published numbers). Scores are at \
+`kind`. The kind is `trial`, `control`, `tuning` (a grid point tried before the comparison), `teacher` (the model \
+that judges samples), `audit` (of a published number) or `reference` (real music, published numbers). Scores are at \
 step 0. `distance` and `floors/` are multiples of the noise floor, which is the distance between two halves of the \
 real music."""
-_VIEW = """[{name}]({address}) shows models and real music. Bars are means over seeds, and curves have the range of the \
-seeds around them. MLflow draws no intervals; the report has them, and the verdicts on the claims."""
+_VIEW = """[{name}]({address}) shows models and real music. Bars are means over seeds, and curves have the range of \
+the seeds around them. MLflow draws no intervals; the report has them, and the verdicts on the claims."""
 _SYNCED = """Every run is a view of a folder in `runs/`. `etude sync` updates MLflow from these folders, and \
 `etude report --from-mlflow` makes the report from MLflow alone."""
 
@@ -61,7 +61,8 @@ def run_note(about: dict[str, Any], folder: Path) -> str:
     blocks = [
         f"**{about['label']}**, seed {about['seed']}. {about['note']}",
         *(f"Claim **{claim.name}**: {claim.statement}" for claim in claims),
-        f"Made at commit `{commit}`{' plus changes' if changes else ''}. To reproduce this run and the runs it depends on:",
+        f"Made at commit `{commit}`{' with changes' if changes else ''}.",
+        "To reproduce this run and the runs it depends on:",
         f"    {_command(about, folder)}",  # an indented code block: no character in it is Markdown
     ]
     return "\n\n".join(blocks) + "\n"
