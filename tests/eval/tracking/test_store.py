@@ -99,7 +99,7 @@ def test_a_damaged_line_is_refused_and_later_lines_are_not_sent(store: Store, tr
 
 def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: Store, trial: Path) -> None:
     end(trial, scores=SCORES)
-    write_json(trial / "likelihood.json", {"exact": False, "nats_per_token": 1.0})
+    write_json(trial / "likelihood.json", {"exact": False, "nats_per_token": 1.0, "terms": {"prior": 0.25}})
     (trial / "midi").mkdir()
     (trial / "midi" / "0.mid").write_bytes(b"MThd")
     store.sync(trial, final=True)
@@ -107,6 +107,7 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     assert (run.info.status, run.info.run_name, run.info.end_time) == ("FINISHED", "e2e-s0", (START + 60) * 1000)
     assert history(store, trial, "distance") == [(0, int((START + 60) * 1000), 2.3)]
     assert math.isnan(run.data.metrics["validity"])
+    assert (run.data.metrics["nll"], run.data.metrics["nll/prior"]) == (1.0, 0.25)
     assert math.isnan(run.data.metrics["measures/overflow"])
     assert run.data.tags["infinite.measures/overflow"] == "shown as NaN"
     assert run.data.tags["variant"] == run.data.params["variant"] == "e2e"
