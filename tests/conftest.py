@@ -9,7 +9,6 @@ import pytest
 
 from etude.runner.executors import ProcessExecutor
 from eval.results.tuning import tuning_folder
-from eval.tracking.references import level
 from eval.tracking.store import open_store
 from replication.util.files import read_json, write_json
 from tests.support.killing import Place
@@ -28,7 +27,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         plan = compared(tmp_path_factory.mktemp("shown"))
-        assert level(open_store(plan.root), [plan.comparison, tuning_folder(plan.comparison)]) == 3
+        assert open_store(plan.root).sync_all([plan.comparison, tuning_folder(plan.comparison)]) == 3
     return plan
 
 

@@ -66,7 +66,7 @@ def run(
             datasets = prepare(plan, batches=executor.read)
             with Tracker(plan.root) as tracker:
                 failed = compare(plan, datasets, tracker, executor=executor)
-                tracker.level([plan.comparison, tuning_folder(plan.comparison)])
+                tracker.sync_all([plan.comparison, tuning_folder(plan.comparison)])
     except TimeUpError:
         print(f"\nThe {minutes:g} minutes are up; run the same command again to resume.", file=sys.stderr)
         return UNFINISHED

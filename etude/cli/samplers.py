@@ -32,7 +32,7 @@ def samplers(
     try:
         study(plan, workers=executor.workers)
         with Tracker(plan.root) as tracker:
-            tracker.level([plan.comparison, tuning_folder(plan.comparison)])
+            tracker.sync_all([plan.comparison, tuning_folder(plan.comparison)])
     except KeyboardInterrupt:
         print("\nInterrupted; run the same command again to compute the missing results.", file=sys.stderr)
         return INTERRUPTED

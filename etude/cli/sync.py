@@ -10,9 +10,8 @@ from replication.util.paths import folder_at
 
 def sync(root: Root = Path()) -> None:
     """Update MLflow from the run folders; each result is logged exactly once."""
-    from eval.tracking.references import level
     from eval.tracking.store import open_store
 
     store = open_store(folder_at(root))
-    count = level(store, sorted({path.parents[2] for path in store.root.glob("runs/*/*/*/*/trial.json")}))
+    count = store.sync_all(sorted({path.parents[2] for path in store.root.glob("runs/*/*/*/*/trial.json")}))
     print(f"MLflow is up to date with {count} {'trial' if count == 1 else 'trials'}")

@@ -1,1 +1,1 @@
-"""Declared claims, their verdicts, and the agreement of two runs."""
+"""Declared claims and their verdicts."""

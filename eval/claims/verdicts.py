@@ -1,14 +1,14 @@
-"""The verdict on a claim, and the sentence that says why: written by code, by a rule that was there before the numbers.
+"""Compute the verdict on a claim, and the sentence that explains it, by a rule that was fixed before the results.
 
-A claim is about a method, so that its unit is the training seed. Each claim has a family of measures; in each measure,
-two models are compared seed by seed (`eval.statistics.comparisons.contrast`), and the p values of the family are
-adjusted by Holm's procedure. A measure speaks for the claim or against it, by the sign of the difference, where its
-adjusted p is at most 0.05, two-sided. The claim is
+A claim is about a method, so its unit is the training seed. Each claim has a family of measures. In each measure, two
+models are compared seed by seed (`eval.statistics.comparisons.contrast`), and the p values of the family are adjusted
+by Holm's procedure. A measure is for or against the claim, by the sign of the difference, if its adjusted two-sided p
+is at most 0.05. The claim is
 
-    reproduced      if at least one measure speaks for it and none against it,
-    not reproduced  if at least one measure speaks against it and none for it,
-    inconclusive    otherwise, and always below 2 seeds,
-    not tested      where a model that it takes was not run, or where models were scored at unequal sizes.
+    reproduced      if at least one measure is for it and none against it,
+    not reproduced  if at least one measure is against it and none for it,
+    inconclusive    otherwise, and always with fewer than 2 seeds,
+    not tested      if one of its models was not run, or if the models were scored with unequal numbers of windows.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from eval.statistics.comparisons import Contrast
 
-LEAST_SEEDS = 2  # a deviation takes two
+MIN_SEEDS = 2  # a standard deviation needs two
 
 
 class Finding(StrEnum):
-    """What one measure says of a claim."""
+    """Result of one measure for a claim."""
 
     FOR = "for"
     AGAINST = "against"
@@ -40,7 +40,7 @@ class Finding(StrEnum):
 
 
 class Ruling(StrEnum):
-    """What becomes of a claim."""
+    """Possible verdicts on a claim."""
 
     REPRODUCED = "reproduced"
     NOT_REPRODUCED = "not reproduced"
@@ -49,15 +49,15 @@ class Ruling(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What a claim is judged by.
+class Measure:
+    """A measure that a claim is judged by.
 
     Attributes:
-        name: of the measure in the table of values.
-        label: in a sentence.
-        unit: of a difference, with a space before it; none for a number without.
-        low: no difference is less.
-        high: no difference is more.
+        name: Name of the measure in the table of values.
+        label: Name of the measure in a sentence.
+        unit: Unit of a difference with a space before it; empty for a number without unit.
+        low: Smallest possible difference.
+        high: Largest possible difference.
     """
 
     name: str
@@ -68,19 +68,19 @@ class Measured:
 
 
 class Row(NamedTuple):
-    """What one measure says of a claim.
+    """Result of one measure for a claim, with its numbers.
 
     Attributes:
-        measure: its name.
-        difference: mean over seeds of ours minus other, or of the rank correlation.
-        low: lower end of its 95 % t interval over seeds, not adjusted, but no less than is possible.
-        high: upper end, no more than is possible.
-        p: two-sided p value; NaN where there is no test.
-        test: what p is of.
-        p_holm: p adjusted for the claim's family.
-        seeds: number of seeds that both models have.
-        detectable: smallest true difference found with power 0.8 at the level that the whole family leaves to one test.
-        finding: for the claim, against it, or neither.
+        measure: Name of the measure.
+        difference: Mean over seeds of ours minus other, or of the rank correlation.
+        low: Lower end of its unadjusted 95 % t interval over seeds, clipped to the possible range.
+        high: Upper end of the interval, clipped to the possible range.
+        p: Two-sided p value; NaN if there is no test.
+        test: Test that p is from.
+        p_holm: p adjusted for the family of the claim.
+        seeds: Number of seeds that both models have.
+        detectable: Smallest true difference that one test of the family detects with power 0.8.
+        finding: Whether the measure is for the claim, against it, or neither.
     """
 
     measure: str
@@ -97,14 +97,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What becomes of a claim, and why.
+    """The verdict on a claim, and the reason.
 
     Attributes:
-        name: of the claim.
-        statement: the claim.
-        verdict: by the rule above.
-        sentence: the decisive numbers.
-        rows: one for each measure, none where the claim was not tested.
+        name: Name of the claim.
+        statement: Claim in one sentence.
+        verdict: Ruling by the rule of this module.
+        sentence: Ruling with the decisive numbers.
+        rows: One row per measure; none if the claim was not tested.
     """
 
     name: str
@@ -114,35 +114,35 @@ class Verdict:
     rows: tuple[Row, ...] = ()
 
 
-class Compared(NamedTuple):
-    """A measure with its differences over seeds."""
+class Comparison(NamedTuple):
+    """A measure with the contrast of its differences over seeds."""
 
-    measure: Measured
+    measure: Measure
     contrast: Contrast
     detectable: float
 
     @classmethod
-    def of(cls, measure: Measured, differences: NDArray[Any], *, tests: int, resolution: float = 0.0) -> Compared:
-        """Return what (seeds,) differences say, one of so many tests; see `eval.statistics.comparisons.contrast`."""
+    def of(cls, measure: Measure, differences: NDArray[Any], *, tests: int, resolution: float = 0.0) -> Comparison:
+        """Test (seeds,) differences, as one of `tests` in a family; see `eval.statistics.comparisons.contrast`."""
         nothing = [0.0] * len(differences)
         found = contrast(differences.tolist(), nothing, tests=tests, resolution=resolution)
         spread = deviation(differences, resolution=resolution) if found.test is not Procedure.NONE else math.nan
         return cls(measure, found, detectable_effect(found.n, spread, tests=tests))
 
 
-def verdict(name: str, statement: str, compared: Sequence[Compared], *, better: int, note: str = "") -> Verdict:
+def verdict(name: str, statement: str, comparisons: Sequence[Comparison], *, better: int, note: str = "") -> Verdict:
     """Return the verdict by the rule of this module.
 
     Args:
-        name: of the claim.
-        statement: the claim.
-        compared: a measure each.
-        better: the sign of a difference that speaks for the claim.
-        note: what the sentence ends with.
+        name: Name of the claim.
+        statement: Claim in one sentence.
+        comparisons: One comparison per measure.
+        better: Sign of a difference that is for the claim.
+        note: End of the sentence.
     """
 
     def finding(found: Contrast, adjusted: float) -> Finding:
-        if found.n < LEAST_SEEDS or not adjusted <= ALPHA:
+        if found.n < MIN_SEEDS or not adjusted <= ALPHA:
             return Finding.OPEN
         return Finding.FOR if found.difference * better > 0 else Finding.AGAINST
 
@@ -156,7 +156,7 @@ def verdict(name: str, statement: str, compared: Sequence[Compared], *, better: 
             finding(found, adjusted),
         )
         for (measure, found, detectable), adjusted in zip(
-            compared, holm([each.contrast.p for each in compared]), strict=True
+            comparisons, holm([each.contrast.p for each in comparisons]), strict=True
         )
     )
     findings = {row.finding for row in rows} - {Finding.OPEN}
@@ -164,44 +164,44 @@ def verdict(name: str, statement: str, compared: Sequence[Compared], *, better: 
         frozenset({Finding.FOR}): Ruling.REPRODUCED,
         frozenset({Finding.AGAINST}): Ruling.NOT_REPRODUCED,
     }.get(frozenset(findings), Ruling.INCONCLUSIVE)
-    sentence = f"{ruling.capitalize()}: {_grounds([each.measure for each in compared], rows)}{note}."
+    sentence = f"{ruling.capitalize()}: {_reason([each.measure for each in comparisons], rows)}{note}."
     return Verdict(name=name, statement=statement, verdict=ruling, sentence=sentence, rows=rows)
 
 
-def _grounds(measures: Sequence[Measured], rows: Sequence[Row]) -> str:
-    """Say why the verdict is what it is."""
+def _reason(measures: Sequence[Measure], rows: Sequence[Row]) -> str:
+    """Return the reason for the verdict as text."""
     named = list(zip(measures, rows, strict=True))
     tested = [each for each in named if not math.isnan(each[1].p)]
     seeds = max(row.seeds for row in rows)
-    if seeds < LEAST_SEEDS:
+    if seeds < MIN_SEEDS:
         of_one = f" ({_several(tested, rows)})" if tested else ""
-        return f"a claim about a method takes {LEAST_SEEDS} seeds, and there {'is 1' if seeds else 'are none'}{of_one}"
+        return f"a claim about a method needs {MIN_SEEDS} seeds, and there {'is 1' if seeds else 'are none'}{of_one}"
     said = f"with {seeds} seeds "
     untested = ", ".join(measure.label for measure, row in named if math.isnan(row.p))
-    also = f"; not tested, for want of finite and different values: {untested}" if untested else ""
+    also = f"; not tested, because values are not finite or all equal: {untested}" if untested else ""
     if not tested:
         return f"{said}there is nothing to test{also}"
-    speaking = {
+    decisive = {
         finding: [each for each in tested if each[1].finding is finding] for finding in (Finding.FOR, Finding.AGAINST)
     }
-    if any(speaking.values()):
+    if any(decisive.values()):
         sides = [
             f"{finding} it: " + (f"{len(some)} of {len(rows)} ({_several(some, rows)})" if some else "none")
-            for finding, some in speaking.items()
+            for finding, some in decisive.items()
         ]
         return f"{said}measures {'; '.join(sides)}{also}"
     closest = min(tested, key=lambda each: (each[1].p_holm, each[1].p))
     none = f"none of {len(rows)} measures differs" if len(rows) > 1 else "nothing is found"
-    power = f"one of {closest[1].detectable:.2g}{closest[0].unit} would have been found with power 0.8"
+    power = f"a difference of {closest[1].detectable:.2g}{closest[0].unit} would be detected with power 0.8"
     return f"{said}{none} ({'closest: ' * (len(rows) > 1)}{_several([closest], rows)}; {power}){also}"
 
 
-def _several(named: Sequence[tuple[Measured, Row]], rows: Sequence[Row]) -> str:
-    """Return the numbers of some of a claim's rows."""
+def _several(named: Sequence[tuple[Measure, Row]], rows: Sequence[Row]) -> str:
+    """Return the numbers of some rows of a claim as text."""
     return "; ".join(_numbers(*each, adjusted=len(rows) > 1) for each in named)
 
 
-def _numbers(measure: Measured, row: Row, *, adjusted: bool) -> str:
+def _numbers(measure: Measure, row: Row, *, adjusted: bool) -> str:
     between = "" if math.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
     p = f"p = {row.p_holm:.2g}{' after Holm' * adjusted}"
     return f"{measure.label} {row.difference:+.3g}{measure.unit}{between}, {p}"

@@ -1,7 +1,7 @@
-"""What goes wrong with the numbers of a trial, by name: read off what the trial has logged and left behind.
+"""Numerical anomalies of trials: their names, their limits, and how to find them in a trial folder.
 
-Nothing of it is stored in the folder: a kill cannot lose an event nor a resumed run double it, and trials of before a
-row of `EVENTS` was there have it all the same.
+Anomalies are computed from the training log and the files of a trial and stored nowhere. So a kill cannot lose one, a
+resumed run cannot count one twice, and a row added to `ANOMALIES` applies to older trials too.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     from eval.results.trial_folder import Point
 
 FINITE = sys.float_info.max
-MOST_SAMPLES = 0.5  # a mean over samples most of which are degenerate is not about the others
-FLOOR = 0.1  # of validity: tokens drawn evenly come to 0.07 on Bach in the paper's encoding, and unigrams to 0.02
+MOST_SAMPLES = 0.5  # if more samples than this are degenerate, a mean over all says nothing about the others
+MIN_VALIDITY = 0.1  # uniformly drawn tokens reach 0.07 on Bach in the paper's encoding, unigrams 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that goes wrong.
+class Anomaly:
+    """A row of `ANOMALIES`.
 
     Attributes:
-        name: of the event.
-        meaning: in one sentence, with the reason for the limits.
-        keys: of the numbers by which it is seen; none for what the status of a trial says.
-        least: a smaller number is wrong.
-        most: a larger number is wrong, and so is NaN if this is finite: it comes of what has grown too large.
+        name: Name of the anomaly.
+        meaning: One sentence that defines it and gives the reason for its limits.
+        keys: Keys of the numbers that show it; empty for what the status of a trial shows.
+        least: Lower limit; a smaller number is an anomaly.
+        most: Upper limit; a larger number is an anomaly. If this is finite, NaN is one too, since NaN results from
+            numbers that grew too large.
     """
 
     name: str
@@ -47,114 +48,118 @@ class Event:
     most: float = math.inf
 
     def is_wrong(self, value: float) -> bool:
-        """Return whether a number is beyond the limits."""
+        """Return whether a number is outside the limits."""
         return value < self.least or value > self.most or (math.isnan(value) and self.most < math.inf)
 
 
-class Found(NamedTuple):
-    """An event of a trial.
+class Occurrence(NamedTuple):
+    """An anomaly of one trial.
 
     Attributes:
-        event: its name.
-        first: the training step at which it was first so; NaN of what is measured after training.
-        last: the last step at which it was so.
-        value: the number at the last step.
+        anomaly: Name of the anomaly.
+        first: First training step that shows it; NaN if it is measured after training.
+        last: Last training step that shows it; NaN if it is measured after training.
+        value: Number at the last step.
     """
 
-    event: str
+    anomaly: str
     first: float
     last: float
     value: float
 
 
-FAILED = Event(name="failed", meaning="The trial ended with an error, which its trial.json tells; it is in no mean.")
-UNFINISHED = Event(name="unfinished", meaning="The trial was not done when the report was made; it is in no mean.")
-LOST = (FAILED.name, UNFINISHED.name)  # what keeps a trial out of the results
+FAILED = Anomaly(
+    name="failed", meaning="The trial ended with an error, which is in its trial.json; no mean includes it."
+)
+UNFINISHED = Anomaly(
+    name="unfinished", meaning="The trial was not finished when the report was made; no mean includes it."
+)
+EXCLUDED = (FAILED.name, UNFINISHED.name)  # anomalies that keep a trial out of all other frames
 
-EVENTS: tuple[Event, ...] = (
+ANOMALIES: tuple[Anomaly, ...] = (
     FAILED,
     UNFINISHED,
-    Event(
+    Anomaly(
         name="loss-not-finite",
-        meaning="A loss or the norm of its gradient is infinite or no number, at which training stops.",
+        meaning="A loss or the norm of its gradient is infinite or NaN; training stops there.",
         keys=("train/loss", "train/gradient_norm", "val/loss"),
         least=-FINITE,
         most=FINITE,
     ),
-    Event(
+    Anomaly(
         name="embeddings-exploded",
-        meaning="The longest embedding has an RMS per dimension of more than 10, where arms start at 1 or less: in the "
-        "schedule of Diffusion-LM, noise would outweigh it in the last 2 % of the timesteps only, instead of 75 %, and "
-        "there is hardly anything to denoise.",
+        meaning="The longest embedding has an RMS per dimension of more than 10; every arm starts at 1 or less. In the "
+        "schedule of Diffusion-LM, noise would then outweigh it in the last 2 % of the timesteps instead of the last "
+        "75 %, so there is hardly anything to denoise.",
         keys=("embedding/rms",),
         most=10.0,
     ),
-    Event(
+    Anomaly(
         name="embeddings-collapsed",
-        meaning="Two embeddings are nearer to each other than the deviation of the noise at the first timestep "
-        "(sigma_0): rounding takes one word for the other in 31 % of the cases before any diffusion.",
+        meaning="Two embeddings are closer than the standard deviation of the noise at the first timestep (sigma_0). "
+        "Rounding then confuses the two words in 31 % of the cases even without diffusion.",
         keys=("embedding/gap",),
         least=1.0,
     ),
-    Event(
+    Anomaly(
         name="likelihood-not-finite",
-        meaning="The likelihood is no number, or a bound on it is infinite; an exact one may be, as that of a copy is.",
+        meaning="The likelihood is NaN, or a bound on it is infinite. An exact one may be infinite, as for copies.",
         keys=("likelihood",),
         least=-FINITE,
         most=FINITE,
     ),
-    Event(
+    Anomaly(
         name="samples-repeated",
-        meaning="Most samples come more than once, token by token.",
+        meaning="Most samples occur more than once, token by token.",
         keys=("samples/repeated",),
         most=MOST_SAMPLES,
     ),
-    Event(
+    Anomaly(
         name="samples-monotonous",
-        meaning="The tokens of most samples, but for the marks, have an entropy of less than ln 2: less varied than "
-        "the tosses of a coin, as of one token over and over.",
+        meaning="In most samples the tokens other than marks have an entropy below ln 2, that of coin tosses. "
+        "One token repeated over and over is an example.",
         keys=("samples/monotonous",),
         most=MOST_SAMPLES,
     ),
-    Event(
+    Anomaly(
         name="samples-empty",
-        meaning="Most samples have no note.",
+        meaning="Most samples have no notes.",
         keys=("samples/empty",),
         most=MOST_SAMPLES,
     ),
-    Event(
+    Anomaly(
         name="samples-invalid",
-        meaning="Fewer than one sample in ten can be read without repair, hardly more than of tokens drawn evenly.",
+        meaning="Fewer than one sample in ten is valid without repair, hardly more than for uniformly drawn tokens.",
         keys=("samples/valid",),
-        least=FLOOR,
+        least=MIN_VALIDITY,
     ),
 )
 
 
-def events(folder: Path, logged: Iterable[Point]) -> list[Found]:
-    """Return what went wrong with the numbers of a trial, in the order of `EVENTS`.
+def find_anomalies(folder: Path, logged: Iterable[Point]) -> list[Occurrence]:
+    """Return the anomalies of a trial in the order of `ANOMALIES`.
 
     Args:
-        folder: of the trial.
-        logged: the history of its training, in order.
+        folder: Folder of the trial.
+        logged: Points of its training log, in order.
 
     Raises:
         UserError: if a file of the folder is damaged.
     """
     numbers = [*((point.key, float(point.step), point.value) for point in logged)]
-    if not any(key == "embedding/gap" for key, _, _ in numbers):  # trained before this was logged
+    if not any(key == "embedding/gap" for key, _, _ in numbers):  # a trial from before training logged this
         numbers += [(key, math.nan, value) for key, value in _embedding(folder).items()]
     numbers += [(key, math.nan, value) for key, value in (_likelihood(folder) | _samples(folder)).items()]
     result = []
-    for event in EVENTS:
-        wrong = [(step, value) for key, step, value in numbers if key in event.keys and event.is_wrong(value)]
+    for anomaly in ANOMALIES:
+        wrong = [(step, value) for key, step, value in numbers if key in anomaly.keys and anomaly.is_wrong(value)]
         if wrong:
-            result.append(Found(event.name, wrong[0][0], *wrong[-1]))
+            result.append(Occurrence(anomaly.name, wrong[0][0], *wrong[-1]))
     return result
 
 
 def _embedding(folder: Path) -> dict[str, float]:
-    """Return of the last embeddings what training logs of them now, if they are there."""
+    """Return the numbers that training logs about embeddings, computed from the saved ones; none if not saved."""
     import pandas as pd
     import torch
 
@@ -165,12 +170,14 @@ def _embedding(folder: Path) -> dict[str, float]:
         return {}
     about = read_json(folder / "trial.json")
     diffusion = Recipe() if about["config"]["model"]["recipe"] else SCALES.get(about["scale"])
-    if diffusion is None:  # that of a tuning, which is brief
+    if diffusion is None:  # the brief scale of a tuning trial
         return {}
     try:
         table = torch.tensor(pd.read_parquet(path).to_numpy())
-    except (OSError, ValueError) as error:  # pyarrow's errors are of these
-        raise UserError(f"{path} is damaged ({error}); delete scores.json beside it to make it again") from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are subclasses
+        raise UserError(
+            f"{path} is damaged ({error}); delete scores.json in the same folder to compute it again"
+        ) from None
     return embedding_spread(table, math.sqrt(1 - diffusion.schedule.alpha_bar(diffusion.timesteps)[0]))
 
 
@@ -181,11 +188,11 @@ def _likelihood(folder: Path) -> dict[str, float]:
 
 
 def _samples(folder: Path) -> dict[str, float]:
-    """Return which shares of the samples are repeated and monotonous and, once scored, empty and valid."""
+    """Return the shares of samples that are repeated and monotonous and, once scored, empty and valid."""
     import pandas as pd
 
-    path = folder / "samples.txt"  # which a tracking store carries too
-    if not path.exists():  # not yet, or made of real windows
+    path = folder / "samples.txt"  # also in a tracking store, unlike samples.npz
+    if not path.exists():  # not sampled yet, or a control made of real windows
         return {}
     samples = path.read_text(encoding="utf-8").splitlines()
     copies = Counter(samples)
@@ -194,16 +201,14 @@ def _samples(folder: Path) -> dict[str, float]:
         "monotonous": mean(_entropy(sample) < math.log(2) for sample in samples),
     }
     if (path := folder / "scores.json").exists():
-        scores = read_json(path)
-        # A piece without notes, and no other, has no mean pitch; of no such piece nothing is said.
-        shares |= {"valid": scores["validity"]}
+        shares |= {"valid": read_json(path)["validity"]}
     if (path := folder / "distances.parquet").exists():
         distances = pd.read_parquet(path).set_index("metric")
-        shares |= {"empty": distances.loc["mean_pitch", "nan_rate"]}
+        shares |= {"empty": distances.loc["mean_pitch", "nan_rate"]}  # only a piece without notes has no mean pitch
     return {f"samples/{name}": float(share) for name, share in shares.items()}
 
 
 def _entropy(sample: str) -> float:
-    """Return the entropy in nats of the words that are no marks; 0 where there are none."""
+    """Return the entropy in nats of the words of a sample without its marks; 0 if there are none."""
     counts = Counter(word for word in sample.split() if word not in SPECIAL_TOKENS)
     return sum(-count / counts.total() * math.log(count / counts.total()) for count in counts.values())

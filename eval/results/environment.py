@@ -1,4 +1,4 @@
-"""What a result may depend on besides its configuration: code, versions, hardware, threads and settings."""
+"""Describe the environment of a trial: code, versions, hardware, threads and settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("etude", "torch", "triton", "numpy", "safetensors", "scipy", "scikit-learn", "muspy", "mlflow")
-# What the user may tell the libraries of numbers, and what comes out depends on.
+# Environment variables of the numerical libraries on which results may depend.
 SETTINGS = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -28,7 +28,7 @@ SETTINGS = (
 
 
 def environment() -> dict[str, Any]:
-    """Return everything that a result may depend on besides its configuration."""
+    """Return everything besides its configuration on which a result may depend."""
     import torch
 
     from replication.training.distributed import process_group
@@ -46,7 +46,7 @@ def environment() -> dict[str, Any]:
         "instructions": _instructions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "processes": process_group().size,  # that train one model together
+        "processes": process_group().size,  # number of processes that train one model together
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "bfloat16": has_bfloat16(torch.device("cuda" if gpu else "cpu")),
         "gpu": torch.cuda.get_device_name() if gpu else None,
@@ -56,7 +56,7 @@ def environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the model of the processor, or as much as the system says of it."""
+    """Return the model name of the processor, or what the system reports instead."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     named = next((line.partition(": ")[2].strip() for line in lines if line.startswith("model name")), None)
@@ -64,17 +64,17 @@ def _processor() -> str:
 
 
 def _instructions() -> list[str]:
-    """Return which kernels torch takes on this processor, and the matrix instructions that oneDNN may take."""
+    """Return the instruction set of torch's kernels and the matrix instructions that oneDNN may use."""
     import torch
 
-    # torch 2.11 cannot say the latter: see `has_bfloat16`.
+    # torch 2.11 does not report the latter; see `has_bfloat16`.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     matrix = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
     return [torch.backends.cpu.get_cpu_capability(), *(name for name in matrix if capabilities.get(name))]
 
 
 def _libraries() -> list[str]:
-    """Return the versions of the libraries of matrix products that torch was built with."""
+    """Return the versions of the matrix libraries that torch was built with."""
     import torch
 
     lines = [line.strip(" -") for line in torch.__config__.show().splitlines()]
@@ -83,9 +83,9 @@ def _libraries() -> list[str]:
 
 @functools.cache
 def _compiler() -> str | None:
-    """Return the first line that the compiler of torch.compile says of its version; None without one."""
+    """Return the first line of the version of torch.compile's compiler, None if there is no compiler."""
     try:
-        said = subprocess.run(  # noqa: S603 - the user's compiler, as torch.compile runs it
+        said = subprocess.run(  # noqa: S603 - the compiler that torch.compile runs
             [os.environ.get("CXX", "g++"), "--version"], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -94,12 +94,12 @@ def _compiler() -> str | None:
 
 
 def commit() -> str:
-    """Return the commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git."""
+    """Return the commit of the code, with "+changes" if the work tree differs from it; "unknown" outside git."""
     here = Path(__file__).parent
 
-    def git(*words: str) -> str:
-        return subprocess.run(  # noqa: S603 - fixed words
-            ["git", *words],  # noqa: S607 - git is where the user has it
+    def git(*arguments: str) -> str:
+        return subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", *arguments],  # noqa: S607 - git from the user's PATH
             cwd=here,
             capture_output=True,
             text=True,

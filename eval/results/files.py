@@ -1,4 +1,4 @@
-"""Results as files beside the report that was made of them: it can be made again, and checked, without the trials."""
+"""Store results as files beside their report, so that it can be made again and checked without the trials."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from eval.results.frames import Results, checked
-from eval.results.schema import MISFITS
+from eval.results.schema import MALFORMED
 from replication.util.errors import UserError
 from replication.util.files import atomic, read_json, write_parquet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FACTS = "facts.json"  # all that is no frame; a frame is a file of its own
+FACTS = "facts.json"  # everything but the frames, which have a file each
 
 
 def write_results(results: Results, folder: Path) -> list[Path]:
-    """Write every frame as a Parquet file of its name, and the facts as JSON; return the files."""
+    """Write each frame to a Parquet file of its name and the other facts to JSON; return the files."""
     import pandas as pd
 
     facts: dict[str, Any] = {}
@@ -30,16 +30,16 @@ def write_results(results: Results, folder: Path) -> list[Path]:
             write_parquet(paths[-1], value)
         else:
             facts[field.name] = value
-    with atomic(paths[0]) as draft:  # in their order, which is that of the tables
+    with atomic(paths[0]) as draft:  # unsorted: the order of keys is the order of the tables
         draft.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return paths
 
 
 def read_results(folder: Path) -> Results:
-    """Return what `write_results` wrote: the same numbers to the last bit.
+    """Read what `write_results` wrote, bit for bit.
 
     Raises:
-        UserError: if a file is missing or damaged, or of another version of Etude.
+        UserError: if a file is missing, damaged, or from another version of Etude.
     """
     import pandas as pd
 
@@ -48,5 +48,5 @@ def read_results(folder: Path) -> Results:
         for name in {field.name for field in fields(Results)} - values.keys():
             values[name] = pd.read_parquet(folder / f"{name}.parquet")
         return checked(Results(**values))
-    except (OSError, *MISFITS) as error:
-        raise UserError(f"{folder} does not hold the results of a report ({error}): give another folder") from None
+    except (OSError, *MALFORMED) as error:
+        raise UserError(f"{folder} does not hold the results of a report ({error}); give another folder") from None

@@ -1,4 +1,4 @@
-"""The results of a comparison as tidy frames: all that tables and figures may look at."""
+"""Read a comparison into tidy data frames, the only input of tables and figures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from eval.metrics.table import refused
-from eval.results import trial_rows as collected
-from eval.results.anomalies import FAILED, UNFINISHED, Found, events
-from eval.results.fingerprints import fingerprint
-from eval.results.sampler_study import FOUND, sampler_rows
-from eval.results.schema import EDITION, WORDS, as_written, read_trial
+from eval.results import trial_rows
+from eval.results.anomalies import FAILED, UNFINISHED, Occurrence, find_anomalies
+from eval.results.sampler_study import COLUMNS as SAMPLER_COLUMNS
+from eval.results.sampler_study import sampler_rows
+from eval.results.schema import EDITION, TEXT_COLUMNS, as_written, read_trial
 from eval.results.trial_folder import TrialFolder
 from eval.results.trial_rows import parquet, stack
 from eval.results.tuning import grid_rows
@@ -40,53 +40,55 @@ ROW = ("label", "colour", "note")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """Everything that the trials of one scale on one corpus have left.
+    """The results of all trials of one scale on one corpus.
 
     Attributes:
-        card: of the corpus; see `replication.windows.data_card.facts`.
-        about: of the comparison as a whole: scale, corpus, title, licence, length (tokens of a window), unit (of time:
-            beat or second), refused (metrics that the corpus does not admit, with the reason), steps and batch (of
-            training), evaluations (of the network per diffusion sample), configuration (the scale's), sigma_0 (of the
-            noise at the first timestep), environment, command, commits.
-        encodings: name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
+        card: Facts of the corpus's data card; see `replication.windows.data_card.facts`.
+        about: Facts of the whole comparison: scale, corpus, title, licence, length (tokens per window), unit (of time:
+            beat or second), refused (metrics that the corpus does not admit, with the reason), tuned (grid point of
+            each arm), steps and batch (of training), evaluations (of the network per diffusion sample), configuration
+            (of the scale), sigma_0 (of the noise at the first timestep), environment, command, commits.
+        encodings: Columns name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
             ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
-            floor); a row for each encoding that has trials, in the order of the tables.
-        experiments: name, label, colour, note, control, encoding; in the order of the tables; a row for each experiment
-            that has trials.
-        trials: experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples without any
-            repair), searched (share of the training windows in which copies are looked for), nll (nats per token),
-            nll_note, nll_beat and nll_second (nats per each, NaN where the corpus has no such time), nll_error
-            (standard error of the estimate of a bound), nll_error_songs (over songs), exact (False where these are
-            upper bounds), nll_prior, nll_diffusion, nll_rounding (terms of a bound per token, else NaN). Controls made
-            of real windows have neither likelihood nor costs.
-        events: experiment, seed, event (of `eval.results.anomalies.EVENTS`), first, last (training steps), value: what
-            went wrong, in trials that are in no other frame, since they failed or are not done, too.
-        scores: experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that training
-            has), then one column per metric; rows with experiment "test" are real music, the test split in each
+            floor). One row per encoding that has trials, in the order of the tables.
+        experiments: Columns name, label, colour, note, control, encoding. One row per experiment that has trials, in
+            the order of the tables.
+        trials: Columns experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples that need
+            no repair), searched (share of the training windows that are searched for copies), nll (nats per token),
+            nll_note, nll_beat and nll_second (nats per each; NaN if the corpus has no such time), nll_error (standard
+            error of the estimate of a bound), nll_error_songs (over songs), exact (False if these are upper bounds),
+            nll_prior, nll_diffusion and nll_rounding (terms of a bound per token, else NaN). Controls made of real
+            windows have neither likelihood nor costs.
+        anomalies: Columns experiment, seed, anomaly (a name in `eval.results.anomalies.ANOMALIES`), first and last
+            (training steps), value. Includes trials that are in no other frame because they failed or are unfinished.
+        scores: Columns experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that occur
+            in training), then one column per metric. Rows of experiment "test" are real music: the test split in each
             encoding.
-        form: experiment, encoding, seed, lag, value, error, reach; see `eval.scoring.music.form_of`; "test" as in
-            scores.
-        distances: experiment, seed, metric, distance, floor, floor_p95, ratio, worst, nan_rate, n.
-        measures: experiment, seed, measure (of `eval.scoring.measures.MEASURES`), value, floor, floor_p95, ratio (in
-            multiples of the noise floor), p, n: every number that is of a sample set as a whole.
-        raw: experiment, seed, metric, value (mean over samples of muspy's own number), real (of the test split).
-        curves: experiment, seed, step, key, value; keys such as train/loss and val/loss.
-        notes: experiment, encoding, sample, onset and duration (beats or seconds), pitch, velocity: the first samples
-            of the first seed and, as experiment "test", the first windows of distinct test songs; unpicked.
-        pairs: experiment, seed, pair, side (sample or train), share (of the sample's runs), onset, duration, pitch: the
-            samples of the first seed that are closest to a training window.
-        embeddings: experiment, seed, word, pitch (MIDI, of a word that is a pitch and that the training split has, else
-            NaN), then one column d0, d1, ... per dimension.
-        trajectory: experiment, seed, step, t, flips, margin, entropy, validity; see `eval.scoring.trajectory`.
-        trajectory_notes: experiment, seed, level, onset, duration, pitch, velocity: of the first sample of the first
-            seed.
-        grid: arm, dimension, scale, distance (floors, against the validation split), nll, chosen.
-        audits: experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
-        samplers: experiment, seed, sampler (of `etude.runner.sampler_study.SAMPLERS`), evaluations (of the network per
-            sample), distance (floors), classifier_auc, validity, entropy (nats per token), seconds; without rows if
-            nobody asked.
-        fingerprints: experiment, seed, weights and samples (SHA-256, empty where there are none), places (the
-            environments that the trial was run in, as JSON); the teacher and what is audited have rows too.
+        form: Columns experiment, encoding, seed, lag, value, error, reach; see `eval.scoring.music.form_of`. "test" as
+            in scores.
+        distances: Columns experiment, seed, metric, distance, floor, floor_p95, ratio, worst, nan_rate, n.
+        measures: Columns experiment, seed, measure (a name in `eval.scoring.measures.MEASURES`), value, floor,
+            floor_p95, ratio (multiple of the noise floor), p, n: every number that describes a sample set as a whole.
+        raw: Columns experiment, seed, metric, value (mean over samples of the metric as muspy computes it), real (the
+            same of the test split).
+        curves: Columns experiment, seed, step, key, value; the training logs, with keys such as train/loss.
+        notes: Columns experiment, encoding, sample, onset and duration (beats or seconds), pitch, velocity: the first
+            samples of the first seed and, as experiment "test", the first windows of distinct test songs. Not
+            selected by hand.
+        pairs: Columns experiment, seed, pair, side (sample or train), share (of the sample's runs), onset, duration,
+            pitch: the samples of the first seed that are closest to a training window.
+        embeddings: Columns experiment, seed, word, pitch (MIDI; NaN unless the word is a pitch and occurs in the
+            training split), then one column d0, d1, ... per dimension.
+        trajectory: Columns experiment, seed, step, t, flips, margin, entropy, validity; see `eval.scoring.trajectory`.
+        trajectory_notes: Columns experiment, seed, level, onset, duration, pitch, velocity: the first sample of the
+            first seed.
+        grid: Columns arm, dimension, scale, distance (floors, to the validation split), nll, chosen.
+        audits: Columns experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
+        samplers: Columns experiment, seed, sampler (a name in `eval.results.sampler_study.SAMPLERS`), evaluations (of
+            the network per sample), distance (floors), classifier_auc, validity, entropy (nats per token), seconds.
+            Empty if no study was run.
+        fingerprints: Columns experiment, seed, weights and samples (SHA-256, empty if there are none), places (the
+            environments in which the trial ran, as JSON). Includes the teacher and audited trials.
     """
 
     card: dict[str, Any]
@@ -94,7 +96,7 @@ class Results:
     encodings: pd.DataFrame
     experiments: pd.DataFrame
     trials: pd.DataFrame
-    events: pd.DataFrame
+    anomalies: pd.DataFrame
     scores: pd.DataFrame
     form: pd.DataFrame
     distances: pd.DataFrame
@@ -113,10 +115,10 @@ class Results:
 
 
 def gather(comparison: Path) -> Results:
-    """Read the finished trials of a comparison's folder.
+    """Read the finished trials in the folder of a comparison.
 
     Raises:
-        UserError: if there are none, or if something there has changed since it was made, or is not as Etude writes it.
+        UserError: if there are none, or if a file was changed after it was written or is malformed.
     """
     with as_written(comparison):
         return checked(_gather(comparison))
@@ -127,8 +129,8 @@ def _gather(comparison: Path) -> Results:
 
     everything, data = _finished(comparison)
     for folder in (*_folders(comparison, everything).values(), comparison / "reference"):
-        is_whole(folder)  # what is not there need not be: a tracking store has no weights
-    # The teacher and what is audited are no rows: they are there for what they tell of the others.
+        is_whole(folder)  # missing files are allowed: a tracking store has no weights
+    # The teacher and audited trials have no rows of their own: they only serve to judge the others.
     abouts = [about for about in everything if about["kind"] in {"trial", "control"}]
     folders = _folders(comparison, abouts)
     seeds = {name: min(seed for other, seed in folders if other == name) for name, _ in folders}
@@ -139,7 +141,7 @@ def _gather(comparison: Path) -> Results:
         {"name": about["experiment"], **{key: about[key] for key in ROW}, "control": about["kind"] == "control"}
         for about in abouts
     ]
-    measures = stack(folders, collected.measure_rows)
+    measures = stack(folders, trial_rows.measure_rows)
     return Results(
         card=read_json(comparison / "card.json"),
         about=_about(data, abouts),
@@ -147,23 +149,25 @@ def _gather(comparison: Path) -> Results:
         experiments=pd.DataFrame(experiments)
         .drop_duplicates("name", ignore_index=True)
         .assign(encoding=list(own.values())),
-        trials=pd.DataFrame([collected.trial_row(*key, folder) for key, folder in folders.items()]),
-        events=event_rows(comparison),
+        trials=pd.DataFrame([trial_rows.trial_row(*key, folder) for key, folder in folders.items()]),
+        anomalies=anomaly_rows(comparison),
         scores=_with_real(comparison, own, digests, stack(folders, parquet("scores")), "scores"),
         form=_with_real(comparison, own, digests, stack(folders, parquet("form")), "form"),
         distances=stack(folders, parquet("distances")),
         measures=measures,
         raw=_raw(comparison, folders, own, digests),
-        curves=stack(folders, collected.curves, collected.CURVES),
+        curves=stack(folders, trial_rows.curve_rows, trial_rows.CURVE_COLUMNS),
         notes=_with_real(comparison, own, digests, stack(first, parquet("notes")), "notes"),
-        pairs=stack(first, parquet("pairs"), collected.PAIRED),
-        embeddings=stack(folders, lambda folder: collected.embedding(folder, data, _grid(data)), ("word", "pitch")),
+        pairs=stack(first, parquet("pairs"), trial_rows.PAIR_COLUMNS),
+        embeddings=stack(
+            folders, lambda folder: trial_rows.embedding_rows(folder, data, _grid(data)), ("word", "pitch")
+        ),
         trajectory=stack(folders, parquet("trajectory"), CURVES),
         trajectory_notes=stack(first, parquet("trajectory-notes"), NOTES),
         grid=grid_rows(comparison),
-        audits=stack(_folders(comparison, everything), collected.audit_rows, collected.AUDITED),
-        samplers=stack(folders, sampler_rows, FOUND),
-        fingerprints=stack(_folders(comparison, everything), fingerprint),
+        audits=stack(_folders(comparison, everything), trial_rows.audit_rows, trial_rows.AUDIT_COLUMNS),
+        samplers=stack(folders, sampler_rows, SAMPLER_COLUMNS),
+        fingerprints=stack(_folders(comparison, everything), trial_rows.fingerprint_rows),
     )
 
 
@@ -173,15 +177,15 @@ def _folders(comparison: Path, abouts: list[dict[str, Any]]) -> dict[tuple[str, 
 
 
 def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return trial.json of each finished trial, in the order of the tables, and data.json, which all of them fit."""
+    """Return trial.json of each finished trial in the order of the tables, and the data.json that they share."""
     trials = [read_trial(path.parent) for path in sorted(comparison.glob("*/*/scores.json"))]
     trials = [about for about in trials if about["status"] == "FINISHED"]
     for about in trials:
         scores = read_json(comparison / about["experiment"] / str(about["seed"]) / "scores.json")
         if not scores["scoring"].startswith(scoring_version()):
             raise UserError(
-                f"{comparison} has scores of another version of Etude ({about['experiment']} seed {about['seed']}): run"
-                " `etude run` for this scale and corpus, which scores again what is there"
+                f"{comparison} has scores of another version of Etude ({about['experiment']} seed {about['seed']}); run"
+                " `etude run` for this scale and corpus to score its samples again"
             )
     rank = {name: index for index, name in enumerate(EXPERIMENTS)}
     trials.sort(key=lambda about: (rank.get(about["experiment"], len(rank)), about["experiment"], about["seed"]))
@@ -190,7 +194,9 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     data = read_json(comparison / "data.json")
     for about in trials:
         if about["config"]["edition"] != EDITION:
-            raise UserError(f"{comparison} was made by another version of Etude; report with that one, or move it away")
+            raise UserError(
+                f"{comparison} was made by another version of Etude; make its report with that version, or move it away"
+            )
         config, first = about["config"], trials[0]["config"]
         if config["data"] != data["encodings"][config["encoding"]]["digest"] or config["scale"] != first["scale"]:
             raise UserError(
@@ -213,7 +219,7 @@ def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]
         "tuned": _tuned(trials),
         "steps": scale["budget"]["steps"],
         "batch": scale["budget"]["batch"],
-        "evaluations": collected.evaluations(scale["sampler"]),
+        "evaluations": trial_rows.evaluations(scale["sampler"]),
         "configuration": scale,
         "sigma_0": _sigma_0(SCALES[trials[0]["scale"]]),
         "environment": {
@@ -230,20 +236,20 @@ def _sigma_0(scale: Scale) -> float:
 
 
 def _seeds(trials: list[dict[str, Any]]) -> int:
-    """Return how many seeds the experiments have that have none of their own."""
+    """Return the number of seeds of the experiments that do not set their own."""
     own = {name for name, row in EXPERIMENTS.items() if row.seeds}
     return max(1, len({about["seed"] for about in trials if about["experiment"] not in own}))
 
 
 def _only(trials: list[dict[str, Any]]) -> str:
-    """Return the words that name the experiments, where they are not those of the scale."""
+    """Return the option that selects the experiments, or nothing if they are the default of the scale."""
     names = list(dict.fromkeys(about["experiment"] for about in trials))
     usual = default(SCALES[trials[0]["scale"]])
     return "" if set(names) <= set(usual) else f" --only {' '.join(names)}"
 
 
 def _encodings(data: dict[str, Any], measures: pd.DataFrame, own: dict[str, str]) -> pd.DataFrame:
-    """Return a row for each encoding that experiments, the keys of `own`, have as theirs."""
+    """Return `Results.encodings`, given the encoding of each experiment."""
     import pandas as pd
 
     mean = measures[measures["measure"] == DISTANCE]
@@ -265,7 +271,7 @@ def _grid(data: dict[str, Any]) -> TimeGrid:
 
 
 def _tuned(trials: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the tuning point that each tuned experiment is compared at."""
+    """Return the tuning point at which each tuned experiment is compared."""
     return {
         about["experiment"]: f"d {about['config']['model']['dimension']}, scale {about['point']['scale']:g}"
         for about in trials
@@ -276,7 +282,7 @@ def _tuned(trials: list[dict[str, Any]]) -> dict[str, str]:
 def _with_real(
     comparison: Path, own: dict[str, str], digests: dict[str, str], found: pd.DataFrame, name: str
 ) -> pd.DataFrame:
-    """Return a frame of all trials with that of the real music of each encoding before it, as experiment "test"."""
+    """Put the frames of the real music in each encoding, as experiment "test", before a frame of all trials."""
     import pandas as pd
 
     found.insert(1, "encoding", found["experiment"].map(own))
@@ -292,8 +298,8 @@ def _with_real(
 def _raw(
     comparison: Path, folders: dict[tuple[str, int], Path], own: dict[str, str], digests: dict[str, str]
 ) -> pd.DataFrame:
-    """Return muspy's own numbers of every trial, beside those of the real music in its encoding."""
-    found = stack(folders, collected.raw_rows)
+    """Return `Results.raw`: the muspy means of every trial beside those of the real music in its encoding."""
+    found = stack(folders, trial_rows.muspy_rows)
     real = {name: read_json(reference_file(comparison, digests[name], "raw.json")) for name in set(own.values())}
     return found.assign(
         real=[real[own[name]][metric] for name, metric in zip(found["experiment"], found["metric"], strict=True)]
@@ -301,38 +307,39 @@ def _raw(
 
 
 def checked(results: Results) -> Results:
-    """Return a dataclass of frames; raise a TypeError, ValueError or OverflowError if one has another kind of content.
+    """Return the results unchanged if every text column holds strings and every other column numbers.
 
-    Columns of words hold words, and all others numbers.
+    Raises:
+        TypeError, ValueError or OverflowError: if a column does not.
     """
     import pandas as pd
 
     for frame in (getattr(results, field.name) for field in fields(results)):
         for name, values in frame.items() if isinstance(frame, pd.DataFrame) else ():
-            if name not in WORDS:
+            if name not in TEXT_COLUMNS:
                 values.astype(float)
             elif not all(isinstance(value, str) for value in values):
-                raise TypeError(f"column {name} holds something else than words")
+                raise TypeError(f"column {name} holds values that are not text")
     return results
 
 
-def event_rows(comparison: Path) -> pd.DataFrame:
-    """Return the events of all trials of a comparison, those that failed among them; see `Results.events`."""
+def anomaly_rows(comparison: Path) -> pd.DataFrame:
+    """Return the anomalies of all trials of a comparison, including failed ones; see `Results.anomalies`."""
     import pandas as pd
 
     rank = {name: place for place, name in enumerate(EXPERIMENTS)}
     rows = []
     for path in comparison.glob("*/*/trial.json"):
         trial = TrialFolder.read(path.parent)
-        found = [*_ended(trial), *events(trial.path, trial.history())]
+        found = [*_excluded(trial), *find_anomalies(trial.path, trial.history())]
         rows += [(trial.about["experiment"], trial.about["seed"], *row) for row in found]
-    rows.sort(key=lambda row: (rank.get(row[0], len(rank)), *row[:2]))  # those of a trial stay in their order
-    return pd.DataFrame(rows, columns=["experiment", "seed", *Found._fields])
+    rows.sort(key=lambda row: (rank.get(row[0], len(rank)), *row[:2]))  # stable: the rows of a trial keep their order
+    return pd.DataFrame(rows, columns=["experiment", "seed", *Occurrence._fields])
 
 
-def _ended(trial: TrialFolder) -> list[Found]:
-    """Return how a trial ended that is not in the results."""
+def _excluded(trial: TrialFolder) -> list[Occurrence]:
+    """Return why a trial is in no other frame; nothing if it is."""
     if trial.about["status"] == "FINISHED" and trial.scores:
         return []
-    event = FAILED if trial.about["status"] == "FAILED" else UNFINISHED
-    return [Found(event.name, math.nan, math.nan, math.nan)]
+    anomaly = FAILED if trial.about["status"] == "FAILED" else UNFINISHED
+    return [Occurrence(anomaly.name, math.nan, math.nan, math.nan)]

@@ -1,4 +1,4 @@
-"""The study of samplers: which are compared, and what was found of each."""
+"""The samplers that the sampler study compares, and the results of the study."""
 
 from __future__ import annotations
 
@@ -20,19 +20,11 @@ if TYPE_CHECKING:
 
     from replication.diffusion.samplers import Sampler
 
-EDITION = 1  # raise it when a sampler comes to draw other samples, or a result to mean something else
-
-
+EDITION = 1  # raise it when a sampler draws other samples or a result changes its meaning
 EVALUATIONS = (10, 20, 50, 100, 200)
-
-
-REFERENCE = "ancestral"  # the published sampler, which is measured at all timesteps too
-
-
-CANDIDATES = 5  # as many as divide all evaluations
-
-
-FOUND = ("sampler", "evaluations", "distance", "classifier_auc", "validity", "entropy", "seconds")
+REFERENCE = "ancestral"  # the published sampler, also measured with all timesteps
+CANDIDATES = 5  # divides every number of evaluations
+COLUMNS = ("sampler", "evaluations", "distance", "classifier_auc", "validity", "entropy", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +32,11 @@ class Row:
     """A row of `SAMPLERS`.
 
     Attributes:
-        name: for files and tables of numbers.
-        label: for people.
-        sampler: makes one of so many network evaluations.
-        colour: of its line: samplers that differ in rounding alone share it.
-        dashes: of its line, as matplotlib names them.
+        name: Name in files and in tables of numbers.
+        label: Name in reports.
+        sampler: Function that builds the sampler for a number of network evaluations.
+        colour: Colour of its line; samplers that differ only in rounding share one.
+        dashes: Line style, as matplotlib names them.
     """
 
     name: str
@@ -114,12 +106,12 @@ SAMPLERS: tuple[Row, ...] = (
 
 
 def sampler_of(row: str, evaluations: int) -> Sampler:
-    """Return the sampler of a row of `SAMPLERS` at a number of evaluations."""
+    """Return the sampler of the named row of `SAMPLERS` for a number of evaluations."""
     return next(one.sampler for one in SAMPLERS if one.name == row)(evaluations)
 
 
 def sampler_paths(folder: Path, weights: str, data: str, timesteps: int, samples: int) -> dict[tuple[str, int], Path]:
-    """Return where the results of a trial lie, by row and evaluations: other weights or samplers have other names."""
+    """Return the result file of each row and number of evaluations, named by a digest of weights and sampler."""
     made_of = (EDITION, scoring_version(), weights, data, samples)
     keys = [(row.name, n) for row in SAMPLERS for n in EVALUATIONS if n <= timesteps] + [(REFERENCE, timesteps)]
     return {
@@ -129,14 +121,14 @@ def sampler_paths(folder: Path, weights: str, data: str, timesteps: int, samples
 
 
 def sampler_rows(folder: Path) -> pd.DataFrame | None:
-    """Return what the study found of the weights that a trial's scores name: the columns of FOUND; None if nothing."""
+    """Return the results of the study on the weights that scores.json names; None if there are none."""
     import pandas as pd
 
     if not (folder / "samplers").exists():
         return None
     config: dict[str, Any] = read_json(folder / "trial.json")["config"]
     scale = config["scale"]
-    weights = read_json(folder / "scores.json").get("weights", "")  # by name: a report needs none of them
+    weights = read_json(folder / "scores.json").get("weights", "")  # by hash: a report does not need the weights
     paths = sampler_paths(folder, weights, config["data"], scale["timesteps"], scale["samples"]).values()
     rows = [read_json(path) for path in paths if path.exists()]
-    return pd.DataFrame(rows, columns=list(FOUND)) if rows else None
+    return pd.DataFrame(rows, columns=list(COLUMNS)) if rows else None

@@ -1,4 +1,4 @@
-"""Files of run folders, which others may have written: what is not of the shape that Etude writes is a sentence."""
+"""Validate the files of run folders, which others may have written, and raise UserError when one is malformed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-# Part of every trial's identity: raise it when the same configuration comes to mean another computation.
+# Part of every trial's identity. Raise it when the same configuration means another computation.
 EDITION = 4
-AUDITS = "audit"  # the folder of what was found of checkpoints, by the version of the scores
-# What must be in trial.json.
+AUDITS = "audit"  # folder of the results on checkpoints, one file per version of the scores
+# Required keys of trial.json.
 KINDS: dict[str, type | tuple[type, ...]] = {
     "id": str,
     "experiment": str,
@@ -43,40 +43,45 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "started": (int, float),
     "ended": (int, float, type(None)),
 }
-MOST = 1_000  # times the dimension or the scale, at a tuning point
-COLOUR = re.compile("#[0-9A-Fa-f]{6}")  # it becomes part of pages
-# Columns of results that hold words; all others hold numbers.
-WORDS = {"experiment", "label", "colour", "note", "encoding", "name", "digest", "metric", "measure", "key", "side"}
-WORDS |= {"word", "arm", "sampler", "event", "weights", "samples", "places"}
-# What reading raises for content of another shape; pyarrow's errors are of these too.
-MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
-_ABSENT = {None, ENOENT, EISDIR, ENOTDIR}  # numbers of the system for a file that is not there, or is no file
+MAX_POINT = 1_000  # largest multiple of the dimension or the scale at a tuning point
+COLOUR = re.compile("#[0-9A-Fa-f]{6}")  # it is inserted into HTML pages
+# Columns of results that hold text; all others hold numbers.
+TEXT_COLUMNS = {
+    *("experiment", "label", "colour", "note", "encoding", "name", "digest", "metric", "measure", "key", "side"),
+    *("word", "arm", "sampler", "anomaly", "weights", "samples", "places"),
+}
+# Exceptions that reading malformed content raises; pyarrow's errors are subclasses of these.
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
+_ABSENT = {None, ENOENT, EISDIR, ENOTDIR}  # errno of a missing file, or of a path that is not a file
 
 
 @contextmanager
 def as_written(place: Path) -> Iterator[None]:
-    """Have whatever a block trips over in what it reads in a folder be a sentence that names the folder.
+    """Turn errors of a block that reads malformed files into a UserError.
+
+    Args:
+        place: File or folder that the block reads; the message names it.
 
     Raises:
-        UserError: in place of what is raised where content has another shape than Etude writes; says where that was.
+        UserError: in place of the error of the block; names the line of code that raised it.
     """
     try:
         yield
-    except (*MISFITS, MemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _ABSENT:  # of the disk, not of what is on it
+    except (*MALFORMED, MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _ABSENT:  # an error of the disk, not of its content
             raise
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
-            f"{place} is not as Etude writes it ({type(error).__name__} {str(error)[:100]!r} in"
-            f" {Path(last.filename).name}, line {last.lineno}): restore it, or move it away to make it again"
+            f"{place} is malformed ({type(error).__name__} {str(error)[:100]!r} in"
+            f" {Path(last.filename).name}, line {last.lineno}); restore it, or move it away to make it again"
         ) from error
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return a trial.json.
+    """Read and validate a trial.json.
 
     Raises:
-        UserError: if it is damaged or is none.
+        UserError: if it is damaged or not a trial.json.
     """
     about: dict[str, Any] = read_json(path)
     with as_written(path):
@@ -85,20 +90,20 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def read_trial(folder: Path) -> dict[str, Any]:
-    """Return trial.json of the folder of a trial, `EXPERIMENT/SEED`.
+    """Read and validate trial.json of a trial folder, `EXPERIMENT/SEED`.
 
     Raises:
-        UserError: if it is damaged, is none, or is of another trial.
+        UserError: if it is damaged, not a trial.json, or belongs to another trial.
     """
     about = read_about(folder / "trial.json")
     if (about["experiment"], str(about["seed"])) != (folder.parent.name, folder.name):
         name = f"{about['experiment'][:100]!r} seed {about['seed']}"
-        raise UserError(f"{folder} holds another trial, {name}: move it back to where it was, or away")
+        raise UserError(f"{folder} holds another trial, {name}; move the folder back to its place, or away")
     return about
 
 
 def check_about(about: Mapping[str, Any]) -> None:
-    """Raise a KeyError, TypeError or ValueError unless a trial.json has what it must."""
+    """Raise KeyError, TypeError or ValueError unless a trial.json has all required keys with values of their types."""
     for key, kind in KINDS.items():
         if not isinstance(about[key], kind):
             raise TypeError(f"{key} is {str(about[key])[:50]!r}")
@@ -114,8 +119,8 @@ def read_point(*, dimension: int, scale: float) -> TuningPoint:
     """Return a tuning point from its fields in a file.
 
     Raises:
-        ValueError: if a field is not positive, or larger than `MOST`.
+        ValueError: if a field is not positive, or larger than `MAX_POINT`.
     """
-    if not (0 < int(dimension) <= MOST and 0 < float(scale) <= MOST):
+    if not (0 < int(dimension) <= MAX_POINT and 0 < float(scale) <= MAX_POINT):
         raise ValueError(f"a tuning point of dimension {dimension} and scale {scale}")
     return TuningPoint(dimension=int(dimension), scale=float(scale))

@@ -1,8 +1,8 @@
-"""The training log of a trial, metrics.jsonl: one JSON object per line with step, time and named numbers.
+"""Write and read the training log of a trial, metrics.jsonl: a JSON object per line with step, time and named numbers.
 
-There is one policy for damage, whoever reads. A last line without a newline was cut off while it was written: readers
-skip it and the next run removes it, since its step is logged again. A complete line that is not a record means that the
-file was damaged later: a `UserError` names the file and the line.
+All readers treat damage alike. A last line without a newline was cut off while it was written: readers skip it, and the
+next run removes it and logs its step again. A complete line that is not a record means that the file was damaged later:
+readers raise a `UserError` that names the file and the line.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FILE = "metrics.jsonl"
 
 
 class Entry(NamedTuple):
-    """A line of the log.
+    """One line of the log.
 
     Attributes:
-        step: number of training steps done.
+        step: Number of completed training steps.
         time: Unix time in seconds.
-        values: numbers by key, as `train/loss`.
+        values: Numbers by key, such as `train/loss`.
     """
 
     step: int
@@ -38,19 +38,21 @@ class Entry(NamedTuple):
 
 
 class TrainingLog:
-    """The log of a trial in training: call it to append a line; each step is logged once.
+    """Append to the log of a trial in training: `log(step, values)` writes one line per step.
 
-    A run that continues from its last checkpoint passes steps again that were logged already, with the same values.
-    They are not written twice.
+    A run that resumes from its last checkpoint repeats steps that are in the log already, with the same values. They
+    are not written twice.
 
     Attributes:
-        path: the file.
-        last: the last step in the file, -1 if there is none.
-        seconds: of training, as last logged; None if nothing was.
+        path: File of the log.
+        last: Last step in the file, -1 if there is none.
+        seconds: Seconds of training in the last line, None if there is none.
 
     Raises:
-        UserError: if the last line of the file is damaged.
+        UserError: if a line of the file is damaged.
     """
+
+    seconds: float | None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,26 +63,24 @@ class TrainingLog:
         lines = whole_lines(content)
         if torn := len(content) - sum(len(line) + 1 for line in lines):
             os.truncate(path, len(content) - torn)
-        if lines:
-            entry = parse(lines[-1], path, len(lines))
+        for number, line in enumerate(lines, 1):
+            entry = parse(line, path, number)
             self.last, self.seconds = entry.step, entry.values.get("train/seconds")
 
-    seconds: float | None
-
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a line unless the step is in the file."""
+        """Append a line unless the step is in the file already."""
         if step <= self.last:
             return
         self.last, self.seconds = step, values["train/seconds"]
-        memory = {"system/peak_memory_mb": round(peak_memory() / 1e6, 1)}  # of the process so far
+        memory = {"system/peak_memory_mb": round(peak_memory() / 1e6, 1)}  # peak of the process so far
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "time": time.time(), **values, **memory}) + "\n")
             file.flush()
-            os.fsync(file.fileno())  # before the next checkpoint, which must not be ahead of the log
+            os.fsync(file.fileno())  # a checkpoint must not be ahead of the log
 
 
 def whole_lines(content: bytes) -> list[bytes]:
-    """Return the lines of a log that were written to their end."""
+    """Return the complete lines of the content of a log."""
     return content.split(b"\n")[:-1]
 
 
@@ -99,21 +99,25 @@ def read(path: Path) -> list[Entry]:
 
 
 def read_last(path: Path) -> Entry | None:
-    """Return the last entry of a log, None if there is none."""
+    """Return the last entry of a log, None if there is none.
+
+    Raises:
+        UserError: if the last complete line is not a record.
+    """
     lines = read_lines(path)
     return parse(lines[-1], path, len(lines)) if lines else None
 
 
 def parse(line: bytes, path: Path, number: int) -> Entry:
-    """Return a complete line of a log as an entry.
+    """Parse a complete line of a log.
 
     Raises:
-        UserError: if it is not a record; names the file and the number of the line.
+        UserError: if it is not a record; names the file and the line number.
     """
     try:
         record = json.loads(line)
         return Entry(int(record.pop("step")), float(record.pop("time")), record)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{path} is damaged in line {number} ({error!r}); delete its folder to train this trial again"
+            f"{path} is damaged in line {number} ({error!r}); delete its folder to train the trial again"
         ) from None

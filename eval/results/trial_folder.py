@@ -1,7 +1,7 @@
-"""A trial folder as it is at one moment.
+"""Read a trial folder at one moment.
 
-It holds `trial.json` (what the trial is), `metrics.jsonl` (the training log), `scores.json` (final scores by key, once
-scored) and more; see docs/glossary.md for the words.
+It holds `trial.json` (the description of the trial), `metrics.jsonl` (the training log), `scores.json` (the scores,
+once scored) and more; docs/glossary.md defines the words.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class TrialFolder:
     """The content of a trial folder.
 
     Attributes:
-        path: the folder.
-        about: trial.json.
-        lines: the complete lines of the training log.
-        scores: scores.json as it stands, empty before scoring.
+        path: Folder of the trial.
+        about: Content of trial.json.
+        lines: Complete lines of the training log.
+        scores: Bytes of scores.json, empty before scoring.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class TrialFolder:
         )
 
     def history(self, start: int = 0) -> list[Point]:
-        """Return the points of the log from line `start` on.
+        """Return the points of the training log, without its first `start` lines.
 
         Raises:
             UserError: if one of these lines is damaged.
@@ -73,7 +73,7 @@ class TrialFolder:
 
 
 def numbers(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield what can be shown as a metric: numbers, with null as NaN; texts and lists are left out."""
+    """Yield the values that can be a metric: numbers, and NaN for null; texts and lists are left out."""
     for key, value in record.items():
         if value is None or isinstance(value, int | float):
             yield key, float("nan") if value is None else float(value)

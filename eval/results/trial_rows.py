@@ -1,7 +1,8 @@
-"""What the folder of one trial says, as rows of the frames of a comparison."""
+"""Read the files of one trial folder as rows of the frames in `eval.results.frames`."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from eval.results import training_log
 from eval.results.schema import AUDITS
 from eval.scoring.measures import scoring_version
 from replication.tokens.encodings import encoding_on
-from replication.util.files import read_json
+from replication.util.files import read_json, sha256
 from replication.util.text import number
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
     from replication.midi.piece import TimeGrid
 
-PITCH = re.compile(r"(?:p|Pitch_)(\d+)")  # a word that is a pitch: ours, REMI's
-CURVES = ("step", "key", "value")
-PAIRED = ("pair", "side", "share", "onset", "duration", "pitch")
-AUDITED = ("step", "bits_per_word", "nll", "distance")
+PITCH = re.compile(r"(?:p|Pitch_)(\d+)")  # words that name a pitch, here and in REMI
+CURVE_COLUMNS = ("step", "key", "value")
+PAIR_COLUMNS = ("pair", "side", "share", "onset", "duration", "pitch")
+AUDIT_COLUMNS = ("step", "bits_per_word", "nll", "distance")
 _TERMS = ("prior", "diffusion", "rounding")
 _UNITS = ("note", "beat", "second")
 
@@ -32,7 +33,13 @@ _UNITS = ("note", "beat", "second")
 def stack(
     trials: dict[tuple[str, int], Path], read: Callable[[Path], pd.DataFrame | None], columns: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """Return the trials' frames below one another, experiment and seed in front; without any, nothing in `columns`."""
+    """Concatenate the frames that `read` returns for each trial, with columns experiment and seed in front.
+
+    Args:
+        trials: Trial folders by experiment and seed.
+        read: Function that reads a folder; None if the folder has no such frame.
+        columns: Columns of the empty result if no folder has one.
+    """
     import pandas as pd
 
     frames = []
@@ -46,7 +53,7 @@ def stack(
 
 
 def parquet(name: str) -> Callable[[Path], pd.DataFrame | None]:
-    """Return what reads a table of a trial's folder; None where it is not there."""
+    """Return a function that reads a table of a trial folder, or returns None if it is missing."""
 
     def read(folder: Path) -> pd.DataFrame | None:
         import pandas as pd
@@ -58,7 +65,7 @@ def parquet(name: str) -> Callable[[Path], pd.DataFrame | None]:
 
 
 def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Return the row of `Results.trials`; a control that is made of real windows has no likelihood and no costs."""
+    """Return the row of `Results.trials`; a control made of real windows has neither likelihood nor costs."""
     scores, likelihood = read_json(folder / "scores.json"), folder / "likelihood.json"
     nll: dict[str, Any] = read_json(likelihood) if likelihood.exists() else {"exact": True}
     terms = {} if nll["exact"] else nll["terms"]
@@ -87,7 +94,7 @@ def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def measure_rows(folder: Path) -> pd.DataFrame:
-    """Return everything that is measured of the samples as a set: measure, value, floor, floor_p95, ratio, p, n."""
+    """Return every measure of the sample set: measure, value, floor, floor_p95, ratio, p, n."""
     import pandas as pd
 
     measures = read_json(folder / "scores.json")["measures"]
@@ -95,27 +102,27 @@ def measure_rows(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["measure", "value", "floor", "floor_p95", "ratio", "p", "n"])
 
 
-def raw_rows(folder: Path) -> pd.DataFrame:
-    """Return the means of muspy's own numbers: metric, value."""
+def muspy_rows(folder: Path) -> pd.DataFrame:
+    """Return the means of the metrics as muspy computes them: metric, value."""
     import pandas as pd
 
     found = read_json(folder / "scores.json")["muspy"]
     return pd.DataFrame({"metric": list(found), "value": [number(value) for value in found.values()]})
 
 
-def curves(folder: Path) -> pd.DataFrame | None:
-    """Return the values of the training log, one row each; None if there is no log."""
+def curve_rows(folder: Path) -> pd.DataFrame | None:
+    """Return the values of the training log, one row per step and key; None if there is no log."""
     import pandas as pd
 
     path = folder / training_log.FILE
     if not path.exists():
         return None
     rows = [(entry.step, key, value) for entry in training_log.read(path) for key, value in entry.values.items()]  # noqa: PD011
-    return pd.DataFrame(rows, columns=CURVES)
+    return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 
 
 def audit_rows(folder: Path) -> pd.DataFrame | None:
-    """Return what the audit found at each of its milestones."""
+    """Return the results of the audit, one row per checkpoint; None if there are none."""
     import pandas as pd
 
     path = folder / AUDITS / f"{scoring_version()}.json"
@@ -125,7 +132,7 @@ def audit_rows(folder: Path) -> pd.DataFrame | None:
     return pd.DataFrame(sorted(rows, key=lambda row: row["step"]))
 
 
-def embedding(folder: Path, data: dict[str, Any], grid: TimeGrid) -> pd.DataFrame | None:
+def embedding_rows(folder: Path, data: dict[str, Any], grid: TimeGrid) -> pd.DataFrame | None:
     """Return the embedding table of a trial, one row per word; None if it has none, or one that is not shown."""
     import pandas as pd
 
@@ -143,7 +150,24 @@ def embedding(folder: Path, data: dict[str, Any], grid: TimeGrid) -> pd.DataFram
 
 
 def evaluations(sampler: dict[str, Any]) -> int:
-    """Return how often a sampler, as a configuration describes it, asks the network for one sample."""
+    """Return the number of network evaluations per sample of a sampler, given its configuration."""
     if "candidates" in sampler:
         return int(sampler["candidates"]) * evaluations(sampler["sampler"])
     return int(sampler["steps"])
+
+
+def fingerprint_rows(folder: Path) -> pd.DataFrame:
+    """Return the row of `Results.fingerprints`; the hash of the weights is read from scores.json, not computed.
+
+    Samples are hashed as text, because the bytes of samples.npz depend on the version of zlib.
+    """
+    import pandas as pd
+
+    about, samples = read_json(folder / "trial.json"), folder / "samples.txt"
+    places = [about["environment"], *(move["environment"] for move in about.get("moves", []))]
+    row = {
+        "weights": read_json(folder / "scores.json").get("weights", ""),
+        "samples": sha256(samples) if samples.exists() else "",
+        "places": json.dumps(places, sort_keys=True),
+    }
+    return pd.DataFrame([row], dtype=object)

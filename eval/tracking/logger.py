@@ -1,4 +1,4 @@
-"""Bringing trials to the tracking store while they run, from a thread of its own: who trains never waits for it."""
+"""Sync trials to MLflow in a background thread while they run, so that training never waits for the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from eval.results.schema import as_written
-from eval.tracking.references import level
 from eval.tracking.store import Store, StoreError
 from replication.util.deadline import TimeUpError
 
@@ -18,15 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-PATIENCE = 5.0  # seconds of waiting for the store after which it is said
+PATIENCE = 5.0  # seconds of waiting for the store before a message says so
 
 
 class Tracker:
-    """Live logging of the trials of a run: `with Tracker(root) as tracker`; outside of its block it does nothing.
+    """Sync the trials of a run in the background: `with Tracker(root) as tracker`. Outside the block it does nothing.
 
-    What is asked for is done one after the other, and what is asked for twice before its turn is done once. A store
-    that failed is left alone while trials run, and tried again when one ends; what it lacks `level` brings, or `etude
-    sync`. Only who leaves the block waits.
+    Requests are handled one after the other, and a repeated request that is still waiting is handled once. After the
+    store failed, it is tried again when a trial ends; `sync_all` or `etude sync` sends what it missed. Only leaving the
+    block waits for the store.
     """
 
     def __init__(self, root: Path, every: float = 10.0) -> None:
@@ -36,7 +35,7 @@ class Tracker:
         self._due: dict[Path, float] = {}
         self._changed = threading.Condition()
         self._closing = self._down = self._warned = False
-        self._defect: Exception | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
     def __enter__(self) -> Self:
@@ -44,40 +43,40 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait until all is done that was asked for; but an interruption ends the block at once.
+        """Wait until all requests are handled; but an interruption ends the block at once.
 
         Raises:
-            Exception: what went wrong with a folder, unless something else has ended the block.
+            Exception: the first error of a folder, unless another exception ends the block.
         """
-        halted = kind is not None and not issubclass(kind, Exception)
+        interrupted = kind is not None and not issubclass(kind, Exception)
         with self._changed:
             self._closing = True
-            if halted:
+            if interrupted:
                 self._jobs.clear()
             self._changed.notify()
-        if not halted:
+        if not interrupted:
             self._wait()
-        if kind is None and self._defect:
-            raise self._defect
+        if kind is None and self._error:
+            raise self._error
 
     def update(self, folder: Path, *, final: bool = False) -> None:
-        """Have a trial synced if that was long enough ago, or if it has ended; returns at once."""
+        """Request a sync of a trial if the last one was long enough ago or the trial has ended; return at once."""
         now = time.monotonic()
         if final or not (self._down or now < self._due.get(folder, now)):
             self._due[folder] = now + self.every
-            self._ask(folder, partial(self._sync, folder, final=final))
+            self._request(folder, partial(self._sync, folder, final=final))
 
-    def level(self, comparisons: Iterable[Path]) -> None:
-        """Have all that is in the folders of comparisons brought level; this takes in what was asked for before."""
+    def sync_all(self, comparisons: Iterable[Path]) -> None:
+        """Request a sync of all folders of comparisons, in place of all earlier requests; return at once."""
         with self._changed:
             self._jobs.clear()
-        self._ask(self.store.root, partial(level, self.store, list(comparisons)))
+        self._request(self.store.root, partial(self.store.sync_all, list(comparisons)))
 
     def _sync(self, folder: Path, *, final: bool) -> None:
         with as_written(folder):
             self.store.sync(folder, final=final)
 
-    def _ask(self, place: Path, job: Callable[[], object]) -> None:
+    def _request(self, place: Path, job: Callable[[], object]) -> None:
         with self._changed:
             self._jobs[place] = job
             self._changed.notify()
@@ -89,13 +88,13 @@ class Tracker:
                 self._down = False
             except StoreError as error:
                 self._warn(error)
-                if self._closing:  # somebody waits, and would for every other job too
+                if self._closing:  # the user is waiting, and every other job would fail too
                     return
-            except Exception as error:  # noqa: BLE001 - told when the block is left: training goes on
-                self._defect = self._defect or error
+            except Exception as error:  # noqa: BLE001 - training continues; raised when the block ends
+                self._error = self._error or error
 
     def _next(self) -> Callable[[], object] | None:
-        """Wait for the next job and return it; None when the block was left and all is done."""
+        """Wait for the next job and return it; None if the block has ended and no job is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closing)
             return self._jobs.pop(next(iter(self._jobs))) if self._jobs else None
@@ -109,9 +108,9 @@ class Tracker:
         try:
             self._thread.join(PATIENCE)
             if self._thread.is_alive():
-                print("Bringing MLflow level takes a while; Ctrl-C leaves it to `etude sync`.", flush=True)
+                print("Updating MLflow takes a while; press Ctrl-C to stop and run `etude sync` later.", flush=True)
                 self._thread.join()
         except TimeUpError:
             raise
         except KeyboardInterrupt:
-            print("\nMLflow is left behind; `etude sync` brings it level.", file=sys.stderr)
+            print("\nMLflow is not up to date; run `etude sync` to update it.", file=sys.stderr)

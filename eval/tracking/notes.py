@@ -1,43 +1,46 @@
-"""What MLflow says beside the numbers, in Markdown: what the experiment is, and what each run is."""
+"""Write the Markdown descriptions of the experiment and of its runs in MLflow."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from eval.claims.claims import CLAIMS, Contrasted
-from eval.tracking.views import VIEWS, address
+from eval.claims.claims import CLAIMS, ContrastClaim
+from eval.tracking.views import NAME, address
 from replication.util.files import read_json
 from replication.util.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eval.claims.claims import Correlated
+    from eval.claims.claims import CorrelationClaim
 
-_ETUDE = """**Etude** asks what the claims of Diffusion-LM on symbolic piano music are worth: the model, its \
-ablations, baselines and controls, trained and scored alike.
+_ETUDE = """**Etude** tests the claims of Diffusion-LM on symbolic piano music. The model, its ablations, \
+baselines and controls are trained and scored alike.
 
-One run is one trial: a variant with one seed. Tags: `variant`, `seed`, `scale`, `corpus` and `kind`, which is \
-`trial`, `control`, `tuning` (of the grid before a comparison), `teacher` (that judges samples), `audit` (of a \
-published number) or `reference` (real music, published numbers). Scores are at step 0. `distance` and \
-`floors/` are multiples of the noise floor: what one half of the real music is from the other is \
-1."""
-_NO_INTERVALS = """Bars of variants are means over seeds and curves have the range of the seeds around them. MLflow \
-draws no intervals: the report has them, and the verdicts on the claims."""
-_SYNCED = """Every run is a view of a folder under `runs/`; `etude sync` makes the two agree again, and \
-`etude report --from-mlflow` makes the report from here alone."""
+One run is one trial: a variant with one seed. Each run has the tags `variant`, `seed`, `scale`, `corpus` and \
+`kind`. The kind is `trial`, `control`, `tuning` (a grid point tried before the comparison), `teacher` (the model \
+that judges samples), `audit` (of a published number) or `reference` (real music, published numbers). Scores are at \
+step 0. `distance` and `floors/` are multiples of the noise floor, which is the distance between two halves of the \
+real music."""
+_VIEW = """[{name}]({address}) shows models and real music. Bars are means over seeds, and curves have the range of \
+the seeds around them. MLflow draws no intervals; the report has them, and the verdicts on the claims."""
+_SYNCED = """Every run is a view of a folder in `runs/`. `etude sync` updates MLflow from these folders, and \
+`etude report --from-mlflow` makes the report from MLflow alone."""
 
 
 def experiment_note(experiment: str) -> str:
-    """Return what the experiment of this number is: the claims, the views, how to make it again."""
+    """Return the description of the experiment.
+
+    Args:
+        experiment: Number of the experiment in MLflow, for links.
+    """
     blocks = [
         _ETUDE,
         "### Claims, declared before the trials",
         "\n".join(f"- **{claim.name}** {claim.statement}" for claim in CLAIMS),
-        "### Views",
-        "\n".join(f"- [{view.name}]({address(experiment, view)}): {view.about}" for view in VIEWS),
-        _NO_INTERVALS,
+        "### Charts",
+        _VIEW.format(name=NAME, address=address(experiment)),
         "### To reproduce",
         "    python3 -m nox -s replicate -- --scale cpu",
         _SYNCED,
@@ -46,25 +49,26 @@ def experiment_note(experiment: str) -> str:
 
 
 def run_note(about: dict[str, Any], folder: Path) -> str:
-    """Return what a trial is for and the command that makes it again.
+    """Return the description of a trial: its purpose, its claims and the command that reproduces it.
 
     Args:
-        about: trial.json.
-        folder: of the trial, `runs/SCALE/CORPUS/EXPERIMENT/SEED`.
+        about: Content of trial.json.
+        folder: Folder of the trial, `runs/SCALE/CORPUS/EXPERIMENT/SEED`.
     """
     commit, changes = about["environment"]["commit"].partition("+")[::2]
-    serves = [claim for claim in CLAIMS if _serves(about, claim)]
+    claims = [claim for claim in CLAIMS if _tests(about, claim)]
     blocks = [
         f"**{about['label']}**, seed {about['seed']}. {about['note']}",
-        *(f"Claim **{claim.name}**: {claim.statement}" for claim in serves),
-        f"Made at commit `{commit}`{' with changes' if changes else ''}. To make it, what it needs and earlier seeds:",
-        f"    {_command(about, folder)}",  # indented, so that no name can end it
+        *(f"Claim **{claim.name}**: {claim.statement}" for claim in claims),
+        f"Made at commit `{commit}`{' with changes' if changes else ''}.",
+        "To reproduce this run and the runs it depends on:",
+        f"    {_command(about, folder)}",  # an indented code block: no character in it is Markdown
     ]
     return "\n\n".join(blocks) + "\n"
 
 
-def _serves(about: dict[str, Any], claim: Contrasted | Correlated) -> bool:
-    if isinstance(claim, Contrasted):
+def _tests(about: dict[str, Any], claim: ContrastClaim | CorrelationClaim) -> bool:
+    if isinstance(claim, ContrastClaim):
         return about["kind"] == "trial" and about["experiment"] in {claim.ours, claim.other}
     return bool(about["kind"] == "audit")
 

@@ -1,4 +1,4 @@
-"""What MLflow shows beside the trials: real music, and published numbers; each is a run of kind `reference`."""
+"""Collect what MLflow shows beside the trials, as runs of kind `reference`: real music and published numbers."""
 
 from __future__ import annotations
 
@@ -9,80 +9,56 @@ from typing import TYPE_CHECKING, Any
 
 from eval.claims.claims import PUBLISHED
 from eval.metrics.table import METRICS
-from eval.results.schema import as_written, read_trial
+from eval.results.schema import read_trial
 from eval.scoring.measures import scoring_version
 from eval.scoring.reference import INK, reference_file
-from eval.tracking.records import Record
+from eval.tracking.runs import RunContent
 from replication.tokens.encodings import ENCODINGS
 from replication.util.files import digest, read_json
 from replication.util.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pandas as pd
 
-    from eval.tracking.store import Store
-
 REAL = "real music"
-_YEAR = datetime(2022, 1, 1, tzinfo=UTC).timestamp()  # of the publication; the day is not stated
+_YEAR = datetime(2022, 1, 1, tzinfo=UTC).timestamp()  # year of the publication, which has no exact date
 _PAPER = """**{name}**, as published by Kasera, Liu and Li (2022): "bits per word" by training iteration.
 
-It is the only number of that report. It is the loss of reading words back from their own embeddings, no likelihood, \
-so that it stands beside the audit of the same number here (`audit/bits_per_word`) and nowhere else."""
-_REAL = """**Real music**: the test split of {corpus}, {windows} windows of {songs} songs, which all samples are held \
-against.
+This is the only number in that paper. It is the loss of reading words back from their own embeddings, not a \
+likelihood. Compare it with `audit/bits_per_word`, the same number measured here, and with nothing else."""
+_REAL = """**Real music**: the test split of {corpus}, {windows} windows of {songs} songs, with which all samples are \
+compared.
 
-It is what the scores are to be compared with: 1 in multiples of the noise floor and 0 in gaps by definition, \
-`metrics/` and `muspy/` as measured, `measures/` as one half of it is from the other. Here is too what the comparison \
-has and no trial: the data, the points that were chosen, the scores of the real windows."""
-
-
-def level(store: Store, comparisons: Iterable[Path]) -> int:
-    """Bring MLflow level with all that is in the folders of comparisons; return how many trials these have.
-
-    Raises:
-        StoreError: if MLflow cannot be reached.
-    """
-    count = 0
-    for comparison in comparisons:
-        for path in sorted(comparison.glob("*/*/trial.json")):
-            with as_written(path.parent):
-                store.sync(path.parent, final=True)
-            count += 1
-        with as_written(comparison):
-            for record in real_music(comparison):
-                store.show(record)
-    for record in published():
-        store.show(record)
-    return count
+Compare scores with these. Multiples of the noise floor are 1 and gaps are 0 by definition. `metrics/` and \
+`muspy/` are measured on the test split, and `measures/` compare one half of it with the other. The artifacts belong \
+to the whole comparison: the data, the chosen tuning points, and the scores of the real windows."""
 
 
-def published() -> list[Record]:
-    """Return the numbers of the paper, a record for each of its models."""
-    records = []
+def published() -> list[RunContent]:
+    """Return the published numbers, one run per model of the paper."""
+    runs = []
     for model, numbers in PUBLISHED.items():
         about = _about(f"paper: {model}", started=_YEAR, note=_PAPER.format(name=model))
         lines = [{"step": step, "time": _YEAR, "paper/bits_per_word": value} for step, value in numbers.items()]
         encoded = [json.dumps(line).encode() for line in lines]
-        records.append(Record(path=Path(), about=about, lines=encoded, scores=b"", patterns=()))
-    return records
+        runs.append(RunContent(path=Path(), about=about, lines=encoded, scores=b"", patterns=()))
+    return runs
 
 
-def real_music(comparison: Path) -> list[Record]:
-    """Return the record of the real music of a comparison's folder; none before anything is scored there."""
+def real_music(comparison: Path) -> list[RunContent]:
+    """Return the run of the real music of a comparison; no run before the first trial is scored."""
     import pandas as pd
 
     path = comparison / "data.json"
     data = read_json(path) if path.exists() else {"encodings": {}}
-    for encoding in ENCODINGS:  # the first that trials were scored in speaks for all: they are of the same music
+    for encoding in ENCODINGS:  # the first one with scores represents all: the music is the same
         facts = data["encodings"].get(encoding)
         if not facts or not (table := reference_file(comparison, facts["digest"], "scores.parquet")).exists():
             continue
         trials = [read_trial(place.parent) for place in sorted(comparison.glob("*/*/trial.json"))]
         scores = _means(pd.read_parquet(table)) | _between_halves(comparison, trials, encoding)
         raw = read_json(reference_file(comparison, facts["digest"], "raw.json"))
-        shown = scores | {f"muspy/{name}": value for name, value in raw.items()}
+        values = scores | {f"muspy/{name}": value for name, value in raw.items()}
         sizes = {"windows": facts["windows"]["test"], "songs": facts["songs"]["test"]}
         about = _about(
             REAL,
@@ -92,15 +68,15 @@ def real_music(comparison: Path) -> list[Record]:
             corpus=data["corpus"],
         )
         files = ("data.json", "card.json", "tuning.json", f"reference/*-{scoring_version()}-*")
-        content = json.dumps({name: plain(value) for name, value in shown.items()}, sort_keys=True).encode()
-        return [Record(path=comparison, about=about, lines=[], scores=content, patterns=files, shown=shown)]
+        content = json.dumps({name: plain(value) for name, value in values.items()}, sort_keys=True).encode()
+        return [RunContent(path=comparison, about=about, lines=[], scores=content, patterns=files, values=values)]
     return []
 
 
 def _about(
     name: str, *, started: float, note: str, scale: str | None = None, corpus: str | None = None
 ) -> dict[str, Any]:
-    """Return what stands for trial.json."""
+    """Return the counterpart of trial.json."""
     return {
         "id": digest("reference", name, scale, corpus),
         "experiment": name,
@@ -116,19 +92,19 @@ def _about(
         "environment": {},
         "status": "FINISHED",
         "started": started,
-        "ended": started,  # the same whenever it is shown, so that no point is there twice
+        "ended": started,  # constant, so that no point is logged twice
     }
 
 
 def _means(scores: pd.DataFrame) -> dict[str, float]:
-    """Return the scores of the real windows, as `etude.trial.scoring` has those of samples."""
+    """Return the scores of the real windows, under the names of the scores of samples."""
     defined = {"distance": 1.0, "teacher_gap": 0.0, "entropy_gap": 0.0}
     measured = {f"metrics/{name}": float(scores[name].mean()) for name in METRICS if name in scores}
     return {**defined, "validity": float(scores["valid"].mean()), **measured}
 
 
 def _between_halves(comparison: Path, trials: list[dict[str, Any]], encoding: str) -> dict[str, float]:
-    """Return the measures of one half of the real music beside the other: the floors of every trial's measures."""
+    """Return the measures between two halves of the real music, which are the floors in the scores of every trial."""
     for trial in trials:
         path = comparison / trial["experiment"] / str(trial["seed"]) / "scores.json"
         if trial["kind"] == "trial" and trial["config"]["encoding"] == encoding and path.exists():

@@ -1,48 +1,68 @@
-"""MLflow as a view of the run folders: the folder is the truth, and `Store.sync` makes MLflow say the same.
+"""Keep MLflow a view of the run folders: `Store.sync` makes MLflow agree with a folder.
 
-There is one mechanism. `sync` brings what a folder has and MLflow lacks; live logging is calling it often, and replay
-after an outage is calling it later. MLflow keeps a point once per key, value, time and step, and a file once per name;
-so even a sync that was cut off half-way and repeated leaves everything there exactly once. This is the one module that
-imports mlflow.
+There is one mechanism. `sync` sends what a folder has and MLflow lacks. Live logging calls it often; recovery after an
+outage calls it later. MLflow keeps one point per key, value, time and step, and one file per name, so a sync that was
+interrupted and repeated leaves everything there exactly once. This is the only module that imports mlflow.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from eval.listening.piano_rolls import first_images
-from eval.tracking.messages import SAFE, hush, sentence, without_password
+from eval.results.schema import as_written
 from eval.tracking.notes import experiment_note
-from eval.tracking.records import SENDING, SYNCED, Record, sha256
-from eval.tracking.relocation import EXPERIMENT, artifact_root, relocate
-from eval.tracking.views import image_name, view_tags
+from eval.tracking.references import published, real_music
+from eval.tracking.runs import SENDING, SYNCED, RunContent, image_name, sha256
+from eval.tracking.views import view_tag
 from replication.util.errors import UserError
 from replication.util.files import atomic
 from replication.util.locks import lease, locked_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from eval.results.trial_folder import Point
 
-BATCH = 990  # MLflow takes 1000 entities at once, and the last batch carries tags too
+EXPERIMENT = "Etude"
+BATCH = 990  # MLflow accepts 1000 entities per call, and the last batch has tags too
 PARAMS = 100  # MLflow's limit per call
-LEVEL = "synced_final"  # the tag that names all that a run shows: without it, or with another, it is not level
+COMPLETE = "synced_final"  # tag with the digest of everything that a run shows; the last to be set
+SAFE = "the results are safe in the run folders, and `etude sync` will update MLflow"
+_RECREATE = "move that file away, and `etude sync` makes a new one from the run folders"
+_REMEDIES = {  # by a part of the error message
+    "out-of-date database schema": "another version of MLflow made it; install that version, or make a backup and"
+    " run `mlflow db upgrade {uri}`",
+    "not a database": _RECREATE,
+    "malformed": _RECREATE,
+    "readonly database": "give permission to write there",
+    "unable to open": "give permission to write there",
+    "database is locked": "end the program that keeps it locked",
+}
 
 
 class StoreError(UserError):
-    """MLflow cannot be reached or refuses: nothing is lost, since the results are in the run folders."""
+    """MLflow cannot be reached or refuses. Nothing is lost, since the results are in the run folders."""
 
 
 class Store:
-    """The tracking store beside the run folders, or the server that MLFLOW_TRACKING_URI names: `place`, for people."""
+    """The tracking store beside the run folders, or the server that MLFLOW_TRACKING_URI names.
+
+    Attributes:
+        root: Folder of the project.
+        remote: Whether MLFLOW_TRACKING_URI names the store.
+        uri: Address of the store.
+        place: Address of the store without passwords, for messages.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -53,36 +73,59 @@ class Store:
         self._experiment = ""
 
     def sync(self, folder: Path, *, final: bool) -> None:
-        """Bring what `folder` has and MLflow lacks; raises StoreError when MLflow cannot be reached.
+        """Send what `folder` has and MLflow lacks. A run that is up to date costs one look-up.
 
-        `final` brings the scores and artifacts too and ends the run, unless a worker is still at it; if none is and
-        trial.json says RUNNING, it died, and the run is KILLED until the trial is taken up again. A folder whose status
-        is FAILED always ends its run. A run that is level already costs one look-up.
+        Args:
+            folder: Folder of a trial.
+            final: Whether to send the scores and artifacts too and to end the run, unless a worker still runs the
+                trial. If none does and trial.json says RUNNING, the worker died; the run is then KILLED until the trial
+                is resumed. A trial whose status is FAILED always ends its run.
+
+        Raises:
+            StoreError: if MLflow cannot be reached.
         """
-        trial = Record.read(folder)
-        if final and trial.about["status"] == "RUNNING":
-            with suppress(OSError), lease(folder / ".lock", wait=False):  # else there is one, or nobody can tell
-                trial = Record.read(folder).abandoned()
-        with self._speaking(), locked_folder(self.root):
-            status = trial.about["status"]
-            self._sync(trial, final=status == "FAILED" or (final and status != "RUNNING"))
+        content = RunContent.read(folder)
+        if final and content.about["status"] == "RUNNING":
+            with suppress(OSError), lease(folder / ".lock", wait=False):  # an error: there is a worker, or there may be
+                content = RunContent.read(folder).without_worker()
+        with self._store_errors(), locked_folder(self.root):
+            status = content.about["status"]
+            self._sync(content, final=status == "FAILED" or (final and status != "RUNNING"))
 
-    def show(self, record: Record) -> None:
-        """Bring what is no trial and has MLflow lacks, as `sync` does."""
-        with self._speaking(), locked_folder(self.root):
-            self._sync(record, final=True)
+    def sync_all(self, comparisons: Iterable[Path]) -> int:
+        """Send everything in the folders of comparisons that MLflow lacks; return the number of their trials.
+
+        Raises:
+            StoreError: if MLflow cannot be reached.
+        """
+        count = 0
+        for comparison in comparisons:
+            for path in sorted(comparison.glob("*/*/trial.json")):
+                with as_written(path.parent):
+                    self.sync(path.parent, final=True)
+                count += 1
+            with as_written(comparison):
+                for content in real_music(comparison):
+                    self._sync_reference(content)
+        for content in published():
+            self._sync_reference(content)
+        return count
+
+    def _sync_reference(self, content: RunContent) -> None:
+        with self._store_errors(), locked_folder(self.root):
+            self._sync(content, final=True)
 
     def connect(self) -> None:
-        """Make the database and the experiment unless they are there, and bring its description up to date."""
-        with self._speaking(), locked_folder(self.root):
-            self._describe(self._connect())
+        """Create the database and the experiment if they are missing, and update the description of the experiment."""
+        with self._store_errors(), locked_folder(self.root):
+            self._describe_experiment(self._connect())
 
     def runs(self) -> list[Any]:
-        """Return all runs, as MLflow has them; none where there is no store, which is not made."""
+        """Return all runs in MLflow; none if there is no store, which is then not created."""
         if not self.remote and not (self.root / "mlflow.db").exists():
             return []
         runs, token = [], None
-        with self._speaking("see that it runs, and that MLFLOW_TRACKING_URI is right"):
+        with self._store_errors("check that it is running and that MLFLOW_TRACKING_URI is right"):
             client = self._connect()
             while token != "":
                 page = client.search_runs([self._experiment], page_token=token)
@@ -90,29 +133,31 @@ class Store:
                 token = page.token or ""
         return runs
 
-    def _connect(self) -> Any:  # noqa: ANN401 - an MlflowClient, whose import is lazy
+    def _connect(self) -> Any:  # noqa: ANN401 - MlflowClient is imported lazily
         if self._client is not None:
             return self._client
         if not self.remote:
-            _make_database(self.root / "mlflow.db")
+            _create_database(self.root / "mlflow.db")
         client = _mlflow_client(self.uri)
-        here = None if self.uri.startswith("http") else artifact_root(self.root)  # a server has its own place
+        here = None if self.uri.startswith("http") else artifact_root(self.root)  # a server has a place of its own
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             self._experiment = _create_experiment(client, here)
             if not self.remote:
                 with closing(sqlite3.connect(self.root / "mlflow.db")) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")  # persists; parallel trials wait a third less
+                    connection.execute(
+                        "PRAGMA journal_mode=WAL"
+                    )  # this setting persists; parallel trials wait a third less
         else:
             self._experiment = found.experiment_id
-            if found.lifecycle_stage == "deleted":  # someone tidied up in the browser
+            if found.lifecycle_stage == "deleted":  # by a user in the browser
                 client.restore_experiment(self._experiment)
             if not self.remote:
                 relocate(self.root)
         self._client = client
         return client
 
-    def _describe(self, client: Any) -> None:  # noqa: ANN401
+    def _describe_experiment(self, client: Any) -> None:  # noqa: ANN401
         from mlflow.exceptions import MlflowException
 
         known = client.get_experiment(self._experiment).tags
@@ -121,52 +166,52 @@ class Store:
         for name, value in tags.items():
             if known.get(name) != value:
                 client.set_experiment_tag(self._experiment, name, value)
-        # A server may have the comparisons of other projects too.
+        # A server may hold comparisons of other projects too.
         several = self.remote or len(list(self.root.glob("runs/*/*/data.json"))) > 1
-        for name, value in view_tags(known, several=several).items():
-            with suppress(MlflowException):  # an undocumented format: nice where it is understood, never needed
+        for name, value in view_tag(known, several=several).items():
+            with suppress(MlflowException):  # the view's format is undocumented, and nothing depends on it
                 client.set_experiment_tag(self._experiment, name, value)
 
-    def _sync(self, trial: Record, *, final: bool) -> None:
+    def _sync(self, content: RunContent, *, final: bool) -> None:
         client = self._connect()
-        run = self._run_of(trial)
+        run = self._run_of(content)
         tags = run.data.tags if run else {}
-        if final and tags.get(LEVEL) == trial.seal:
+        if final and tags.get(COMPLETE) == content.digest:
             return
-        if run is not None and not trial.continues(tags):
-            client.delete_run(run.info.run_id)  # MLflow has no way to take a point back
+        if run is not None and not content.extends(tags):
+            client.delete_run(run.info.run_id)  # MLflow cannot delete a point
             run, tags = None, {}
         if run is None:
-            started = int(trial.about["started"] * 1000)
-            run = client.create_run(self._experiment, started, trial.tags(), trial.name)
+            started = int(content.about["started"] * 1000)
+            run = client.create_run(self._experiment, started, content.tags(), content.name)
         elif run.info.status != "RUNNING":
-            client.update_run(run.info.run_id, status="RUNNING")  # a failed trial was taken up again
+            client.update_run(run.info.run_id, status="RUNNING")  # a failed or killed trial was resumed
         run_id = run.info.run_id
         if "synced_lines" not in tags:
-            _describe_run(client, run_id, trial)
-        _log_lines(client, run_id, trial, tags)
+            _describe_run(client, run_id, content)
+        _log_lines(client, run_id, content, tags)
         if final:
-            _log_results(client, run_id, trial, tags)
+            _log_results(client, run_id, content, tags)
 
-    def _run_of(self, trial: Record) -> Any | None:  # noqa: ANN401
-        """Return the run of a trial, which is one: a call whose answer was lost may have been repeated."""
+    def _run_of(self, content: RunContent) -> Any | None:  # noqa: ANN401
+        """Return the run of a trial, and delete duplicates, which a repeated call leaves whose answer was lost."""
         client = self._connect()
-        found = client.search_runs([self._experiment], f"tags.trial_id = '{trial.about['id']}'")
+        found = client.search_runs([self._experiment], f"tags.trial_id = '{content.about['id']}'")
         found.sort(key=lambda run: (-int(run.data.tags.get("synced_lines", -1)), run.info.run_id))
-        for double in found[1:]:
-            client.delete_run(double.info.run_id)
+        for duplicate in found[1:]:
+            client.delete_run(duplicate.info.run_id)
         return found[0] if found else None
 
     @contextmanager
-    def _speaking(self, advice: str = SAFE) -> Iterator[None]:
+    def _store_errors(self, advice: str = SAFE) -> Iterator[None]:
         try:
             yield
-        except _troubles() as error:
-            raise StoreError(sentence(self.uri, error, advice)) from error
+        except _store_exceptions() as error:
+            raise StoreError(_message(self.uri, error, advice)) from error
 
 
 def open_store(root: Path) -> Store:
-    """Return the store of the project at `root`, made if need be.
+    """Return the store of the project at `root`, creating it if it is missing.
 
     Raises:
         StoreError: if it cannot be reached.
@@ -176,8 +221,47 @@ def open_store(root: Path) -> Store:
     return store
 
 
-def _make_database(path: Path) -> None:
-    """Make the tables of MLflow, all or none: with those that a killed process has left it could not go on."""
+def without_password(text: str) -> str:
+    """Return a text without the user names and passwords in its addresses."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def artifact_root(root: Path) -> str:
+    """Return the address of the folder in which the store at `root` keeps artifacts."""
+    return (root.resolve() / "mlartifacts").as_uri()
+
+
+def relocate(root: Path) -> bool:
+    """Update the addresses of artifacts after the project was moved to `root`; return whether any changed.
+
+    MLflow stores an absolute address for each run.
+    """
+    here = artifact_root(root)
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
+        select = "SELECT artifact_location FROM experiments WHERE name = ?"
+        (there,) = connection.execute(select, (EXPERIMENT,)).fetchone() or (here,)
+        if there == here or not there.startswith("file:"):
+            return False
+        for update in (
+            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
+            "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)",
+            "UPDATE logged_models SET artifact_location = replace(artifact_location, ?, ?)",
+        ):
+            connection.execute(update, (there, here))
+    return True
+
+
+def _message(uri: str, error: BaseException, advice: str) -> str:
+    """Return the message for a store that does not answer: the reason and the remedy, without passwords."""
+    while error.__cause__ is not None:  # the cause says the same in fewer words
+        error = error.__cause__
+    reason = " ".join(str(error).split()) or type(error).__name__
+    remedies = [f"{text.format(uri=uri)}; " for part, text in _REMEDIES.items() if part in reason]
+    return without_password(f"MLflow at {uri} does not answer ({reason[:200]}); {''.join(remedies)}{advice}")
+
+
+def _create_database(path: Path) -> None:
+    """Create the tables of MLflow, all or none, since MLflow cannot use those that a killed process left."""
     if not path.exists():
         with atomic(path) as draft:
             _mlflow_client(f"sqlite:///{draft}").search_experiments(max_results=1)
@@ -189,15 +273,15 @@ def _create_experiment(client: Any, place: str | None) -> str:  # noqa: ANN401
     try:
         return str(client.create_experiment(EXPERIMENT, artifact_location=place))
     except MlflowException:
-        if found := client.get_experiment_by_name(EXPERIMENT):  # another machine was first, or the answer was lost
+        if found := client.get_experiment_by_name(EXPERIMENT):  # another machine was faster, or the answer was lost
             return str(found.experiment_id)
         raise
 
 
-def _describe_run(client: Any, run_id: str, trial: Record) -> None:  # noqa: ANN401
+def _describe_run(client: Any, run_id: str, content: RunContent) -> None:  # noqa: ANN401
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-    about, params = trial.about, [Param(key, value) for key, value in trial.params().items()]
+    about, params = content.about, [Param(key, value) for key, value in content.params().items()]
     for start in range(0, len(params), PARAMS):
         client.log_batch(run_id, params=params[start : start + PARAMS])
     if data := about["dataset"]:
@@ -208,50 +292,50 @@ def _describe_run(client: Any, run_id: str, trial: Record) -> None:  # noqa: ANN
         client.log_dict(run_id, about["environment"], "environment.json")
 
 
-def _log_lines(client: Any, run_id: str, trial: Record, tags: dict[str, str]) -> None:  # noqa: ANN401
+def _log_lines(client: Any, run_id: str, content: RunContent, tags: dict[str, str]) -> None:  # noqa: ANN401
     known = int(tags.get("synced_lines", -1))
-    if len(trial.lines) > known:
-        _log_points(client, run_id, trial.history(max(known, 0)), trial.marks())
+    if len(content.lines) > known:
+        _log_points(client, run_id, content.history(max(known, 0)), content.progress_tags())
 
 
-def _log_results(client: Any, run_id: str, trial: Record, tags: dict[str, str]) -> None:  # noqa: ANN401
+def _log_results(client: Any, run_id: str, content: RunContent, tags: dict[str, str]) -> None:  # noqa: ANN401
     from mlflow.tracking._tracking_service import utils
 
-    seal, ended = trial.seal, int((trial.about["ended"] or time.time()) * 1000)
-    if trial.scores and "synced_scores" not in tags and trial.about["status"] != "KILLED":
-        _log_points(client, run_id, trial.final(), {"synced_scores": sha256(trial.scores)})
-    for file in trial.artifacts():
-        parent = file.parent.relative_to(trial.path).as_posix()
+    digest, ended = content.digest, int((content.about["ended"] or time.time()) * 1000)
+    if content.scores and "synced_scores" not in tags and content.about["status"] != "KILLED":
+        _log_points(client, run_id, content.final_points(), {"synced_scores": sha256(content.scores)})
+    for file in content.artifacts():
+        parent = file.parent.relative_to(content.path).as_posix()
         client.log_artifact(run_id, str(file), None if parent == "." else parent)
-    if (rolls := trial.path / "roll.png").exists() and "mlflow.loggedImages" not in tags:  # a second one would be added
-        _log_roll(client, run_id, trial, rolls)
-    for name, text in trial.events.items():
+    if (rolls := content.path / "roll.png").exists() and "mlflow.loggedImages" not in tags:
+        _log_roll(client, run_id, content, rolls)
+    for name, text in content.anomalies.items():
         client.set_tag(run_id, name, text)
-    client.set_terminated(run_id, trial.about["status"], ended)
-    client.set_tag(run_id, LEVEL, seal)  # last: only now is the run level
-    # MLflow keeps where the files of a thousand runs are, 10 kB each, and after a move does not look again.
-    utils._artifact_repos_cache.clear()  # noqa: SLF001 - there is no other way
+    client.set_terminated(run_id, content.about["status"], ended)
+    client.set_tag(run_id, COMPLETE, digest)  # last: now the run is up to date
+    # MLflow caches the addresses of a thousand runs, 10 kB each, and does not notice that they moved.
+    utils._artifact_repos_cache.clear()  # noqa: SLF001 - MLflow has no public function for it
 
 
-def _log_roll(client: Any, run_id: str, trial: Record, rolls: Path) -> None:  # noqa: ANN401
-    """Log the roll of the first sample as `MlflowClient.log_image` would, but under the same name when repeated."""
-    with first_images(rolls, image_name(trial.about)) as files:
+def _log_roll(client: Any, run_id: str, content: RunContent, rolls: Path) -> None:  # noqa: ANN401
+    """Log the first piano roll as `MlflowClient.log_image` does, but under a fixed name."""
+    with first_images(rolls, image_name(content.about)) as files:
         for file in files:
             client.log_artifact(run_id, str(file), "images")
     client.set_tag(run_id, "mlflow.loggedImages", "True")
 
 
 def _log_points(client: Any, run_id: str, points: list[Point], tags: dict[str, str]) -> None:  # noqa: ANN401
-    """Log points in batches, and the tags with the last of them: points that no tag vouches for are sent again.
+    """Log points in batches, and the tags with the last one, so that points without their tags are sent again.
 
-    What is about to be sent is marked before: if it is another history when the sync is repeated, the run is made anew.
+    SENDING tags are set first. If the sync is repeated with a different history, they show it, and the run is replaced.
     """
     from mlflow.entities import Metric, RunTag
 
     infinite = sorted({point.key for point in points if math.isinf(point.value)})
     tags = tags | {f"infinite.{key}": "shown as NaN" for key in infinite}  # MLflow would show the largest float
-    marks = {key.removeprefix(SYNCED): value for key, value in tags.items() if key.startswith(SYNCED)}
-    client.log_batch(run_id, tags=[RunTag(SENDING + key, value) for key, value in marks.items()])
+    progress = {key.removeprefix(SYNCED): value for key, value in tags.items() if key.startswith(SYNCED)}
+    client.log_batch(run_id, tags=[RunTag(SENDING + key, value) for key, value in progress.items()])
     metrics = [
         Metric(point.key, math.nan if math.isinf(point.value) else point.value, point.time, point.step)
         for point in points
@@ -263,38 +347,45 @@ def _log_points(client: Any, run_id: str, points: list[Point], tags: dict[str, s
 
 
 def _mlflow_client(uri: str) -> Any:  # noqa: ANN401
-    """Import mlflow so that it tells nobody and prints nothing."""
-    hush()
+    """Import mlflow with telemetry and output off and with short waits, and return a client."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # two lines for every run on a server
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # migrations, and tracebacks of what is raised anyway
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default of 7 takes four minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     from mlflow import MlflowClient
     from mlflow.store.db import utils
 
-    utils.MAX_RETRY_COUNT = 3  # 10 by default: to find out that a database is damaged or down takes 100 seconds
+    utils.MAX_RETRY_COUNT = 3  # with the default of 10, noticing a damaged database takes 100 seconds
     _guard_files()
     return MlflowClient(tracking_uri=uri)
 
 
 def _guard_files() -> None:
-    """Have no server choose where on this machine files are read or written: MLflow goes where a server says."""
+    """Keep MLflow from reading or writing local files at paths that a server names."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry as registry
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    def here(place: str, *words: Any, **settings: Any) -> LocalArtifactRepository:  # noqa: ANN401 - MLflow's own
+    def local(place: str, *words: Any, **settings: Any) -> LocalArtifactRepository:  # noqa: ANN401 - MLflow's own
         if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
             raise MlflowException(
-                f"it keeps files in {place} of this machine, and should with --serve-artifacts itself"
+                f"it keeps files in {place} of this machine; start the server with --serve-artifacts instead"
             )
         return LocalArtifactRepository(place, *words, **settings)
 
     for scheme in ("file", ""):
-        registry.register(scheme, here)  # type: ignore[no-untyped-call]  # MLflow does not annotate it
+        registry.register(scheme, local)  # type: ignore[no-untyped-call]  # MLflow does not annotate it
 
 
-def _troubles() -> tuple[type[Exception], ...]:
-    """Return what may go wrong between here and a tracking store; asked only when something did."""
+def _store_exceptions() -> tuple[type[Exception], ...]:
+    """Return the exceptions that a tracking store may raise; called only after one, since the import is slow."""
     try:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
-    except ImportError:  # a node without mlflow
+    except ImportError:  # mlflow is not installed
         return (ImportError,)
-    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)  # the last for a database's driver
+    # ImportError also means a missing database driver.
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)

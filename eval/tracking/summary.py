@@ -1,6 +1,6 @@
-"""The numbers of a scored trial by the names under which MLflow shows them.
+"""Compute the numbers of a scored trial under the names that MLflow shows.
 
-The few that are looked at first have short names without a section; all others are `section/name`.
+The few main numbers have short names without a section; all others are named `section/name`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _gap(row: dict[str, float | None]) -> float:
 
 
 def _metrics(folder: Path) -> dict[str, float]:
-    """Return the means of the metrics over samples, their distances, and the shares of samples that lack them."""
+    """Return the means of the metrics over samples, their distances, and the shares of samples without a value."""
     import pandas as pd
 
     if not (path := folder / "distances.parquet").exists():
@@ -67,7 +67,7 @@ def _metrics(folder: Path) -> dict[str, float]:
 
 
 def _likelihood(path: Path) -> dict[str, float]:
-    """Return the likelihood of a trial, and of a bound its terms; nothing for a control without one."""
+    """Return the likelihood of a trial and, if it is a bound, its terms; nothing for a control without likelihood."""
     nll = read_json(path) if path.exists() else {}
     terms = {} if nll.get("exact", True) else nll["terms"]
     found = {

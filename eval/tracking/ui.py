@@ -1,4 +1,4 @@
-"""MLflow's page over the local store: started lean, opened at the comparison of variants, ended without leftovers."""
+"""Start MLflow's page on the local store, opened at the comparison of variants, and stop all its processes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from eval.tracking.relocation import EXPERIMENT, relocate
-from eval.tracking.views import VIEWS, address
+from eval.tracking.store import EXPERIMENT, relocate
+from eval.tracking.views import address
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE = 90.0  # seconds until the server must answer; it takes about 15 on two cores
-GRACE = 10.0  # seconds that it has to end
-ASSISTANT = "On the first visit MLflow opens its Assistant beside the charts: closed once, it stays closed."
+PATIENCE = 90.0  # seconds in which the server must answer; it takes about 15 on two cores
+GRACE = 10.0  # seconds in which the server must stop
+ASSISTANT = "On the first visit MLflow opens its Assistant beside the charts; once closed, it stays closed."
 
 
 def serve(root: Path, port: int = 5000) -> int:
     """Serve the store at `root` until Ctrl-C; return the exit code."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends the server too
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops the server too
     try:
         print("Starting MLflow (about 15 seconds) ...", flush=True)
         with server(root, port) as (process, page):
@@ -43,9 +43,11 @@ def serve(root: Path, port: int = 5000) -> int:
 
 @contextmanager
 def server(root: Path, port: int = 5000) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Start MLflow's server, yield it and the address of the saved view, and end it with all its children."""
+    """Start MLflow's server, yield it and the address of the saved view, and stop it with all its children."""
     if os.environ.get("MLFLOW_TRACKING_URI"):
-        raise UserError("MLFLOW_TRACKING_URI is set: open that server's own page, or unset it to see the local store.")
+        raise UserError(
+            "MLFLOW_TRACKING_URI is set; open the page of that server, or unset the variable to see the local store."
+        )
     if not 0 <= port < 2**16:
         raise UserError(f"--port {port}: give a number from 0 to {2**16 - 1}")
     experiment = _experiment(root)
@@ -55,20 +57,20 @@ def server(root: Path, port: int = 5000) -> Iterator[tuple[subprocess.Popen[byte
     command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{root.resolve() / 'mlflow.db'}"]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+        process = subprocess.Popen(  # noqa: S603 - this interpreter
             command,
             cwd=root,
             env=os.environ | quiet,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is ours; the group is ended below
+            start_new_session=True,  # Ctrl-C goes to this process, which stops the group below
         )
         try:
             if not _answers(process, port):
                 log.seek(0)
                 tail = b"\n".join(log.read().splitlines()[-15:]).decode(errors="replace")
-                raise UserError(f"MLflow did not start within {PATIENCE:.0f} seconds. It said:\n{tail}")
-            yield process, f"http://127.0.0.1:{port}/{address(experiment, VIEWS[0])}"
+                raise UserError(f"MLflow did not start within {PATIENCE:.0f} seconds. Its output was:\n{tail}")
+            yield process, f"http://127.0.0.1:{port}/{address(experiment)}"
         finally:
             _end(process)
 
@@ -77,19 +79,22 @@ def _experiment(root: Path) -> str:
     database = root / "mlflow.db"
     row = None
     if database.exists():
-        with closing(sqlite3.connect(database)) as connection, suppress(sqlite3.DatabaseError):  # empty or no database
+        with (
+            closing(sqlite3.connect(database)) as connection,
+            suppress(sqlite3.DatabaseError),
+        ):  # empty, or not a database
             query = "SELECT experiment_id FROM experiments WHERE name = ?"
             row = connection.execute(query, (EXPERIMENT,)).fetchone()
     if row is None:
-        raise UserError(f"There is nothing to show in {database} yet: run `nox -s replicate` first.")
+        raise UserError(f"There is nothing to show in {database} yet; run `nox -s replicate` first.")
     return str(row[0])
 
 
 def _free(port: int) -> int:
-    """Return `port` if it is free, else one that is."""
+    """Return `port` if it is free, else another free port."""
     for candidate in (port, 0):
         with closing(socket.socket()) as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just given up is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just released counts as free
             probe.bind(("127.0.0.1", candidate))
             return int(probe.getsockname()[1])
     raise UserError("No port is free on 127.0.0.1.")
@@ -108,7 +113,7 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for request in (signal.SIGTERM, signal.SIGKILL):  # the second for whoever is left of the group
+    for request in (signal.SIGTERM, signal.SIGKILL):  # SIGKILL for what is left of the group
         with suppress(ProcessLookupError):
             os.killpg(process.pid, request)
         with suppress(subprocess.TimeoutExpired):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.metrics.table import METRICS, features_on
-from eval.results.anomalies import LOST
+from eval.results.anomalies import EXCLUDED
 from eval.scoring.measures import MEASURES
 from eval.statistics.comparisons import Interval, difference, interval
 from replication.midi.piece import Beats, Seconds
@@ -206,8 +206,10 @@ def setting(results: Results) -> str:
 
 def _lost(results: Results) -> str:
     """Return the sentence that names the trials which are in no mean, if there are any."""
-    names, found = labels(results), results.events[results.events["event"].isin(LOST)]
-    lost = [f"{names.get(row.experiment, row.experiment)} seed {row.seed} ({row.event})" for row in found.itertuples()]
+    names, found = labels(results), results.anomalies[results.anomalies["anomaly"].isin(EXCLUDED)]
+    lost = [
+        f"{names.get(row.experiment, row.experiment)} seed {row.seed} ({row.anomaly})" for row in found.itertuples()
+    ]
     return f" Missing: {between(lost)}." if lost else ""
 
 

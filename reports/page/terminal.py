@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.claims.claims import verdicts_on
-from eval.results.anomalies import LOST
+from eval.results.anomalies import EXCLUDED
 from reports.format.facts import SOME_CONTROLS, controls, labels, models, setting
 from reports.format.table import DAGGER, PLUS_MINUS
 from reports.sections.anomalies import by_trial
@@ -57,8 +57,8 @@ def show(results: Results, output: Path) -> None:
 
 def _wrong(results: Results) -> list[str]:
     """Return a line for each model with trials in which something went wrong, and for all else that failed."""
-    found, names = results.events, labels(results)
-    told = found[found["experiment"].isin(models(results)) | found["event"].isin(LOST)]
+    found, names = results.anomalies, labels(results)
+    told = found[found["experiment"].isin(models(results)) | found["anomaly"].isin(EXCLUDED)]
     return [
         f"Went wrong: {names.get(name, name)}: {'; '.join(by_trial(results, name))}."
         for name in dict.fromkeys(told["experiment"])

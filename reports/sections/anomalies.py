@@ -5,29 +5,29 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from eval.results.anomalies import EVENTS, FINITE
+from eval.results.anomalies import ANOMALIES, FINITE
 from reports.format.facts import labels, models, of, setting
 from reports.format.table import DOUBLE_DAGGER, MISSING, Cell, Table, cell, number, plain
 
 if TYPE_CHECKING:
-    from eval.results.anomalies import Event
+    from eval.results.anomalies import Anomaly
     from eval.results.frames import Results
 
 
 def events(results: Results) -> Table:
     """Return every event of every trial; one line where there is none."""
-    names, found = labels(results), results.events
-    limits = {event.name: _limits(event) for event in EVENTS}
+    names, found = labels(results), results.anomalies
+    limits = {event.name: _limits(event) for event in ANOMALIES}
     rows = [
         {
             "Trial": Cell(
                 f"{names.get(row.experiment, row.experiment)}, seed {row.seed}",
                 {"experiment": row.experiment, "seed": row.seed},
             ),
-            "Event": plain("event", row.event),
+            "Event": plain("event", row.anomaly),
             "Steps": Cell(_steps(row.first, row.last), {"first": row.first, "last": row.last}),
             "Value": cell("value", row.value, 3),
-            "Limits": plain("limits", limits.get(row.event)),
+            "Limits": plain("limits", limits.get(row.anomaly)),
         }
         for row in found.itertuples()
     ]
@@ -38,20 +38,20 @@ def events(results: Results) -> Table:
         "none. Controls that are no music are to have some, and the audited recipe trains too briefly for samples to "
         "be valid."
     )
-    notes = [f"{event.name}: {event.meaning}" for event in EVENTS if event.name in set(found["event"])]
+    notes = [f"{event.name}: {event.meaning}" for event in ANOMALIES if event.name in set(found["anomaly"])]
     return Table.of("events", rows=rows, caption=caption, notes=notes)
 
 
 def _lead(results: Results) -> str:
-    if results.events.empty:
+    if results.anomalies.empty:
         return "Nothing went wrong with the numbers."
-    spared = set(models(results)).isdisjoint(results.events["experiment"])
+    spared = set(models(results)).isdisjoint(results.anomalies["experiment"])
     return f"What went wrong with the numbers{', in no trial of a model that competes' * spared}."
 
 
 def mark(results: Results, experiment: str) -> str:
     """Return what marks an experiment in whose trials something went wrong."""
-    return DOUBLE_DAGGER if len(of(results.events, experiment)) else ""
+    return DOUBLE_DAGGER if len(of(results.anomalies, experiment)) else ""
 
 
 def remarks(results: Results) -> list[str]:
@@ -65,7 +65,9 @@ def remarks(results: Results) -> list[str]:
 
 def by_trial(results: Results, experiment: str) -> list[str]:
     """Return the events of each trial of an experiment: seed 2 failed, loss-not-finite."""
-    return [f"seed {seed} {', '.join(own['event'])}" for seed, own in of(results.events, experiment).groupby("seed")]
+    return [
+        f"seed {seed} {', '.join(own['anomaly'])}" for seed, own in of(results.anomalies, experiment).groupby("seed")
+    ]
 
 
 def _steps(first: float, last: float) -> str:
@@ -74,7 +76,7 @@ def _steps(first: float, last: float) -> str:
     return f"{first:.0f}" if first == last else f"{first:.0f} to {last:.0f}"
 
 
-def _limits(event: Event) -> str | None:
+def _limits(event: Anomaly) -> str | None:
     if event.most == FINITE:
         return "finite"
     if math.isfinite(event.most):

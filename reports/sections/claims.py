@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eval.claims.claims import CLAIMS, Contrasted, verdicts_on
+from eval.claims.claims import CLAIMS, ContrastClaim, verdicts_on
 from eval.statistics.comparisons import Interval
 from reports.format.facts import INTERVALS, setting
 from reports.format.table import Table, cell, plain, probability, span
@@ -69,7 +69,7 @@ def contrasts(results: Results) -> Table:
 
 def _labels() -> dict[str, str]:
     """Return the names for people of the measures that claims are judged by, with their units."""
-    families = [claim.measures if isinstance(claim, Contrasted) else (claim.measure,) for claim in CLAIMS]
+    families = [claim.measures if isinstance(claim, ContrastClaim) else (claim.measure,) for claim in CLAIMS]
     found = [measure for family in families for measure in family]
     return {
         one.name: f"{one.label[0].upper()}{one.label[1:]}" + (f" ({one.unit.strip()})" if one.unit else "")

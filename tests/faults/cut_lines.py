@@ -164,7 +164,7 @@ def test_the_program_runs_on_and_sync_makes_up_for_it(
         assert done.returncode == 0, done.stderr
         warnings = [text for text in done.stderr.splitlines() if "warning" in text]
         assert len(warnings) == (0 if fault is slow else 1), done.stderr
-        assert all("`etude sync` will bring MLflow level" in text for text in warnings)
+        assert all("`etude sync` will update MLflow" in text for text in warnings)
         assert "Traceback" not in done.stderr
         plan = planned(tmp_path, "ngram")
         assert bits(plan) == bits(alone)
@@ -225,7 +225,7 @@ def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None
     file.write_bytes(content[:4096] + b"\xff" * 65536 + content[4096 + 65536 :])
     done = etude("sync", folder=tmp_path)
     assert done.returncode == 2
-    assert "move that file away, and it is made anew from the run folders" in done.stderr
+    assert "move that file away, and `etude sync` makes a new one from the run folders" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     file.rename(tmp_path / "away.db")
     bring_anew(tmp_path, folder)

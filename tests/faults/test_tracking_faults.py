@@ -153,7 +153,7 @@ def test_a_store_that_dies_and_comes_back_costs_one_warning(
             tracker.update(finish(folder), final=True)
         until(lambda: not tracker._jobs and tracker._down)
         line.mend()
-        tracker.level([tmp_path / "runs" / "smoke" / "bach"])
+        tracker.sync_all([tmp_path / "runs" / "smoke" / "bach"])
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: MLflow at http://127.0.0.1")
     for folder in folders:
@@ -188,8 +188,8 @@ def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypat
     finally:
         signal.signal(signal.SIGINT, before)
     assert said == [
-        "Bringing MLflow level takes a while; Ctrl-C leaves it to `etude sync`.",
-        "\nMLflow is left behind; `etude sync` brings it level.",
+        "Updating MLflow takes a while; press Ctrl-C to stop and run `etude sync` later.",
+        "\nMLflow is not up to date; run `etude sync` to update it.",
     ]
 
 
@@ -216,7 +216,7 @@ def test_a_database_that_crashes_in_the_middle_is_made_up_for(
     crasher = threading.Thread(target=crash)
     crasher.start()
     line.delay = 0.05  # it is not through before the crash
-    with pytest.raises(StoreError, match="`etude sync` will bring MLflow level"):
+    with pytest.raises(StoreError, match="`etude sync` will update MLflow"):
         store.sync(folder, final=True)
     crasher.join()
     line.mend()
@@ -275,7 +275,7 @@ FAULTS: dict[Callable[[Path], AbstractContextManager[None]], tuple[str, str]] = 
     unwritable: ("readonly", "give permission to write there"),
     locked: ("database is locked", "end the program that keeps it locked"),
     of_another_mlflow: ("out-of-date database schema", "run `mlflow db upgrade sqlite:///"),
-    damaged: ("not a database", "move that file away, and it is made anew"),
+    damaged: ("not a database", "move that file away, and `etude sync` makes a new one"),
 }
 
 
@@ -292,7 +292,7 @@ def test_a_file_that_refuses_is_told_once_with_the_way_out(
     assert line.startswith("warning: MLflow at sqlite:///")
     assert reason in line
     assert remedy in line
-    assert line.endswith("the results are safe in the run folders, and `etude sync` will bring MLflow level")
+    assert line.endswith("the results are safe in the run folders, and `etude sync` will update MLflow")
     bring_anew(file.parent, folder)
 
 

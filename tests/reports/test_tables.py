@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from eval.claims.claims import CLAIMS, Contrasted, verdicts_on
+from eval.claims.claims import CLAIMS, ContrastClaim, verdicts_on
 from eval.metrics.table import METRICS
 from eval.scoring.measures import MEASURES
 from replication.midi.piece import Seconds
@@ -43,7 +43,7 @@ def test_every_claim_has_its_verdict_and_its_grounds(results: Results) -> None:
 
 def test_every_measure_of_a_claim_is_shown_and_no_bound_is_ranked_against_an_exact_value(results: Results) -> None:
     table = TABLES["contrasts"](results)
-    families = {claim.name: len(claim.measures) for claim in CLAIMS if isinstance(claim, Contrasted)}
+    families = {claim.name: len(claim.measures) for claim in CLAIMS if isinstance(claim, ContrastClaim)}
     assert table.frame["Claim"].value_counts().to_dict() == {**families, "C3": 1}
     bounds = table.frame[table.frame["Measure"].str.contains("bound")]
     assert set(bounds["Claim"]) == {"C1", "C2", "C5"}

@@ -25,12 +25,12 @@ from etude.remote import bundle
 from etude.remote.archive import unpack
 from etude.runner import plan as suite
 from etude.runner.comparison import at_chosen, choose_points, tuning
-from eval.results import trial_rows as collected
+from eval.results import trial_rows
 from eval.results.frames import gather
 from eval.results.schema import as_written
 from eval.results.training_log import TrainingLog
-from eval.tracking.records import Record
 from eval.tracking.references import real_music
+from eval.tracking.runs import RunContent
 from replication.corpora.archives import LARGEST, MOST_MEMBERS, midi_files
 from replication.midi.piece import NOTE
 from replication.midi.smf import Reason
@@ -198,9 +198,17 @@ def _shown(comparison: Path) -> None:
     """Look at what a tracking store is shown."""
     for path in sorted(comparison.glob("*/*/trial.json")):
         with as_written(path.parent):
-            trial = Record.read(path.parent)
-            _ = trial.seal, trial.name, trial.tags(), trial.params(), trial.history(), trial.final(), trial.marks()
-            trial.continues(trial.marks())
+            trial = RunContent.read(path.parent)
+            _ = (
+                trial.digest,
+                trial.name,
+                trial.tags(),
+                trial.params(),
+                trial.history(),
+                trial.final_points(),
+                trial.progress_tags(),
+            )
+            trial.extends(trial.progress_tags())
     with as_written(comparison):
         real_music(comparison)
 
@@ -222,7 +230,7 @@ def _logged(file: Path) -> None:
             TrainingLog(file)
         file.write_bytes(before)
         with as_written(file):
-            collected.curves(file.parent)
+            trial_rows.curve_rows(file.parent)
 
 
 def program(words: list[str]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, cast
 
-from eval.tracking.store import LEVEL
+from eval.tracking.store import COMPLETE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         server = cast("_Server", self.server)
-        tags = {"scale": "smoke", "corpus": "synthetic", "kind": "reference", LEVEL: "x"}
+        tags = {"scale": "smoke", "corpus": "synthetic", "kind": "reference", COMPLETE: "x"}
         run = {
             "info": {"run_id": "a" * 32, "experiment_id": "1", "status": "FINISHED", "artifact_uri": server.place},
             "data": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},

@@ -1,4 +1,4 @@
-"""Results of trials that nobody ran: as large and as odd as real ones, the same in every process."""
+"""Make up results of trials, as large and as irregular as real ones and the same in every process."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def made_up(
         encodings=pd.DataFrame([paper, *([other] if triples else [])]),
         experiments=experiments,
         trials=trials,
-        events=made_up_training.events([name for name in names if name == "unigram"]),
+        anomalies=made_up_training.anomalies([name for name in names if name == "unigram"]),
         scores=_scores(rng, rows, seeds, (samples, windows), metrics),
         distances=_distances(rng, rows, seeds, samples, metrics),
         measures=measures if isinstance(grid, Beats) else measures[measures["measure"] != "bar_similarity"],
@@ -169,7 +169,7 @@ def made_up(
 
 @cache
 def _card() -> dict[str, Any]:
-    """Return the facts of a real corpus: nothing of a data card is made up."""
+    """Return the data card of a real corpus; it is not made up."""
     corpus, cutting = CORPORA["synthetic"], Cutting(length=66)
     with TemporaryDirectory() as folder:
         dataset = prepare(corpus, Paper(), cutting, cache=Path(folder))
@@ -177,12 +177,12 @@ def _card() -> dict[str, Any]:
 
 
 def encoding_of(name: str) -> str:
-    """Return the encoding of an experiment, which its name ends with."""
+    """Return the encoding of an experiment, the end of its name."""
     return "triples" if name.endswith("-triples") else "paper"
 
 
 def is_control(name: str) -> bool:
-    """Whether an experiment shows what measures can see."""
+    """Return whether an experiment is a control."""
     return name in {"unigram", "replay", "test-copy", "onsets-shuffled"}
 
 

@@ -1,4 +1,4 @@
-"""Notes that nobody played and embeddings that nobody trained, for results of trials that nobody ran."""
+"""Make up notes and embeddings for results of trials."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def notes(rng: np.random.Generator, encodings: Mapping[str, str]) -> pd.DataFram
 
 
 def clearer(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
-    """Return a sample of each experiment at all levels of noise, in which less and less is out of tune."""
+    """Return a sample of each experiment at all noise levels, with fewer and fewer wrong notes."""
     records = [
         (name, 0, level, onset / 2, 0.5, int(48 + 5 * (onset % 4) + level * rng.integers(-24, 24)), 64)
         for name in names
@@ -62,7 +62,7 @@ def clearer(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
 
 
 def form(rng: np.random.Generator, encodings: Mapping[str, str], seeds: int) -> pd.DataFrame:
-    """Return lags of 1 to 15 bars, the last of which few windows reach: real music repeats itself after 4 bars."""
+    """Return lags of 1 to 15 bars, of which few windows reach the last; real music repeats itself after 4 bars."""
     sets = [("test", encoding, 0) for encoding in dict.fromkeys(encodings.values())]
     sets += [(name, encoding, seed) for name, encoding in encodings.items() for seed in range(seeds)]
     records = [
@@ -74,7 +74,7 @@ def form(rng: np.random.Generator, encodings: Mapping[str, str], seeds: int) -> 
 
 
 def embeddings(rng: np.random.Generator, names: list[str], seeds: int, dimension: int = 16) -> pd.DataFrame:
-    """Return a table of embeddings for each seed of each experiment: all but Gaussian ones know fifths."""
+    """Return an embedding table for each seed of each experiment; all but the Gaussian ones encode fifths."""
     words = Paper().vocabulary
     pitches = np.array([int(word[1:]) if word[0] == "p" and word[1:].isdigit() else 0 for word in words])
     sung = np.where((pitches >= 36) & (pitches < 82), pitches, np.nan)

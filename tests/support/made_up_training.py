@@ -1,4 +1,4 @@
-"""A grid that nobody searched, audits and samples of weights that nobody trained, for results that nobody got."""
+"""Make up a tuning grid, anomalies, audits and sampler studies for results of trials."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def grid(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["arm", "dimension", "scale", "distance", "nll", "chosen"])
 
 
-def events(names: list[str]) -> pd.DataFrame:
-    """Return what goes wrong with the first seed of experiments that play next to nothing."""
-    records = [(name, 0, event, math.nan, math.nan, 0.61) for name in names for event in ("samples-empty",)]
-    return pd.DataFrame(records, columns=["experiment", "seed", "event", "first", "last", "value"])
+def anomalies(names: list[str]) -> pd.DataFrame:
+    """Return an anomaly of the first seed of each experiment."""
+    records = [(name, 0, anomaly, math.nan, math.nan, 0.61) for name in names for anomaly in ("samples-empty",)]
+    return pd.DataFrame(records, columns=["experiment", "seed", "anomaly", "first", "last", "value"])
 
 
 def audits(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
-    """Return seven milestones of each seed of the report's recipe."""
+    """Return seven checkpoints of each seed of the recipe of the paper."""
     return pd.DataFrame(
         {
             "experiment": "recipe",
@@ -49,7 +49,7 @@ def audits(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
 
 
 def trajectory(rng: np.random.Generator, names: list[str], seeds: int) -> pd.DataFrame:
-    """Return twenty evaluations of each seed of each experiment: ever fewer words change, ever surer."""
+    """Return twenty evaluations of each seed of each experiment, with fewer changes and more certainty at each."""
     return pd.DataFrame(
         {
             "experiment": name,
@@ -68,7 +68,7 @@ def trajectory(rng: np.random.Generator, names: list[str], seeds: int) -> pd.Dat
 
 
 def samplers(rng: np.random.Generator, names: list[str], seeds: int) -> pd.DataFrame:
-    """Return every sampler at every cost: the published one gets better with it, all others are better still."""
+    """Return every sampler at every cost; all improve with cost, and the published one is worst."""
     costs = [(row.name, n) for row in SAMPLERS for n in EVALUATIONS] + [(REFERENCE, 2000)]
     return pd.DataFrame(
         {

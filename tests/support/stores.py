@@ -1,4 +1,4 @@
-"""Real tracking stores for tests: MLflow's server, PostgreSQL; and what a store says of a trial."""
+"""Real tracking stores for tests, with MLflow's server and PostgreSQL; and the content that a store has of a trial."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def in_process(work: Callable[..., None], *words: object) -> BaseProcess:
 
 
 def _work_with(uri: str | None, work: Callable[..., None], words: tuple[object, ...]) -> None:
-    """Do it with the setting of now: the clean process has that of the time when it was started."""
+    """Call `work` with the present tracking store, since the clean process has that of its start."""
     if uri is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:
@@ -143,14 +143,14 @@ def _work_with(uri: str | None, work: Callable[..., None], words: tuple[object, 
 
 
 def bring(root: Path, folders: list[Path]) -> None:
-    """Bring trials to the store of a root, as `etude sync` does."""
+    """Sync trials to the store of a root, as `etude sync` does."""
     store = open_store(root)
     for folder in folders:
         store.sync(folder, final=True)
 
 
 def bring_once(root: Path, folder: Path) -> None:
-    """Assert that a sync makes a store say what the folder says, and that another changes nothing."""
+    """Assert that after a sync the store agrees with the folder, and that another sync changes nothing."""
     for _ in range(2):
         store = open_store(root)
         store.sync(folder, final=True)
@@ -158,20 +158,20 @@ def bring_once(root: Path, folder: Path) -> None:
 
 
 def bring_anew(root: Path, folder: Path) -> None:
-    """Assert the same in a process of its own: this one may hold on to what a file was."""
+    """Assert the same in a process of its own, since this one may keep an old state of the file."""
     process = in_process(bring_once, root, folder)
     process.join()
     assert process.exitcode == 0
 
 
 def cut_and_brought(line: Line, root: Path, seed: int, *, whole: int) -> None:
-    """Assert that a trial whose sync was cut anywhere is brought by the next: the law, on a line to a server.
+    """Assert that the next sync completes one that was cut off anywhere on the line to a server.
 
     Args:
-        line: to what MLFLOW_TRACKING_URI names.
-        root: of the project.
-        seed: of the moment; cuts of odd ones are blips, after which what was asked is asked again.
-        whole: bytes of a sync that is not cut.
+        line: Line to the server that MLFLOW_TRACKING_URI names.
+        root: Folder of the project.
+        seed: Seed of the moment of the cut. Odd seeds cut the line for a moment, after which requests are repeated.
+        whole: Bytes of a sync that is not cut off.
     """
     line.mend()
     folder = trial_in(root, f"cut-{seed}")
@@ -186,7 +186,7 @@ def cut_and_brought(line: Line, root: Path, seed: int, *, whole: int) -> None:
 
 
 def killed_and_brought(file: Path, seed: int) -> None:
-    """Assert the same of a process that is killed at its sync to a database in a file."""
+    """Assert the same of a process that is killed while it syncs to a database file."""
     folder = finish(trial_in(file.parent, f"killed-{seed}"))
     moment = _arrived(file) + np.random.default_rng(seed).integers(1, 40)
     process = in_process(bring, file.parent, [folder])
@@ -198,7 +198,7 @@ def killed_and_brought(file: Path, seed: int) -> None:
 
 
 def eight_writers(root: Path) -> None:
-    """Assert that eight processes that find no store make one, with one run for each trial."""
+    """Assert that eight processes that find no store create one, with one run per trial."""
     shared = finish(trial_in(root, "shared"))
     own = [trial_in(root, f"own-{number}") for number in range(8)]
     writers = [in_process(bring, root, [shared, folder]) for folder in own]
@@ -219,12 +219,12 @@ def _arrived(file: Path) -> int:
 
 
 def trial_in(root: Path, name: str) -> Path:
-    """Make a trial where the trials of a comparison lie."""
+    """Make a trial in the folder of a comparison."""
     return make_trial(root / "runs" / "smoke" / "bach" / "e2e" / name)
 
 
 def finish(folder: Path) -> Path:
-    """Give a trial something of all that is shown, and points for more than one batch."""
+    """Finish a trial with something of everything that is shown, and with points for more than one batch."""
     append(folder, range(3, 700))
     save_rolls([piece(SINGLE)], folder / "roll.png", colour="#000000")
     for name in ("0.mid", "1.mid"):
@@ -235,15 +235,20 @@ def finish(folder: Path) -> Path:
 
 
 def expected(folder: Path) -> dict[str, Any]:
-    """Return what a store must say of a trial: no more and no less than its folder."""
+    """Return what a store must contain of a trial: no more and no less than its folder."""
     about = read_json(folder / "trial.json")
     points = []
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         time, step = int(record.pop("time") * 1000), record.pop("step")
         points += [(key, step, time, repr(value)) for key, value in record.items()]
-    for key, value in read_json(folder / "scores.json").items():
-        points.append((key, 0, int(about["ended"] * 1000), repr(_shown(value))))
+    scores = read_json(folder / "scores.json")
+    final = {"distance": scores["measures"]["distance"]["ratio"], "validity": scores["validity"]}
+    final |= {"classifier_auc": scores["measures"]["classifier_auc"]["value"]}
+    final |= {"teacher_gap": 0.0, "entropy_gap": 0.0}  # the made-up values are those of real music
+    for name, row in scores["measures"].items():
+        final |= {f"measures/{name}": row["value"], f"floors/{name}": row["ratio"]}
+    points += [(key, 0, int(about["ended"] * 1000), repr(_shown(value))) for key, value in final.items()]
     names = ("trial.json", "metrics.jsonl", "scores.json", "roll.png", "midi/0.mid", "midi/1.mid")
     return {
         "runs": 1,
@@ -257,7 +262,7 @@ def expected(folder: Path) -> dict[str, Any]:
 
 
 def shown(store: Store, folder: Path) -> dict[str, Any]:
-    """Return what a store says of a trial."""
+    """Return what a store contains of a trial."""
     client = store._connect()
     name = read_json(folder / "trial.json")["id"]
     (run, *more) = client.search_runs([store._experiment], f"tags.trial_id = '{name}'")

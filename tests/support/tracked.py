@@ -1,4 +1,4 @@
-"""MLflow's runs as a table."""
+"""Read the runs of MLflow as a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from eval.tracking.records import SENDING, SYNCED
+from eval.tracking.runs import SENDING, SYNCED
 from eval.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def frames(root: Path) -> pd.DataFrame:
     return pd.DataFrame([_row(run) for run in Store(root).runs()])
 
 
-def _row(run: Any) -> dict[str, Any]:  # noqa: ANN401 - a Run, whose import is lazy
+def _row(run: Any) -> dict[str, Any]:  # noqa: ANN401 - Run is imported lazily
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", SYNCED, SENDING))}
     groups = {"tags": tags, "params": run.data.params, "metrics": run.data.metrics}
     cells = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}

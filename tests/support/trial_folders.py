@@ -1,4 +1,4 @@
-"""Trial folders as a worker leaves them, made up."""
+"""Make trial folders as a worker leaves them."""
 
 from __future__ import annotations
 

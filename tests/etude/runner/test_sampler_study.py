@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.runner.sampler_study import study
-from eval.results.sampler_study import EVALUATIONS, FOUND, REFERENCE, SAMPLERS, sampler_of, sampler_paths, sampler_rows
+from eval.results.sampler_study import (
+    COLUMNS,
+    EVALUATIONS,
+    REFERENCE,
+    SAMPLERS,
+    sampler_of,
+    sampler_paths,
+    sampler_rows,
+)
 from eval.results.trial_rows import evaluations
 from replication.util.errors import UserError
 from replication.util.files import describe, read_json, sha256, write_json
@@ -48,7 +56,7 @@ def test_the_study_computes_missing_results_and_does_not_change_the_trial(
     missing = (("ddim", 10), ("renoised-mbr", 10))
     for (row, n), path in paths.items():
         if (row, n) not in missing:
-            write_json(path, dict.fromkeys(FOUND, 1.0) | {"sampler": row, "evaluations": n})
+            write_json(path, dict.fromkeys(COLUMNS, 1.0) | {"sampler": row, "evaluations": n})
     study(plan, workers=2)
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.partition("] ")[2].partition(":")[0] for line in lines) == [

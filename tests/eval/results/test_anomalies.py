@@ -1,4 +1,4 @@
-"""Numbers that go wrong: faults put into small trials for real, from the training loop to the report and MLflow."""
+"""Anomalies: real faults in small trials, followed from the training loop to the report and MLflow."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from etude.runner import plan as suite
 from etude.runner.worker import work
 from eval.claims.claims import CLAIMS, verdicts_on
 from eval.claims.verdicts import Ruling
-from eval.results.anomalies import EVENTS, LOST, events
+from eval.results.anomalies import ANOMALIES, EXCLUDED, find_anomalies
 from eval.results.files import read_results, write_results
 from eval.results.frames import gather
 from eval.results.trial_folder import Point
-from eval.tracking.records import Record
+from eval.tracking.runs import RunContent
 from eval.tracking.store import open_store
 from replication.models.ablations import Diffusion
 from replication.models.diffusion_lm import DiffusionLM, embedding_spread
@@ -57,7 +57,7 @@ STEPS = 20
 
 @dataclass(frozen=True)
 class Scaled(Learned):
-    """Embeddings that are too large: a thousand times with seed 0, and beyond all numbers with seed 1."""
+    """Embeddings that are a thousand times too large with seed 0, and that overflow with seed 1."""
 
     def table(self, job: Job, *, vocabulary: int, dimension: int) -> Tensor:
         return super().table(job, vocabulary=vocabulary, dimension=dimension) * (1e30 if job.seed else 1e3)
@@ -65,7 +65,7 @@ class Scaled(Learned):
 
 @dataclass(frozen=True)
 class StuckConfig:
-    """A model that always says the same; only its marks in the trial with seed 1."""
+    """A model that always samples the same window; with seed 1 one that contains only marks."""
 
     needs: tuple[str, ...] = ()
 
@@ -129,12 +129,12 @@ def results(faulty: Plan) -> Results:
 
 
 def found(results: Results) -> set[tuple[str, int, str]]:
-    """Return the events, but for those of the samples of models that were trained for a few steps only."""
-    rows = set(results.events[["experiment", "seed", "event"]].itertuples(index=False, name=None))
+    """Return the anomalies, without those of the samples of models that were trained for only a few steps."""
+    rows = set(results.anomalies[["experiment", "seed", "anomaly"]].itertuples(index=False, name=None))
     return {row for row in rows if row[0] == "ngram" or not row[2].startswith("samples-")}
 
 
-def test_every_fault_is_an_event_of_its_trial_and_of_no_other(results: Results) -> None:
+def test_every_fault_is_an_anomaly_of_its_trial_and_of_no_other(results: Results) -> None:
     assert found(results) == {
         ("gaussian", 0, "embeddings-exploded"),
         ("gaussian", 1, "failed"),
@@ -145,23 +145,23 @@ def test_every_fault_is_an_event_of_its_trial_and_of_no_other(results: Results) 
         ("ngram", 1, "samples-empty"),
         ("ngram", 1, "samples-invalid"),
     }
-    rows = results.events.set_index(["experiment", "seed", "event"])
+    rows = results.anomalies.set_index(["experiment", "seed", "anomaly"])
     assert tuple(rows.loc[("gaussian", 1, "loss-not-finite"), ["first", "last"]]) == (5, 5)
     exploded = rows.loc[("gaussian", 0, "embeddings-exploded")]
     assert (exploded["first"], exploded["last"]) == (10, STEPS)
     assert exploded["value"] > 1000
 
 
-def test_the_report_names_what_went_wrong_and_marks_the_means(
+def test_the_report_names_the_anomalies_and_marks_the_means(
     results: Results, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = TABLES["events"](results)
     assert table.caption.startswith("What went wrong with the numbers. ")
-    assert set(table.frame["Event"]) == set(results.events["event"])
+    assert set(table.frame["Event"]) == set(results.anomalies["anomaly"])
     row = table.frame[table.frame["Event"] == "embeddings-exploded"].iloc[0]
     assert (row["Trial"], row["Steps"]) == ("Diffusion-LM, Gaussian, seed 0", "10 to 20")
     assert row["Limits"] == "at most 10.0"
-    assert any(note.startswith("samples-repeated: Most samples come more than once") for note in table.notes)
+    assert any(note.startswith("samples-repeated: Most samples occur more than once") for note in table.notes)
     main = TABLES["main"](results)
     seeds = main.frame.set_index("Model")["Seeds"]
     assert seeds["Diffusion-LM, Gaussian"] == f"1{DOUBLE_DAGGER}"
@@ -169,7 +169,7 @@ def test_the_report_names_what_went_wrong_and_marks_the_means(
     (note,) = (note for note in main.notes if note.startswith(f"{DOUBLE_DAGGER} Diffusion-LM, Gaussian: "))
     assert note.endswith("; seed 1 failed, loss-not-finite.")
     assert r"1$\ddagger$" in main.latex()
-    for name in ("main", "metrics", "cost"):  # every caption that says how many seeds there are
+    for name in ("main", "metrics", "cost"):  # every caption that states the number of seeds
         assert "Missing: Diffusion-LM, Gaussian seed 1 (failed)." in TABLES[name](results).caption
     shown = page(results, [TABLES[name](results) for name in ("claims", "main", "events")], {})
     assert "loss-not-finite" in shown.partition('id="table-events"')[2]
@@ -177,58 +177,60 @@ def test_the_report_names_what_went_wrong_and_marks_the_means(
     assert "seed 1 failed, loss-not-finite." in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_verdict_says_which_of_its_seeds_failed(results: Results) -> None:
+def test_a_verdict_names_the_seeds_that_failed(results: Results) -> None:
     first = CLAIMS[0].name
     compared = next(verdict for verdict in verdicts_on(results) if verdict.name == first)
     assert {row.seeds for row in compared.rows} == {1}
-    assert "; left out, without a counterpart: e2e seed 1; went wrong: " in compared.sentence
+    assert "; left out because the other model lacks the seed: e2e seed 1; anomalies: " in compared.sentence
     assert compared.sentence.endswith(", gaussian seed 1 (failed, loss-not-finite).")
     gone = replace(
         results,
         trials=results.trials[results.trials["experiment"] != "gaussian"],
         measures=results.measures[results.measures["experiment"] != "gaussian"],
-        events=results.events[results.events["event"].isin(LOST)],
+        anomalies=results.anomalies[results.anomalies["anomaly"].isin(EXCLUDED)],
     )
     untested = next(verdict for verdict in verdicts_on(gone) if verdict.name == first)
     assert untested.verdict is Ruling.NOT_TESTED
-    assert untested.sentence == "Not tested: gaussian was not done; went wrong: gaussian seed 1 (failed)."
+    assert untested.sentence == "Not tested: gaussian was not finished; anomalies: gaussian seed 1 (failed)."
 
 
-def test_mlflow_has_every_event_as_a_tag(faulty: Plan, results: Results) -> None:
+def test_mlflow_has_every_anomaly_as_a_tag(faulty: Plan, results: Results) -> None:
     runs = frames(faulty.root)
     tags = {
-        (run["tags.variant"], int(run["tags.seed"]), name.removeprefix("tags.event."))
+        (run["tags.variant"], int(run["tags.seed"]), name.removeprefix("tags.anomaly."))
         for run in runs.to_dict("records")
         for name, value in run.items()
-        if name.startswith("tags.event.") and isinstance(value, str)
+        if name.startswith("tags.anomaly.") and isinstance(value, str)
     }
-    told = set(results.events[["experiment", "seed", "event"]].itertuples(index=False, name=None))
+    told = set(results.anomalies[["experiment", "seed", "anomaly"]].itertuples(index=False, name=None))
     assert tags == {row for row in told if row[2] != "failed"}
     runs = runs.set_index(["tags.variant", "tags.seed"])
     assert runs.loc[("gaussian", "1"), "status"] == "FAILED"
-    assert runs.loc[("gaussian", "1"), "tags.event.loss-not-finite"].endswith("at step 5")
+    assert runs.loc[("gaussian", "1"), "tags.anomaly.loss-not-finite"].endswith("at step 5")
 
 
-def test_a_trial_that_is_taken_up_again_has_its_events_once(faulty: Plan) -> None:
+def test_a_resumed_trial_has_its_anomalies_once(faulty: Plan) -> None:
     trial = next(trial for trial in faulty.trials if trial.name == "gaussian seed 1")
-    before = Record.read(trial.folder)
+    before = RunContent.read(trial.folder)
     work(task(trial, faulty.root))
-    after = Record.read(trial.folder)
+    after = RunContent.read(trial.folder)
     assert after.lines == before.lines
-    assert after.events == before.events
+    assert after.anomalies == before.anomalies
     assert trial.about()["error"] == before.about["error"]
 
 
-def test_results_keep_their_events_and_older_ones_are_refused(results: Results, tmp_path: Path) -> None:
+def test_results_keep_their_anomalies_and_results_without_their_file_are_refused(
+    results: Results, tmp_path: Path
+) -> None:
     write_results(results, tmp_path)
-    pd.testing.assert_frame_equal(read_results(tmp_path).events, results.events)
-    (tmp_path / "events.parquet").unlink()
-    with pytest.raises(UserError, match=r"does not hold the results of a report \(.*events\.parquet"):
+    pd.testing.assert_frame_equal(read_results(tmp_path).anomalies, results.anomalies)
+    (tmp_path / "anomalies.parquet").unlink()
+    with pytest.raises(UserError, match=r"does not hold the results of a report \(.*anomalies\.parquet"):
         read_results(tmp_path)
 
 
-def test_where_nothing_went_wrong_one_line_says_so(results: Results) -> None:
-    well = replace(results, events=results.events.iloc[:0])
+def test_without_anomalies_the_table_is_one_line(results: Results) -> None:
+    well = replace(results, anomalies=results.anomalies.iloc[:0])
     table = TABLES["events"](well)
     assert table.caption.startswith("Nothing went wrong with the numbers. ")
     assert table.frame.empty
@@ -247,7 +249,7 @@ class Unrounded(DiffusionLM):
 
 
 @pytest.mark.parametrize(("build", "expected"), [(Unrounded, ["embeddings-collapsed"]), (DiffusionLM, [])])
-def test_embeddings_collapse_where_nothing_keeps_them_apart(
+def test_embeddings_collapse_without_the_rounding_term(
     build: type[DiffusionLM], expected: list[str], tmp_path: Path
 ) -> None:
     scale = shrunk(steps=60, log_every=10, validate_every=10, checkpoint_every=60, learning_rate=0.1)
@@ -256,10 +258,10 @@ def test_embeddings_collapse_where_nothing_keeps_them_apart(
     logged: list[Point] = []
     log = lambda step, values: logged.extend(Point(key, value, 0, step) for key, value in values.items())  # noqa: E731
     train_network(model, replace(job(tmp_path, scale), log=log))
-    assert [row.event for row in events(tmp_path, logged)] == expected
+    assert [row.anomaly for row in find_anomalies(tmp_path, logged)] == expected
 
 
-def test_the_gap_is_that_of_the_two_nearest_and_the_size_that_of_the_longest() -> None:
+def test_spread_measures_the_nearest_pair_and_the_longest_embedding() -> None:
     table = torch.tensor([[3.0, 4.0], [3.0, 4.2], [0.0, 0.0]])
     assert embedding_spread(table, 0.1) == pytest.approx(
         {"embedding/gap": 2.0, "embedding/rms": math.sqrt((9 + 4.2**2) / 2)}
@@ -287,8 +289,8 @@ def test_a_validation_loss_that_is_not_finite_stops_training_and_is_logged(tmp_p
     scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
     with pytest.raises(DivergedError, match="the loss on validation windows is inf by step 10"):
         train_network(Unsound(), replace(job(tmp_path, scale), log=log))
-    (event,) = events(tmp_path, logged)
-    assert (event.event, event.first, event.last, event.value) == ("loss-not-finite", 10, 10, math.inf)
+    (found,) = find_anomalies(tmp_path, logged)
+    assert (found.anomaly, found.first, found.last, found.value) == ("loss-not-finite", 10, 10, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -302,22 +304,24 @@ def test_a_validation_loss_that_is_not_finite_stops_training_and_is_logged(tmp_p
         ("samples-invalid", [0.1, 1.0], [0.09, 0.0]),
     ],
 )
-def test_limits_are_where_the_table_has_them(name: str, fine: list[float], wrong: list[float]) -> None:
-    (event,) = (event for event in EVENTS if event.name == name)
-    assert [value for value in (*fine, *wrong) if event.is_wrong(value)] == wrong
+def test_limits_are_those_of_the_table(name: str, fine: list[float], wrong: list[float]) -> None:
+    (anomaly,) = (row for row in ANOMALIES if row.name == name)
+    assert [value for value in (*fine, *wrong) if anomaly.is_wrong(value)] == wrong
 
 
 def test_an_exact_likelihood_may_be_infinite_and_a_bound_may_not(tmp_path: Path) -> None:
     for exact, names in ((True, []), (False, ["likelihood-not-finite"])):
         write_json(tmp_path / "likelihood.json", {"exact": exact, "nats_per_token": math.inf})
-        assert [row.event for row in events(tmp_path, [])] == names
+        assert [row.anomaly for row in find_anomalies(tmp_path, [])] == names
 
 
-def test_published_models_had_no_event_and_were_far_from_any() -> None:
+def test_published_models_have_no_anomalies_and_are_far_from_the_limits() -> None:
     results = read_results(ROOT / "reports" / "published" / "cpu-bach" / "results")
     models = set(results.experiments[~results.experiments["control"].astype(bool)]["name"])
-    assert models.isdisjoint(results.events["experiment"])
-    assert {"unigram", "uniform", "untrained"} <= set(results.events["experiment"])  # controls that are to be bad
+    assert models.isdisjoint(results.anomalies["experiment"])
+    assert {"unigram", "uniform", "untrained"} <= set(
+        results.anomalies["experiment"]
+    )  # controls that are bad on purpose
     for _, table in results.embeddings.groupby(["experiment", "seed"]):
         columns = [name for name in table if name[0] == "d" and name[1:].isdigit()]
         near = embedding_spread(

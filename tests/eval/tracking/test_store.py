@@ -1,4 +1,4 @@
-"""MLflow is a view of the run folders: laws of the sync, against a real store."""
+"""MLflow is a view of the run folders: laws of the sync with a real store."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import pytest
 
 from eval.listening.piano_rolls import save_rolls
 from eval.tracking.logger import Tracker
-from eval.tracking.records import Record
-from eval.tracking.relocation import EXPERIMENT, artifact_root, relocate
-from eval.tracking.store import Store, StoreError, open_store
-from eval.tracking.views import VIEWS
+from eval.tracking.runs import RunContent
+from eval.tracking.store import EXPERIMENT, Store, StoreError, artifact_root, open_store, relocate
+from eval.tracking.views import TAG
 from replication.util.errors import UserError
 from replication.util.files import read_json, write_json
 from replication.util.locks import lease
@@ -49,7 +48,7 @@ def trial(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return make_trial(tmp_path / request.node.name)
 
 
-def test_each_point_is_there_once_with_its_own_step_and_time(store: Store, trial: Path) -> None:
+def test_each_point_is_logged_once_with_its_own_step_and_time(store: Store, trial: Path) -> None:
     expected = [(step, int((START + step) * 1000), 1 / (step + 1)) for step in range(3)]
     for _ in range(2):
         store.sync(trial, final=False)
@@ -57,7 +56,7 @@ def test_each_point_is_there_once_with_its_own_step_and_time(store: Store, trial
     assert runs_of(store, trial)[0].info.status == "RUNNING"
 
 
-def test_a_sync_cut_off_before_its_mark_is_repeated_without_doubles(store: Store, trial: Path) -> None:
+def test_a_sync_cut_off_before_its_tags_is_repeated_without_duplicates(store: Store, trial: Path) -> None:
     store.sync(trial, final=False)
     (run,) = runs_of(store, trial)
     store._connect().delete_tag(run.info.run_id, "synced_lines")
@@ -67,7 +66,7 @@ def test_a_sync_cut_off_before_its_mark_is_repeated_without_doubles(store: Store
     assert len(history(store, trial, "val/loss")) == 3
 
 
-def test_later_lines_arrive_and_more_than_one_batch_fits(store: Store, trial: Path) -> None:
+def test_later_lines_arrive_in_more_than_one_batch(store: Store, trial: Path) -> None:
     store.sync(trial, final=False)
     append(trial, range(3, 1200))
     store.sync(trial, final=False)
@@ -75,7 +74,7 @@ def test_later_lines_arrive_and_more_than_one_batch_fits(store: Store, trial: Pa
     assert len(runs_of(store, trial)) == 1
 
 
-def test_a_torn_last_line_waits_until_it_is_whole(store: Store, trial: Path) -> None:
+def test_a_torn_last_line_is_sent_once_it_is_complete(store: Store, trial: Path) -> None:
     whole = json.dumps({"step": 3, "time": START + 3, "train/loss": 0.5}) + "\n"
     metrics = trial / "metrics.jsonl"
     before = metrics.read_text(encoding="utf-8")
@@ -87,18 +86,20 @@ def test_a_torn_last_line_waits_until_it_is_whole(store: Store, trial: Path) -> 
     assert history(store, trial)[-1] == (3, int((START + 3) * 1000), 0.5)
 
 
-def test_a_line_torn_by_a_crash_is_counted(store: Store, trial: Path) -> None:
+def test_a_damaged_line_is_refused_and_later_lines_are_not_sent(store: Store, trial: Path) -> None:
+    store.sync(trial, final=False)
     with (trial / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 3, "ti\n')
     append(trial, range(4, 6))
-    store.sync(trial, final=False)
-    assert [step for step, _, _ in history(store, trial)] == [0, 1, 2, 4, 5]
-    assert runs_of(store, trial)[0].data.tags["torn_lines"] == "1"
+    for final in (False, True):
+        with pytest.raises(UserError, match=r"metrics\.jsonl is damaged in line 4 "):
+            store.sync(trial, final=final)
+    assert [step for step, _, _ in history(store, trial)] == [0, 1, 2]
 
 
 def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: Store, trial: Path) -> None:
     end(trial, scores=SCORES)
-    write_json(trial / "likelihood.json", {"exact": False, "nats_per_token": 1.0})
+    write_json(trial / "likelihood.json", {"exact": False, "nats_per_token": 1.0, "terms": {"prior": 0.25}})
     (trial / "midi").mkdir()
     (trial / "midi" / "0.mid").write_bytes(b"MThd")
     store.sync(trial, final=True)
@@ -106,6 +107,7 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     assert (run.info.status, run.info.run_name, run.info.end_time) == ("FINISHED", "e2e-s0", (START + 60) * 1000)
     assert history(store, trial, "distance") == [(0, int((START + 60) * 1000), 2.3)]
     assert math.isnan(run.data.metrics["validity"])
+    assert (run.data.metrics["nll"], run.data.metrics["nll/prior"]) == (1.0, 0.25)
     assert math.isnan(run.data.metrics["measures/overflow"])
     assert run.data.tags["infinite.measures/overflow"] == "shown as NaN"
     assert run.data.tags["variant"] == run.data.params["variant"] == "e2e"
@@ -122,7 +124,7 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     assert [item.path for item in client.list_artifacts(run.info.run_id, "midi")] == ["midi/0.mid"]
 
 
-def test_a_level_run_is_left_alone(store: Store, trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_up_to_date_is_not_changed(store: Store, trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     end(trial, scores=SCORES)
     store.sync(trial, final=True)
     with monkeypatch.context() as patch:
@@ -131,7 +133,7 @@ def test_a_level_run_is_left_alone(store: Store, trial: Path, monkeypatch: pytes
         store.sync(trial, final=True)
 
 
-def test_a_trial_scored_anew_is_shown_anew(store: Store, trial: Path) -> None:
+def test_a_trial_that_is_scored_again_replaces_its_run(store: Store, trial: Path) -> None:
     end(trial, scores=scores_of(2.3))
     store.sync(trial, final=True)
     end(trial, scores=scores_of(1.1))
@@ -140,12 +142,12 @@ def test_a_trial_scored_anew_is_shown_anew(store: Store, trial: Path) -> None:
     assert len(history(store, trial)) == 3
 
 
-def test_the_piano_rolls_are_an_image_of_the_run_once(store: Store, trial: Path) -> None:
+def test_the_piano_roll_is_an_image_of_the_run_once(store: Store, trial: Path) -> None:
     save_rolls([piece(SINGLE)], trial / "roll.png", colour="#000000")
     end(trial, scores=scores_of(2.3))
     store.sync(trial, final=True)
     (trial / "samplers").mkdir()
-    write_json(trial / "samplers" / "ddim-10.json", {})  # the study comes after the trial
+    write_json(trial / "samplers" / "ddim-10.json", {})  # the study runs after the trial
     store.sync(trial, final=True)
     (run,) = runs_of(store, trial)
     client = store._connect()
@@ -164,24 +166,24 @@ def test_an_audit_is_a_curve_over_its_own_steps(store: Store, trial: Path) -> No
     assert [(step, value) for step, _, value in history(store, trial, "audit/bits_per_word")] == [(0, 1.0), (800, 0.5)]
 
 
-def test_a_run_says_what_it_is_for_and_how_it_is_made_again(tmp_path: Path) -> None:
+def test_a_run_says_what_it_is_for_and_how_to_reproduce_it(tmp_path: Path) -> None:
     folder = make_trial(tmp_path / "runs" / "smoke-tuning" / "mine" / "e2e-d8-s1" / "0")
     write_json(tmp_path / "runs" / "smoke" / "mine" / "data.json", {"given": "/my *music*`"})
     about = read_json(folder / "trial.json") | {"scale": "smoke-tuning", "experiment": "e2e-d8-s1", "kind": "tuning"}
     about |= {"point": {"dimension": 1, "scale": 1.0}, "tunes": "smoke"}
     write_json(folder / "trial.json", about)
-    note = Record.read(folder).tags()["mlflow.note.content"]
+    note = RunContent.read(folder).tags()["mlflow.note.content"]
     command = "--scale smoke --corpus '/my *music*`' --only e2e --seeds 1"
     assert f"    python3 -m nox -s replicate -- {command}\n" in note  # indented: nothing in it is Markdown
     assert "Claim" not in note
     about |= {"scale": "smoke", "experiment": "gaussian", "arm": "gaussian", "kind": "trial", "seed": 2, "tunes": None}
     write_json(folder / "trial.json", about)
-    note = Record.read(folder).tags()["mlflow.note.content"]
+    note = RunContent.read(folder).tags()["mlflow.note.content"]
     assert "Claim **C1**: Embeddings trained end to end are better than frozen Gaussian ones." in note
     assert "--only gaussian --seeds 3" in note
 
 
-def test_a_history_that_was_cut_back_is_shown_anew(store: Store, trial: Path) -> None:
+def test_a_history_that_was_truncated_replaces_its_run(store: Store, trial: Path) -> None:
     store.sync(trial, final=False)
     lines = (trial / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (trial / "metrics.jsonl").write_text("".join(lines[:1]), encoding="utf-8")
@@ -189,7 +191,7 @@ def test_a_history_that_was_cut_back_is_shown_anew(store: Store, trial: Path) ->
     assert [step for step, _, _ in history(store, trial)] == [0]
 
 
-def test_a_failed_trial_ends_failed_and_can_be_taken_up_again(store: Store, trial: Path) -> None:
+def test_a_failed_trial_ends_failed_and_can_be_resumed(store: Store, trial: Path) -> None:
     end(trial, "FAILED")
     store.sync(trial, final=False)
     (failed,) = runs_of(store, trial)
@@ -197,7 +199,7 @@ def test_a_failed_trial_ends_failed_and_can_be_taken_up_again(store: Store, tria
     append(trial, range(3, 5))
     end(trial, "RUNNING")
     with lease(trial / ".lock"):
-        store.sync(trial, final=True)  # nothing ends a run that a worker is at
+        store.sync(trial, final=True)  # no sync ends a run while a worker runs its trial
     assert runs_of(store, trial)[0].info.status == "RUNNING"
     end(trial, scores=SCORES)
     store.sync(trial, final=True)
@@ -206,7 +208,7 @@ def test_a_failed_trial_ends_failed_and_can_be_taken_up_again(store: Store, tria
     assert len(history(store, trial)) == 5
 
 
-def test_a_worker_that_died_is_marked_once_and_goes_on_in_the_same_run(store: Store, trial: Path) -> None:
+def test_a_killed_trial_is_marked_once_and_resumes_in_the_same_run(store: Store, trial: Path) -> None:
     with lease(trial / ".lock"):
         store.sync(trial, final=True)
     assert runs_of(store, trial)[0].info.status == "RUNNING"
@@ -229,10 +231,10 @@ def test_a_worker_that_died_is_marked_once_and_goes_on_in_the_same_run(store: St
     assert (run.info.run_id, run.info.status, len(history(store, trial))) == (dead.info.run_id, "FINISHED", 5)
 
 
-def test_the_tracker_syncs_now_and_then(store: Store, trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tracker_syncs_at_intervals(store: Store, trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("eval.tracking.logger.time.monotonic", lambda: now[0])
-    tracker = Tracker(store.root, every=10)  # its block is not entered: it notes what is asked for
+    tracker = Tracker(store.root, every=10)  # outside of its block it only collects requests
     counts = []
     for second in (0, 9, 11, 12):
         now[0] = second
@@ -246,16 +248,16 @@ def test_the_tracker_syncs_now_and_then(store: Store, trial: Path, monkeypatch: 
     assert len(history(store, trial)) == 3
 
 
-def test_a_folder_without_a_trial_stops_nobody_and_is_told_at_the_end(store: Store, tmp_path: Path) -> None:
+def test_a_folder_without_a_trial_stops_nothing_and_is_an_error_at_the_end(store: Store, tmp_path: Path) -> None:
     trial = make_trial(tmp_path / "after it")
 
-    def bring_both() -> None:
+    def sync_both() -> None:
         with Tracker(store.root) as tracker:
             for folder in (tmp_path / "nothing", trial):
                 tracker.update(folder)
 
-    with pytest.raises(UserError, match="nothing is not as Etude writes it"):
-        bring_both()
+    with pytest.raises(UserError, match="nothing is malformed"):
+        sync_both()
     assert len(history(store, trial)) == 3
 
 
@@ -280,18 +282,18 @@ def test_a_store_that_is_down_costs_one_warning(
         open_store(tmp_path)
 
 
-def test_the_experiment_says_what_it_is_and_a_second_opening_changes_nothing(store: Store) -> None:
+def test_the_experiment_is_described_and_opening_it_again_changes_nothing(store: Store) -> None:
     def tags() -> dict[str, str]:
         return dict(store._connect().get_experiment_by_name(EXPERIMENT).tags)
 
     before = tags()
-    assert all(before[f"mlflow.sharedViewState.{view.key}"] for view in VIEWS)
+    assert before[TAG]
     assert before["mlflow.experimentKind"] == "custom_model_development"
     Store(store.root).connect()
     assert tags() == before
 
 
-def test_an_experiment_deleted_in_the_browser_comes_back(store: Store, trial: Path) -> None:
+def test_an_experiment_deleted_in_the_browser_is_restored(store: Store, trial: Path) -> None:
     store._connect().delete_experiment(store._experiment)
     again = Store(store.root)
     again.sync(trial, final=False)

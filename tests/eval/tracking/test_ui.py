@@ -1,4 +1,4 @@
-"""MLflow's page over the local store, with the real server."""
+"""MLflow's page on the local store, with the real server."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import psutil
 import pytest
 
 from eval.tracking import ui
-from eval.tracking.relocation import EXPERIMENT
-from eval.tracking.store import open_store
+from eval.tracking.store import EXPERIMENT, open_store
 from replication.util.errors import UserError
 from tests.support.program import PATHS, elsewhere
 
@@ -48,7 +47,7 @@ def listening(family: list[int]) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_server_shows_the_store_on_a_free_port_of_this_machine_and_leaves_nobody_behind(
+def test_the_server_uses_a_free_local_port_and_leaves_no_process_behind(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_store(tmp_path)
@@ -68,7 +67,7 @@ def test_the_server_shows_the_store_on_a_free_port_of_this_machine_and_leaves_no
             assert f"/#/experiments/{number}/runs?" in address
             family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
             assert listening(family) == {"127.0.0.1"}
-            # A page elsewhere can lead a browser here under its own name, or send it here without asking.
+            # Another site can point its own name at this server, or make a browser send requests to it.
             assert status(port, {"Host": f"evil.example:{port}"}) == http.client.FORBIDDEN
             assert status(port, {"Origin": "http://evil.example"}) == http.client.FORBIDDEN
             assert status(port, {}) == http.client.OK
@@ -85,13 +84,13 @@ def test_without_a_store_the_message_says_what_to_run(tmp_path: Path) -> None:
         ui.serve(tmp_path)
 
 
-def test_a_server_elsewhere_is_left_to_its_own_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_store_has_a_page_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example")
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
         ui.serve(tmp_path)
 
 
-def test_a_taken_port_is_replaced_and_a_free_one_kept() -> None:
+def test_a_taken_port_is_replaced_and_a_free_one_is_kept() -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -100,7 +99,7 @@ def test_a_taken_port_is_replaced_and_a_free_one_kept() -> None:
     assert ui._free(port) == port
 
 
-def test_a_server_that_dies_at_once_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_a_server_that_dies_at_once_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ui, "_experiment", lambda _: "1")
     monkeypatch.setattr(ui, "relocate", lambda _: False)
     monkeypatch.setattr("sys.executable", "/bin/echo")

@@ -1,4 +1,4 @@
-"""What MLflow shows of a trial folder: its tags, parameters, points and files, and what it has of them already."""
+"""Collect what MLflow shows of a trial folder: tags, parameters, points and files; and tell what it has already."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import json
 import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
+from uuid import NAMESPACE_OID, uuid5
 
-from eval.results.anomalies import events
+from eval.results.anomalies import find_anomalies
 from eval.results.trial_folder import Point, TrialFolder, numbers
 from eval.tracking.notes import run_note
 from eval.tracking.summary import summary
@@ -34,34 +35,33 @@ ARTIFACTS = (
     "midi/*.mid",
     "samplers/*.json",
 )
-
-
-SYNCED, SENDING = "synced_", "sending_"  # prefixes of tags that say what is in, and what may be there in part
+ROLL = "samples/roll"  # image of every trial
+SYNCED, SENDING = "synced_", "sending_"  # prefixes of tags: what MLflow has in full, and what it may have in part
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(TrialFolder):
-    """A trial folder as MLflow shows it, or something else that is shown like a trial.
+class RunContent(TrialFolder):
+    """The content of a run in MLflow: a trial folder, or something else that is shown like a trial.
 
     Attributes:
-        patterns: Patterns of the files that are shown, which are all that a report is made of; weights are left out.
-        shown: Final numbers by name where they are not those of a scored trial.
+        patterns: Patterns of the files to show. They cover everything a report is made of, but not the weights.
+        values: Final numbers by name, if they are not those of a scored trial.
     """
 
     patterns: tuple[str, ...] = ARTIFACTS
-    shown: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
 
     @functools.cached_property
-    def seal(self) -> str:
-        """A name for everything that a final sync shows: files that come later, or change their size, are seen."""
+    def digest(self) -> str:
+        """Digest of everything that a final sync shows; a file that is added or changes its size changes it."""
         files = [f"{file.relative_to(self.path)} {file.stat().st_size}".encode() for file in self.artifacts()]
-        wrong = [f"{name} {text}".encode() for name, text in self.events.items()]
+        wrong = [f"{name} {text}".encode() for name, text in self.anomalies.items()]
         return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores, *files, *wrong)
 
-    def abandoned(self) -> Self:
-        """Return the folder as it is to be shown when nobody is at it: a trial that is RUNNING was KILLED.
+    def without_worker(self) -> Self:
+        """Return the content to show if no worker runs the trial: a status of RUNNING then means KILLED.
 
-        It ended with its last line: nothing else of it may say when.
+        The end time is that of the last line of the log, the only trace of when it was killed.
         """
         if self.about["status"] != "RUNNING":
             return self
@@ -69,27 +69,27 @@ class Record(TrialFolder):
         ended = max(times, default=self.about["started"])
         return replace(self, about=self.about | {"status": "KILLED", "ended": ended})
 
-    def marks(self) -> dict[str, str]:
-        """Return the tags by which a later sync knows which lines are in."""
+    def progress_tags(self) -> dict[str, str]:
+        """Return the tags from which a later sync knows which lines MLflow has."""
         return {f"{SYNCED}lines": str(len(self.lines)), f"{SYNCED}digest": sha256(*self.lines)}
 
-    def continues(self, tags: dict[str, str]) -> bool:
-        """Whether the folder still begins with what was synced; a trial made anew or scored anew does not."""
-        return all(self._begins(tags, sign) for sign in (SYNCED, SENDING))
+    def extends(self, tags: dict[str, str]) -> bool:
+        """Return whether the folder begins with what the tags say was synced; a trial made or scored again does not."""
+        return all(self._begins_with(tags, prefix) for prefix in (SYNCED, SENDING))
 
-    def _begins(self, tags: dict[str, str], sign: str) -> bool:
-        known = int(tags.get(f"{sign}lines", 0))
+    def _begins_with(self, tags: dict[str, str], prefix: str) -> bool:
+        known = int(tags.get(f"{prefix}lines", 0))
         return (
             known <= len(self.lines)
-            and tags.get(f"{sign}digest", sha256()) == sha256(*self.lines[:known])
-            and tags.get(f"{sign}scores", sha256(self.scores)) == sha256(self.scores)
+            and tags.get(f"{prefix}digest", sha256()) == sha256(*self.lines[:known])
+            and tags.get(f"{prefix}scores", sha256(self.scores)) == sha256(self.scores)
         )
 
-    def final(self) -> list[Point]:
-        """Return the scores as points at step 0, where MLflow draws bars, and what was audited at its own steps."""
+    def final_points(self) -> list[Point]:
+        """Return the scores as points at step 0, where MLflow draws bars, and the audit as points at its own steps."""
         time = int((self.about["ended"] or self.about["started"]) * 1000)
         scores = json.loads(self.scores or b"{}")
-        shown = self.shown or (summary(self.path, scores) if scores else {})
+        shown = self.values or (summary(self.path, scores) if scores else {})
         audit = self.path / "audit" / f"{scores.get('scoring', '').partition('-')[0]}.json"
         audited = read_json(audit) if audit.exists() else {}
         return [Point(key, value, time, 0) for key, value in shown.items()] + [
@@ -99,12 +99,12 @@ class Record(TrialFolder):
         ]
 
     def artifacts(self) -> list[Path]:
-        """Return the files to be shown, in order."""
+        """Return the files to show, in order."""
         return [file for pattern in self.patterns for file in sorted(self.path.glob(pattern))]
 
     @property
     def name(self) -> str:
-        """The run's name: variant and seed."""
+        """Name of the run: variant and seed."""
         name, seed = self.about["experiment"], self.about["seed"]
         return name if seed is None else f"{name}-s{seed}"
 
@@ -122,17 +122,17 @@ class Record(TrialFolder):
         }
 
     @functools.cached_property
-    def events(self) -> dict[str, str]:
-        """What went wrong with the numbers of the trial, as tags: the value, and where training had it last."""
+    def anomalies(self) -> dict[str, str]:
+        """Anomalies of the trial as tags: the last value and its training step."""
         return {
-            f"event.{found.event}": f"{found.value:.3g}"
+            f"anomaly.{found.anomaly}": f"{found.value:.3g}"
             + ("" if math.isnan(found.last) else f" at step {found.last:.0f}")
-            for found in events(self.path, self.history())
+            for found in find_anomalies(self.path, self.history())
         }
 
     def params(self) -> dict[str, str]:
-        """Return the flattened configuration and the trial's coordinates, at most 500 characters each."""
-        config = {key: value for key, value in self.about["config"].items() if key != "code"}  # hashes tell nobody much
+        """Return the flattened configuration and the coordinates of the trial, at most 500 characters each."""
+        config = {key: value for key, value in self.about["config"].items() if key != "code"}  # a hash tells nothing
         flat = dict(_flatten(config)) | self._coordinates()
         return {key: str(value)[:500] for key, value in flat.items()}
 
@@ -142,8 +142,17 @@ class Record(TrialFolder):
         return {key: value for key, value in found.items() if value is not None}
 
 
+def image_name(about: Mapping[str, Any]) -> str:
+    """Return the file name, without ending, by which MLflow's page finds the image of a trial at step 0.
+
+    It depends on nothing but the trial, so that logging the image twice leaves one.
+    """
+    started, number = int(about["started"] * 1000), uuid5(NAMESPACE_OID, about["id"])
+    return f"{ROLL.replace('/', '~')}+step+0+timestamp+{started}+{number}"
+
+
 def sha256(*parts: bytes) -> str:
-    """Return the hex digest of the parts, each as a line."""
+    """Return the hex digest of the parts, each followed by a newline."""
     return hashlib.sha256(b"".join(part + b"\n" for part in parts)).hexdigest()
 
 
