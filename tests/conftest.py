@@ -12,7 +12,7 @@ from eval.results.tuning import tuning_folder
 from eval.tracking.references import level
 from eval.tracking.store import open_store
 from replication.util.files import read_json, write_json
-from tests.support.killing import Place
+from tests.support.killed_program import Workspace
 from tests.support.program import music
 from tests.support.small_trials import planned, run
 
@@ -47,12 +47,12 @@ def compared(root: Path) -> Plan:
 
 
 @pytest.fixture(scope="session")
-def own_music(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def own_music(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a folder in which the program was run once on a user's own music, for tests that leave it as it is."""
     base = tmp_path_factory.mktemp("own-music")
-    place = Place(folder=base / "place", corpus=music(base, 40))
+    place = Workspace(folder=base / "place", corpus=music(base, 40))
     (place.corpus / "broken.mid").write_bytes(b"MThd")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OBSERVED", str(base / "observed"))
+        patch.setenv("CONNECTIONS", str(base / "observed"))
         assert place.start().wait() == 0, place.log.read_text(encoding="utf-8")
     return place

@@ -152,9 +152,9 @@ def fill(scratch: Path, expected: dict[str, str], shown: list[tuple[str, str]], 
 
 def runs(root: Path) -> list[tuple[str, str]]:
     """Return the name and the status of every run in MLflow."""
-    from tests.support.tracked import frames
+    from tests.support.tracking_stores import runs_table
 
-    table = frames(root)
+    table = runs_table(root)
     return sorted(zip(table["name"], table["status"], strict=True))
 
 

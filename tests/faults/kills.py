@@ -28,12 +28,12 @@ import psutil
 
 from replication.corpora.transfer import CHUNK
 from tests.support import small_trials
-from tests.support.killing import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Place, family_of
+from tests.support.damage_check import damaged, drafts
+from tests.support.http_server import ServedFile, serve
+from tests.support.killed_program import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Workspace, family_of
 from tests.support.program import ROOT, music, python
-from tests.support.served import Served, serve
-from tests.support.small_trials import timeless
-from tests.support.tracked import frames
-from tests.support.wholeness import damaged, drafts
+from tests.support.small_trials import without_times
+from tests.support.tracking_stores import runs_table
 
 # What says how long something took, or when it was.
 TIMES = (*small_trials.TIMES, "started", "ended", "environment", "moves", "seconds")
@@ -62,7 +62,7 @@ def aims(count: int, random: Random, *, victims: tuple[str, ...] = VICTIMS) -> l
     ]
 
 
-def differences(place: Place, reference: Place) -> list[str]:
+def differences(place: Workspace, reference: Workspace) -> list[str]:
     """Return in what a place differs from the reference, times left out."""
     ours, theirs = _files(place.folder), _files(reference.folder)
     found = [f"only in one of the two: {name}" for name in sorted(ours.keys() ^ theirs.keys())]
@@ -70,7 +70,7 @@ def differences(place: Place, reference: Place) -> list[str]:
     found += [f"not the same: {name}" for name in both if _content(ours[name]) != _content(theirs[name])]
     for trial in TRIALS:
         log = place.comparison / trial / "metrics.jsonl"
-        steps = [record["step"] for record in timeless(log)]
+        steps = [record["step"] for record in without_times(log)]
         if steps != sorted(set(steps)):
             found.append(f"steps of {trial}: {steps}")
     return found + _differences_of_stores(place.folder, reference.folder)
@@ -84,7 +84,7 @@ def _files(folder: Path) -> dict[str, Path]:
 def _content(path: Path) -> object:
     """Return the content of a file without what says how long something took."""
     if path.suffix in {".json", ".jsonl"}:
-        return timeless(path, *TIMES)
+        return without_times(path, *TIMES)
     if path.name == "trials.csv":
         return pd.read_csv(path).drop(columns=[*SECONDS]).to_csv()
     if path.name in {"trials.parquet", "curves.parquet"}:
@@ -96,7 +96,7 @@ def _content(path: Path) -> object:
 def _differences_of_stores(ours: Path, theirs: Path) -> list[str]:
     """Return in what MLflow's runs differ: each is to be there once, ended, with every point once."""
     found = []
-    tables = [frames(folder).set_index("name").sort_index() for folder in (ours, theirs)]
+    tables = [runs_table(folder).set_index("name").sort_index() for folder in (ours, theirs)]
     found += [f"in MLflow twice: {name}" for name in tables[0].index[tables[0].index.duplicated()]]
     found += [f"in MLflow {status}: {name}" for name, status in tables[0]["status"].items() if status != "FINISHED"]
     timed = [f"metrics.{name}" for name in TIMES]
@@ -118,7 +118,7 @@ def _points(database: Path) -> Counter[tuple[object, ...]]:
         return Counter(connection.execute(query).fetchall())
 
 
-def chain(place: Place, reference: Place, moments: list[Aim], random: Random) -> tuple[list[Kill], list[str]]:
+def chain(place: Workspace, reference: Workspace, moments: list[Aim], random: Random) -> tuple[list[Kill], list[str]]:
     """Kill at each of the moments, give the command until it is done; return the kills and what is wrong."""
     killed = Chain(place, random)
     for aim in moments:
@@ -127,7 +127,7 @@ def chain(place: Place, reference: Place, moments: list[Aim], random: Random) ->
     return killed.kills, wrong + differences(place, reference)
 
 
-def again(place: Place, words: tuple[str, ...], random: Random) -> tuple[Kill, list[str]]:
+def again(place: Workspace, words: tuple[str, ...], random: Random) -> tuple[Kill, list[str]]:
     """Kill a smaller command, but nothing that it has started, at a random moment, and give it again."""
     process, until = place.start(*words), time.monotonic() + random.uniform(0, SLOW)
     while process.poll() is None and time.monotonic() < until:
@@ -142,7 +142,7 @@ def again(place: Place, words: tuple[str, ...], random: Random) -> tuple[Kill, l
     return kill, [*whole, *(f"still running after {words[0]}: {process}" for process in left)]
 
 
-def commands(place: Place, reference: Place, count: int, random: Random) -> tuple[list[Kill], list[str]]:
+def commands(place: Workspace, reference: Workspace, count: int, random: Random) -> tuple[list[Kill], list[str]]:
     """Kill the smaller commands in a place that is done, one after the other."""
     more = ("--scale", "smoke", "--corpus", str(place.corpus), "--seeds")
     rows = (("sync",), ("samplers", *more, "1"), ("export", "bundle.zip", *more, "2", "--only", "ngram"))
@@ -182,7 +182,7 @@ def downloads(folder: Path, count: int, random: Random) -> tuple[list[Kill], lis
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a.mid", random.randbytes(4 * 2**20))
     body, part = archive.getvalue(), folder / "downloads" / "served.zip.part"
-    with serve(Served(body=body)) as served:
+    with serve(ServedFile(body=body)) as served:
         checksum = f"sha256:{hashlib.sha256(body).hexdigest()}"
         settings = {"PYTHONPATH": str(ROOT), "ETUDE_DATA": "", "ETUDE_CACHE": str(folder), "NO_PROXY": "127.0.0.1"}
         settings |= {"URL": served.url, "CHECKSUM": checksum}
@@ -234,10 +234,10 @@ def main(count: int, seed: int) -> int:
 
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
-        reference = Place(folder=base / "reference", corpus=music(base, 40))
+        reference = Workspace(folder=base / "reference", corpus=music(base, 40))
         reference.finish()
         for start in range(0, at_runs, CHAIN):
-            place = Place(folder=base / f"killed-{start}", corpus=reference.corpus)
+            place = Workspace(folder=base / f"killed-{start}", corpus=reference.corpus)
             took(place.folder.name, chain(place, reference, aims(min(CHAIN, at_runs - start), random), random))
             done = python("reports", "--check", "reports/output", folder=place.folder)
             took("the report", ([], [done.stdout] if done.returncode else []))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.kills import aims, chain
-from tests.support.killing import Place
+from tests.support.killed_program import Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.mark.slow
 def test_killed_at_every_stage_it_comes_to_what_it_would_have_come_to_undisturbed(
-    own_music: Place, tmp_path: Path
+    own_music: Workspace, tmp_path: Path
 ) -> None:
-    place, random = Place(folder=tmp_path / "killed", corpus=own_music.corpus), Random(0)
+    place, random = Workspace(folder=tmp_path / "killed", corpus=own_music.corpus), Random(0)
     # A worker alone is killed in tests/etude/runner/test_runner.py: the program goes on then with what it can, which
     # takes long.
     moments = aims(8, random, victims=("group", "program"))

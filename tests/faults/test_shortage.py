@@ -25,7 +25,7 @@ from replication.util.errors import UserError
 from replication.util.files import atomic
 from replication.util.system_errors import disk_trouble, memory_trouble
 from tests.faults.full_disk import BLOCK, ROOM, Disk, disk
-from tests.support.program import ROOT, assert_a_mistake, etude
+from tests.support.program import ROOT, assert_user_error, etude
 from tests.support.small_trials import planned, results, windows
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def test_a_worker_tells_of_a_disk_that_may_not_be_written_to(small: Disk, tmp_pa
 def test_the_program_tells_of_a_disk_that_may_not_be_written_to(small: Disk) -> None:
     small.close()
     done = etude("run", "--scale", "smoke", folder=small.path)
-    assert_a_mistake(done, "Read-only file system; give permission to write there")
+    assert_user_error(done, "Read-only file system; give permission to write there")
     assert f"etude: {small.path}" in done.stderr
 
 
@@ -150,7 +150,7 @@ def test_the_program_tells_of_an_output_that_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         words = [sys.executable, "-m", "etude", "list"]
         done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert_a_mistake(done, "the disk that is written to: No space left on device; make room there")
+    assert_user_error(done, "the disk that is written to: No space left on device; make room there")
 
 
 @pytest.mark.slow

@@ -22,20 +22,20 @@ from eval.tracking import logger as live
 from eval.tracking.logger import Tracker
 from eval.tracking.store import Store, StoreError, open_store
 from replication.util.deadline import TimeUpError, at_most
-from tests.support.line import Line, line_to
 from tests.support.small_trials import planned
-from tests.support.stores import (
-    bring_anew,
-    bring_once,
-    cut_and_brought,
-    eight_writers,
-    expected,
-    finish,
-    killed_and_brought,
+from tests.support.tcp_proxy import Proxy, proxy_to
+from tests.support.tracking_stores import (
+    assert_eight_writers_share_a_store,
+    assert_recovers_from_cut,
+    assert_recovers_from_kill,
+    assert_synced,
+    assert_synced_in_new_process,
+    expected_run,
+    finish_trial,
+    mlflow_server,
     postgres,
     postgres_programs,
-    served,
-    shown,
+    stored_run,
     trial_in,
 )
 from tests.support.trial_folders import append
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.support.stores import Postgres
+    from tests.support.tracking_stores import Postgres
 
 
 WHOLE = 250_000  # bytes of a sync to a server
@@ -62,21 +62,21 @@ def database() -> Iterator[Postgres | None]:
 
 
 @pytest.fixture(scope="module")
-def server(database: Postgres | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def server(database: Postgres | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A line to an MLflow server."""
     folder = tmp_path_factory.mktemp("server")
     uri = database.uri if database else f"sqlite:///{folder / 'mlflow.db'}"
-    with served(uri, folder) as port, line_to(port) as line:
+    with mlflow_server(uri, folder) as port, proxy_to(port) as line:
         yield line
 
 
 @pytest.fixture
-def line(server: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+def line(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The same, with the server as the tracking store."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     yield server
-    server.mend()
+    server.reset()
 
 
 @pytest.fixture(scope="module")
@@ -102,43 +102,43 @@ def file(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.mark.parametrize("seed", range(4))
 def test_cut_anywhere_and_synced_again_a_server_says_what_the_folder_says(
-    line: Line, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    line: Proxy, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(seed % 2))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    cut_and_brought(line, tmp_path, seed, whole=WHOLE)
+    assert_recovers_from_cut(line, tmp_path, seed, whole=WHOLE)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_anywhere_and_synced_again_a_file_says_what_the_folder_says(file: Path, seed: int) -> None:
-    killed_and_brought(file, seed)
+    assert_recovers_from_kill(file, seed)
 
 
 def test_eight_writers_find_no_store_and_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    eight_writers(tmp_path)
+    assert_eight_writers_share_a_store(tmp_path)
 
 
 def test_a_store_that_never_answers_holds_no_trial_up(
-    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
     plan = planned(tmp_path, "unigram")
     datasets = suite.prepare(plan)
-    line.mend()
+    line.reset()
     line.delay = 3600.0
     with Tracker(tmp_path) as tracker:
         assert engine.run(plan.trials, datasets, plan.corpus.reading.grid, tracker, engine=Process(workers=1)) == []
         assert line.asked > 0
         assert line.answered == 0
-        line.mend()
+        line.reset()
     (trial,) = plan.trials
     (run,) = (run for run in Store(tmp_path).runs() if run.data.tags["trial_id"] == trial.about()["id"])
     assert run.info.status == "FINISHED"
 
 
 def test_a_store_that_dies_and_comes_back_costs_one_warning(
-    line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    line: Proxy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = [trial_in(tmp_path, f"outage-{number}") for number in range(2)]
     with Tracker(tmp_path, every=0) as tracker:
@@ -147,14 +147,14 @@ def test_a_store_that_dies_and_comes_back_costs_one_warning(
         until(lambda: not tracker._jobs)
         line.cut()
         for folder in folders:
-            tracker.update(finish(folder), final=True)
+            tracker.update(finish_trial(folder), final=True)
         until(lambda: not tracker._jobs and tracker._down)
-        line.mend()
+        line.reset()
         tracker.level([tmp_path / "runs" / "smoke" / "bach"])
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: MLflow at http://127.0.0.1")
     for folder in folders:
-        assert shown(open_store(tmp_path), folder) == expected(folder)
+        assert stored_run(open_store(tmp_path), folder) == expected_run(folder)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -162,14 +162,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def held(line: Line, tracker: Tracker, folder: Path) -> None:
+def held(line: Proxy, tracker: Tracker, folder: Path) -> None:
     """Leave a tracker's block while the line is held."""
     line.delay = 3600.0
     with tracker:
         tracker.update(folder, final=True)
 
 
-def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_leaves_a_slow_store_behind(line: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PATIENCE", 0.1)
     said: list[str] = []
     monkeypatch.setattr("builtins.print", lambda words, **_: said.append(words))
@@ -181,7 +181,7 @@ def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypat
 
     threading.Thread(target=press, daemon=True).start()
     try:
-        held(line, Tracker(tmp_path), finish(trial_in(tmp_path, "left")))
+        held(line, Tracker(tmp_path), finish_trial(trial_in(tmp_path, "left")))
     finally:
         signal.signal(signal.SIGINT, before)
     assert said == [
@@ -190,21 +190,21 @@ def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypat
     ]
 
 
-def test_a_deadline_ends_the_wait_for_a_slow_store(line: Line, tmp_path: Path) -> None:
+def test_a_deadline_ends_the_wait_for_a_slow_store(line: Proxy, tmp_path: Path) -> None:
     with pytest.raises(TimeUpError), at_most(0.3 / 60):
-        held(line, Tracker(tmp_path), finish(trial_in(tmp_path, "late")))
+        held(line, Tracker(tmp_path), finish_trial(trial_in(tmp_path, "late")))
 
 
 def test_a_database_that_crashes_in_the_middle_is_made_up_for(
-    database: Postgres | None, line: Line, tmp_path: Path
+    database: Postgres | None, line: Proxy, tmp_path: Path
 ) -> None:
     if database is None:
         pytest.skip("PostgreSQL (Debian: apt install postgresql) or psycopg2 is not installed")
     folder = trial_in(tmp_path, "crash")
     store = open_store(tmp_path)
     store.sync(folder, final=False)
-    finish(folder)
-    line.mend()
+    finish_trial(folder)
+    line.reset()
 
     def crash() -> None:
         until(lambda: line.passed > WHOLE // 4)
@@ -216,9 +216,9 @@ def test_a_database_that_crashes_in_the_middle_is_made_up_for(
     with pytest.raises(StoreError, match="`etude sync` will bring MLflow level"):
         store.sync(folder, final=True)
     crasher.join()
-    line.mend()
+    line.reset()
     database.start()
-    bring_once(tmp_path, folder)
+    assert_synced(tmp_path, folder)
 
 
 @contextmanager
@@ -281,7 +281,7 @@ def test_a_file_that_refuses_is_told_once_with_the_way_out(
     fault: Callable[[Path], AbstractContextManager[None]], file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     reason, remedy = FAULTS[fault]
-    folder = finish(trial_in(file.parent, "refused"))
+    folder = finish_trial(trial_in(file.parent, "refused"))
     with fault(file), Tracker(file.parent) as tracker:
         tracker.update(folder)
         tracker.update(append_one(folder), final=True)
@@ -290,7 +290,7 @@ def test_a_file_that_refuses_is_told_once_with_the_way_out(
     assert reason in line
     assert remedy in line
     assert line.endswith("the results are safe in the run folders, and `etude sync` will bring MLflow level")
-    bring_anew(file.parent, folder)
+    assert_synced_in_new_process(file.parent, folder)
 
 
 def append_one(folder: Path) -> Path:

@@ -21,8 +21,8 @@ from etude.runner.executors import Process
 from eval.tracking.logger import Tracker
 from replication.diffusion.samplers import Ancestral
 from replication.util.files import read_json
-from tests.support.line import Line, line_to
-from tests.support.stores import served
+from tests.support.tcp_proxy import Proxy, proxy_to
+from tests.support.tracking_stores import mlflow_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 STEPS = 200
 
 
-def level(line: Line) -> None:
+def level(line: Proxy) -> None:
     """Leave it as it is."""
-    line.mend()
+    line.reset()
 
 
-def down(line: Line) -> None:
+def down(line: Proxy) -> None:
     """Have it refuse."""
     line.down = True
 
 
-def slow(line: Line) -> None:
+def slow(line: Proxy) -> None:
     """Have every call wait."""
     line.delay = 5.0
 
 
-def cut(line: Line) -> None:
+def cut(line: Proxy) -> None:
     """Have it die at the first sync, in the middle."""
     line.limit = 50_000
 
 
-STATES: dict[str, Callable[[Line], None] | None] = {
+STATES: dict[str, Callable[[Proxy], None] | None] = {
     "none": None,
     "file": None,
     "server": level,
@@ -60,7 +60,7 @@ STATES: dict[str, Callable[[Line], None] | None] = {
 }
 
 
-def fit(state: str, line: Line) -> float:
+def fit(state: str, line: Proxy) -> float:
     """Train a trial beside a store in this state; return the seconds of its fit."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -72,13 +72,13 @@ def fit(state: str, line: Line) -> float:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         if change := STATES[state]:
             os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{line.port}"
-            line.mend()
+            line.reset()
             change(line)
         tracker = Tracker(root)
         with nullcontext() if state == "none" else tracker:
             trials = plan.trials[:1]
             assert engine.run(trials, datasets, plan.corpus.reading.grid, tracker, engine=Process(workers=1)) == []
-            line.mend()
+            line.reset()
         return float(read_json(trials[0].folder / "timing.json")["fit"])
 
 
@@ -87,7 +87,7 @@ def main() -> None:
     rounds = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with served(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, line_to(port) as line:
+        with mlflow_server(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, proxy_to(port) as line:
             fit("none", line)  # which warms up
             seconds: dict[str, list[float]] = {state: [] for state in STATES}
             for turn in range(rounds):

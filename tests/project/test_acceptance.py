@@ -15,7 +15,7 @@ import pytest
 from replication.corpora.catalogue import Published
 from replication.corpora.corpus import CORPORA
 from replication.corpora.download import find
-from tests.support.evidence import BARS, HELD_OUT, Evidence, of_bars, of_scale
+from tests.support.measured_controls import BARS, HELD_OUT, Evidence, of_bars, of_scale
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from reports.sections.data_card import card
 from reports.sections.figures import FIGURES
 from reports.sections.tables import APPENDIX, TABLES
 from tests.support.browser import chromium, opened
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def hostile(results: Results) -> Results:
 @pytest.mark.filterwarnings("ignore:Glyph")  # that a font lacks
 def test_no_name_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None:
     markdown_it = pytest.importorskip("markdown_it")
-    results = hostile(made_up(seeds=1, samples=16, without=("pretrained", "pretrained-ar")))
+    results = hostile(synthetic_results(seeds=1, samples=16, without=("pretrained", "pretrained-ar")))
     tables = [TABLES[name](results) for name in ("claims", "main", "memorisation", *APPENDIX)]
     pictures = {"nll_bars": FIGURES["nll_bars"](results)}
     files = {

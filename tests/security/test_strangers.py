@@ -90,6 +90,6 @@ def test_what_is_told_commands_no_terminal() -> None:
 
 def test_what_a_process_connects_to_is_observed(tmp_path: Path) -> None:
     code = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.9', 9))"
-    observed = {"PYTHONPATH": PATHS, "OBSERVED": str(tmp_path / "observed")}
+    observed = {"PYTHONPATH": PATHS, "CONNECTIONS": str(tmp_path / "observed")}
     subprocess.run([sys.executable, "-c", code], env=os.environ | observed, check=True)
     assert (tmp_path / "observed").read_text(encoding="utf-8") == "127.0.0.9\n"

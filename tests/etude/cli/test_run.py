@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.program import assert_a_mistake, elsewhere, etude, music, python
+from tests.support.program import assert_user_error, etude, music, python, remote_hosts
 from tests.support.small_trials import ONE_THREAD, results
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.killing import Place
+    from tests.support.killed_program import Workspace
 
 
 def test_list_names_what_there_is(tmp_path: Path) -> None:
@@ -33,9 +33,11 @@ def test_help_explains_every_option(tmp_path: Path) -> None:
     assert "Show, get, check or describe the corpora." in etude("--help", folder=tmp_path).stdout
 
 
-def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_own_music_goes_all_the_way(
+    own_music: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     observed = own_music.folder.with_name("observed")
-    monkeypatch.setenv("OBSERVED", str(observed))
+    monkeypatch.setenv("CONNECTIONS", str(observed))
     words, corpus, folder = own_music.words, str(own_music.corpus), own_music.folder
     planned = etude(*words, "--dry-run", folder=tmp_path)
     assert planned.returncode == 0, planned.stderr
@@ -56,10 +58,10 @@ def test_a_users_own_music_goes_all_the_way(own_music: Place, tmp_path: Path, mo
     scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
-    assert elsewhere(observed) == set()  # nobody is told of any of this
+    assert remote_hosts(observed) == set()  # nobody is told of any of this
 
 
-def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Place, tmp_path: Path) -> None:
+def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Workspace, tmp_path: Path) -> None:
     report = own_music.folder / "reports" / "output"
     # A locale without UTF-8, in which the small letter of I is another, where the system can make one.
     locale = tmp_path / "locales" / "tr_TR.ISO-8859-9"
@@ -85,7 +87,7 @@ def test_neither_settings_nor_places_nor_workers_move_a_bit(own_music: Place, tm
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
-def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Place, tmp_path: Path) -> None:
+def test_a_damaged_model_is_one_sentence_and_nothing_else_is_lost(own_music: Workspace, tmp_path: Path) -> None:
     words, place = own_music.words, shutil.copytree(own_music.folder, tmp_path / "place")
     folder = place / "runs" / "smoke" / "music" / "e2e" / "0"
     weights = folder / "checkpoint" / "model.safetensors"
@@ -124,4 +126,4 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words: tuple[str, ...], messa
     (tmp_path / "broken" / "a.mid").write_bytes(b"not music")
     if "music" in words:
         music(tmp_path, 2)
-    assert_a_mistake(etude(*words, folder=tmp_path), message)
+    assert_user_error(etude(*words, folder=tmp_path), message)

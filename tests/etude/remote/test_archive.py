@@ -15,7 +15,7 @@ from etude.remote.archive import opened, pack
 from etude.runner import plan as suite
 from replication.util.deadline import at_most
 from replication.util.errors import UserError
-from tests.support.program import assert_a_mistake, python
+from tests.support.program import assert_user_error, python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def test_the_log_follows_what_training_goes_on_from(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_bundle(tmp_path: Path) -> None:
-    assert_a_mistake(python("etude.remote.train", ".", folder=tmp_path), "cannot be opened (Is a directory)")
+    assert_user_error(python("etude.remote.train", ".", folder=tmp_path), "cannot be opened (Is a directory)")
 
 
 @pytest.mark.parametrize("minutes", [0, -1, math.inf, math.nan])

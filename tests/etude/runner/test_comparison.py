@@ -18,7 +18,7 @@ from replication.corpora.sources import Synthetic
 from replication.models.ablations import Diffusion
 from replication.training.scales import Point
 from replication.util.files import read_json, write_json
-from tests.support.shrunk import SMOKE
+from tests.support.small_scales import SMOKE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,9 +23,9 @@ from replication.util.checkpoint import CHECKPOINT, read_tensors
 from replication.util.errors import UserError
 from replication.util.files import read_json
 from replication.util.locks import alone
-from tests.support.program import ROOT, assert_a_mistake, etude
+from tests.support.program import ROOT, assert_user_error, etude
 from tests.support.small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task, windows
-from tests.support.tracked import frames
+from tests.support.tracking_stores import runs_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ def test_processes_leave_what_the_function_leaves_here(reference: Plan, tmp_path
     assert threads_of(ONE_THREAD) == 1
     assert run(plan, Process(workers=ONE_THREAD)) == []
     assert bits(plan) == bits(reference)
-    assert len(frames(tmp_path)) == len({trial.about()["id"] for trial in plan.trials}) == 2
+    assert len(runs_table(tmp_path)) == len({trial.about()["id"] for trial in plan.trials}) == 2
 
 
 def test_a_finished_trial_is_left_alone(reference: Plan) -> None:
@@ -72,7 +72,7 @@ def test_a_damaged_file_ends_the_run_with_its_sentence(reference: Plan, tmp_path
         (trial.folder / name).unlink()
     with pytest.raises(UserError, match=r"model\.safetensors does not match its checksum in fit\.sha256"):
         run(plan, Process(workers=ONE_THREAD))
-    assert frames(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
+    assert runs_table(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
 
 
 def test_every_bit_that_flips_and_every_end_that_is_lost_is_told(reference: Plan) -> None:
@@ -142,7 +142,7 @@ def test_an_interrupted_run_leaves_no_worker_and_goes_on(tmp_path: Path) -> None
     plan = planned(tmp_path, "e2e")
     interrupt(plan, "--workers", str(ONE_THREAD))
     assert run(plan, Process(workers=ONE_THREAD)) == []
-    assert len(frames(tmp_path)) == 1
+    assert len(runs_table(tmp_path)) == 1
 
 
 HOLDER = """
@@ -217,4 +217,4 @@ def test_the_words_of_the_command_line_are_engines() -> None:
     ],
 )
 def test_words_that_do_not_go_together_are_a_mistake(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    assert_a_mistake(etude("run", "--scale", "smoke", *words, folder=tmp_path), message)
+    assert_user_error(etude("run", "--scale", "smoke", *words, folder=tmp_path), message)

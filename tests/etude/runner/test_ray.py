@@ -18,9 +18,9 @@ from replication.corpora.corpus import folder_corpus
 from replication.corpora.reading import load
 from replication.util.checksums import write_checksums
 from replication.util.errors import UserError
-from tests.support.program import ROOT, assert_a_mistake, music
+from tests.support.program import ROOT, assert_user_error, music
 from tests.support.small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task
-from tests.support.tracked import frames
+from tests.support.tracking_stores import runs_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def test_trials_of_a_lost_node_go_on_elsewhere(cluster: Cluster, engine: Ray, tm
     killer.join()
     assert all(trial.is_done() for trial in plan.trials)
     assert len({trial.about()["id"] for trial in plan.trials}) == len(plan.trials) == 2
-    runs = frames(plan.root)
+    runs = runs_table(plan.root)
     assert sorted(runs["tags.variant"]) == ["e2e", "gaussian"]
     assert set(runs["status"]) == {"FINISHED"}
     for trial in plan.trials:
@@ -87,7 +87,7 @@ def test_a_failing_trial_is_marked_once_and_the_others_go_on(engine: Ray, tmp_pa
     wild = replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30)))
     assert [trial.name for trial in run(wild, engine)] == ["e2e seed 0"]
     assert "the loss is" in wild.trials[0].about()["error"]
-    assert frames(tmp_path).set_index("tags.variant")["status"].to_dict() == {"e2e": "FAILED", "ngram": "FINISHED"}
+    assert runs_table(tmp_path).set_index("tags.variant")["status"].to_dict() == {"e2e": "FAILED", "ngram": "FINISHED"}
 
 
 @needs_ray
@@ -108,7 +108,7 @@ def test_an_interrupted_run_leaves_no_worker_and_goes_on(cluster: Cluster, engin
     plan = planned(tmp_path, "e2e")
     interrupt(plan, "--engine", "ray", "--address", cluster.address, "--workers", str(engine.workers))
     assert run(plan, engine) == []
-    assert len(frames(tmp_path)) == 1
+    assert len(runs_table(tmp_path)) == 1
 
 
 @needs_ray
@@ -153,4 +153,4 @@ def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
         capture_output=True,
         check=False,
     )
-    assert_a_mistake(done, "--engine ray needs Ray, which is not installed: pip install 'etude[ray]'")
+    assert_user_error(done, "--engine ray needs Ray, which is not installed: pip install 'etude[ray]'")

@@ -16,7 +16,7 @@ from eval.tracking import ui
 from eval.tracking.relocation import EXPERIMENT
 from eval.tracking.store import open_store
 from replication.util.errors import UserError
-from tests.support.program import PATHS, elsewhere
+from tests.support.program import PATHS, remote_hosts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_the_server_shows_the_store_on_a_free_port_of_this_machine_and_leaves_no
 ) -> None:
     open_store(tmp_path)
     observed = tmp_path_factory.mktemp("observed") / "observed"
-    monkeypatch.setenv("OBSERVED", str(observed))
+    monkeypatch.setenv("CONNECTIONS", str(observed))
     monkeypatch.setenv("PYTHONPATH", PATHS)
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -72,7 +72,7 @@ def test_the_server_shows_the_store_on_a_free_port_of_this_machine_and_leaves_no
             assert status(port, {"Host": f"evil.example:{port}"}) == http.client.FORBIDDEN
             assert status(port, {"Origin": "http://evil.example"}) == http.client.FORBIDDEN
             assert status(port, {}) == http.client.OK
-    assert elsewhere(observed) == set()
+    assert remote_hosts(observed) == set()
     assert not [pid for pid in family if psutil.pid_exists(pid)]
     assert {file.name for file in tmp_path.iterdir()} <= {"mlflow.db", "mlflow.db-shm", "mlflow.db-wal", "mlartifacts"}
 

@@ -20,7 +20,7 @@ import pytest
 from replication.corpora.catalogue import Archive, ByHand, Licence, Published
 from replication.corpora.download import downloads, fetch, find
 from replication.util.errors import UserError
-from tests.support.served import Served, serve
+from tests.support.http_server import ServedFile, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,8 +41,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
-    with serve(Served(body=BODY)) as server:
+def served() -> Iterator[ServedFile]:
+    with serve(ServedFile(body=BODY)) as server:
         yield server
 
 
@@ -72,7 +72,7 @@ def left(folder: Path) -> set[str]:
 
 
 def test_a_download_is_announced_checked_and_kept(
-    served: Served, cache: Path, capsys: pytest.CaptureFixture[str]
+    served: ServedFile, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = published(archive(served.url))
     assert get(source) == get(source) == cache / "official.zip"
@@ -84,13 +84,13 @@ def test_a_download_is_announced_checked_and_kept(
     )
 
 
-def test_redirections_are_followed(served: Served, cache: Path) -> None:
+def test_redirections_are_followed(served: ServedFile, cache: Path) -> None:
     get(published(archive(served.url.replace("/file", "/moved"))))
     assert left(cache) == {"official.zip"}
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "git"])
-def test_checksums_are_those_of_the_publisher(served: Served, algorithm: str, tmp_path: Path) -> None:
+def test_checksums_are_those_of_the_publisher(served: ServedFile, algorithm: str, tmp_path: Path) -> None:
     if algorithm == "git":
         (tmp_path / "body").write_bytes(BODY)
         command = ["git", "hash-object", str(tmp_path / "body")]
@@ -100,14 +100,14 @@ def test_checksums_are_those_of_the_publisher(served: Served, algorithm: str, tm
     assert get(published(archive(served.url, f"{algorithm}:{checksum}"))).read_bytes() == BODY
 
 
-def test_a_file_with_another_checksum_is_deleted(served: Served, cache: Path) -> None:
+def test_a_file_with_another_checksum_is_deleted(served: ServedFile, cache: Path) -> None:
     expected = f"sha256:{'0' * 64}"
     text = sentence(lambda: get(published(archive(served.url, expected))))
     assert text.endswith(f"is not the published file ({expected} expected, {SHA256} found): download it again.")
     assert left(cache) == set()
 
 
-def test_only_those_who_accept_the_licence_download(served: Served, cache: Path) -> None:
+def test_only_those_who_accept_the_licence_download(served: ServedFile, cache: Path) -> None:
     source = published(archive(served.url))
     for accepted in ((), ("CC-BY-4.0",)):
         text = sentence(lambda accepted=accepted: get(source, NON_COMMERCIAL, accepted))  # type: ignore[misc]
@@ -120,7 +120,7 @@ def test_only_those_who_accept_the_licence_download(served: Served, cache: Path)
     assert get(source, NON_COMMERCIAL).exists()  # it is there now
 
 
-def test_a_body_that_breaks_off_is_gone_on_with(served: Served, cache: Path) -> None:
+def test_a_body_that_breaks_off_is_gone_on_with(served: ServedFile, cache: Path) -> None:
     served.cut_after = len(BODY) // 2
     text = sentence(lambda: get(published(archive(served.url))))
     (size,) = re.findall(r"broke off after ([\d,]+) bytes: give the same command again to go on", text)
@@ -135,7 +135,7 @@ def test_a_body_that_breaks_off_is_gone_on_with(served: Served, cache: Path) -> 
 
 
 @pytest.mark.parametrize("etag", ['"second"', None])
-def test_a_new_edition_is_downloaded_from_its_beginning(served: Served, etag: str | None) -> None:
+def test_a_new_edition_is_downloaded_from_its_beginning(served: ServedFile, etag: str | None) -> None:
     served.cut_after = len(BODY) // 2
     sentence(lambda: get(published(archive(served.url))))
     served.cut_after, served.etag, served.body = None, etag, BODY[::-1]
@@ -145,7 +145,7 @@ def test_a_new_edition_is_downloaded_from_its_beginning(served: Served, etag: st
 
 
 @pytest.mark.parametrize("etag", ['W/"weak"', None])
-def test_a_server_without_a_strong_etag_still_resumes(served: Served, etag: str | None) -> None:
+def test_a_server_without_a_strong_etag_still_resumes(served: ServedFile, etag: str | None) -> None:
     served.cut_after, served.etag = len(BODY) // 2, etag
     sentence(lambda: get(published(archive(served.url))))
     served.cut_after = None
@@ -155,7 +155,7 @@ def test_a_server_without_a_strong_etag_still_resumes(served: Served, etag: str 
     assert served.answers == [200, 206]
 
 
-def test_a_part_that_is_whole_already_is_taken(served: Served, cache: Path) -> None:
+def test_a_part_that_is_whole_already_is_taken(served: ServedFile, cache: Path) -> None:
     cache.mkdir(parents=True)
     (cache / "official.zip.part").write_bytes(BODY)
     assert get(published(archive(served.url))).read_bytes() == BODY
@@ -172,7 +172,7 @@ fetch(source, name="songs", licence=Licence(name="MIT", note="", consent=False),
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["resumes", "starts anew"])
-def test_a_killed_download_is_finished_by_the_same_call(served: Served, cache: Path, ranges: bool) -> None:
+def test_a_killed_download_is_finished_by_the_same_call(served: ServedFile, cache: Path, ranges: bool) -> None:
     served.ranges, served.stop_after = ranges, len(BODY) // 2
     command = [sys.executable, "-c", CHILD, served.url, SHA256]
     part = cache / "official.zip.part"
@@ -193,7 +193,7 @@ def test_a_killed_download_is_finished_by_the_same_call(served: Served, cache: P
     assert left(cache) == {"official.zip"}
 
 
-def test_of_two_that_want_the_same_one_downloads(served: Served) -> None:
+def test_of_two_that_want_the_same_one_downloads(served: ServedFile) -> None:
     served.stop_after = len(BODY) // 2
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(get, published(archive(served.url))) for _ in range(2)]
@@ -203,7 +203,7 @@ def test_of_two_that_want_the_same_one_downloads(served: Served) -> None:
     assert len(served.requests) == 1
 
 
-def test_what_is_not_found_is_told_in_a_sentence(served: Served, cache: Path) -> None:
+def test_what_is_not_found_is_told_in_a_sentence(served: ServedFile, cache: Path) -> None:
     url = served.url.replace("/file", "/gone")
     assert sentence(lambda: get(published(archive(url)))).startswith(
         f"{url} answers 404 Not Found: try again later, or"
@@ -220,7 +220,7 @@ def test_a_server_that_is_not_there_is_told_in_a_sentence(cache: Path) -> None:
     assert "official.zip" not in left(cache)
 
 
-def test_a_full_disk_is_told_in_a_sentence(served: Served, cache: Path) -> None:
+def test_a_full_disk_is_told_in_a_sentence(served: ServedFile, cache: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(BODY) // 2, hard))
     try:
@@ -237,7 +237,7 @@ def zipped(path: Path, content: bytes) -> bytes:
     return path.read_bytes()
 
 
-def test_an_archive_without_a_checksum_is_known_by_its_content(served: Served, tmp_path: Path, cache: Path) -> None:
+def test_an_archive_without_a_checksum_is_known_by_its_content(served: ServedFile, tmp_path: Path, cache: Path) -> None:
     content = hashlib.sha256(hashlib.sha256(b"music").hexdigest().encode()).hexdigest()
     source = published(archive(served.url, None), content)
     served.body = zipped(tmp_path / "a.zip", b"noise")
@@ -289,7 +289,7 @@ def test_without_settings_downloads_are_kept_in_the_cache_of_the_user(monkeypatc
     assert downloads() == Path("/caches/etude/downloads")
 
 
-def test_a_cache_that_cannot_be_made_is_told_in_a_sentence(served: Served, cache: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_told_in_a_sentence(served: ServedFile, cache: Path) -> None:
     cache.parent.touch()
     source = replace(published(archive(served.url)), pack="other")
     assert "cannot be written (" in sentence(lambda: get(source))

@@ -17,7 +17,7 @@ from replication.models.embeddings import Learned
 from replication.util.errors import UserError
 from replication.util.files import describe
 from replication.util.generators import generator, seeded
-from tests.support.shrunk import shrunk
+from tests.support.small_scales import small_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -279,7 +279,7 @@ EACH: tuple[Sampler, ...] = (
 
 @pytest.mark.parametrize("sampler", EACH, ids=str)
 def test_a_sample_depends_on_its_seed_and_number_alone(sampler: Sampler) -> None:
-    scale = replace(shrunk(length=10), sampler=sampler)
+    scale = replace(small_scale(length=10), sampler=sampler)
     with seeded("test", 0):
         model = DiffusionLM(Learned(), vocabulary=12, scale=scale).eval()
     asked: list[Any] = []
