@@ -120,8 +120,8 @@ def bombs(tmp_path: Path) -> Iterator[Bombs]:
 
 
 @pytest.fixture
-def sandbox(shown: Plan, tmp_path: Path) -> Sandbox:
-    return Sandbox.of(shown, tmp_path)
+def sandbox(finished_comparison: Plan, tmp_path: Path) -> Sandbox:
+    return Sandbox.of(finished_comparison, tmp_path)
 
 
 def test_a_cache_with_pickles_in_it_is_made_again(
