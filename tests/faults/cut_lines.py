@@ -1,6 +1,6 @@
-"""The long series of test_tracking_faults.py, about half an hour on two cores: `nox -s faults -- tracking`.
+"""The long version of test_tracking_faults.py, about half an hour on two cores: `nox -s faults -- tracking`.
 
-CUTS says how many cuts each kind of store gets; the seeds are the numbers from 0.
+The environment variable CUTS gives the number of cuts for each kind of store. Their seeds count from 0.
 """
 
 from __future__ import annotations
@@ -48,65 +48,65 @@ CUTS = range(int(os.environ.get("CUTS", "40")))
 
 @contextmanager
 def server_on_sqlite(folder: Path) -> Iterator[tuple[str, Proxy]]:
-    with mlflow_server(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, proxy_to(port) as line:
-        yield f"http://127.0.0.1:{line.port}", line
+    with mlflow_server(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, proxy_to(port) as proxy:
+        yield f"http://127.0.0.1:{proxy.port}", proxy
 
 
 @contextmanager
 def server_on_postgres(folder: Path) -> Iterator[tuple[str, Proxy]]:
-    with postgres() as database, mlflow_server(database.uri, folder) as port, proxy_to(port) as line:
-        yield f"http://127.0.0.1:{line.port}", line
+    with postgres() as database, mlflow_server(database.uri, folder) as port, proxy_to(port) as proxy:
+        yield f"http://127.0.0.1:{proxy.port}", proxy
 
 
 @contextmanager
 def server_that_loses_postgres(folder: Path) -> Iterator[tuple[str, Proxy]]:
     with (
         postgres() as database,
-        proxy_to(database.port) as line,
-        mlflow_server(database.uri.replace(str(database.port), str(line.port)), folder) as port,
+        proxy_to(database.port) as proxy,
+        mlflow_server(database.uri.replace(str(database.port), str(proxy.port)), folder) as port,
     ):
-        yield f"http://127.0.0.1:{port}", line
+        yield f"http://127.0.0.1:{port}", proxy
 
 
 @contextmanager
 def postgres_alone(_: Path) -> Iterator[tuple[str, Proxy]]:
-    with postgres() as database, proxy_to(database.port) as line:
-        yield database.uri.replace(str(database.port), str(line.port)), line
+    with postgres() as database, proxy_to(database.port) as proxy:
+        yield database.uri.replace(str(database.port), str(proxy.port)), proxy
 
 
 KINDS = (server_on_sqlite, server_on_postgres, server_that_loses_postgres, postgres_alone)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__, scope="module")
-def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """A line to a store that MLFLOW_TRACKING_URI names, or behind it."""
-    with pytest.MonkeyPatch.context() as patch, request.param(tmp_path_factory.mktemp("server")) as (uri, line):
+def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy in front of the store that MLFLOW_TRACKING_URI names, or between that server and its database."""
+    with pytest.MonkeyPatch.context() as patch, request.param(tmp_path_factory.mktemp("server")) as (uri, proxy):
         patch.setenv("MLFLOW_TRACKING_URI", uri)
-        yield line
+        yield proxy
 
 
 @pytest.fixture(scope="module")
-def whole(line: Proxy, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """Bytes of a sync that is not cut."""
+def whole(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Number of bytes of an undisturbed sync."""
     root = tmp_path_factory.mktemp("whole")
     store = open_store(root)
-    line.reset()
+    proxy.reset()
     store.sync(finish_trial(trial_in(root, "whole")), final=True)
-    return line.passed
+    return proxy.passed
 
 
-def test_eight_writers_find_no_store_and_make_one(line: Proxy, tmp_path: Path) -> None:
-    line.reset()
+def test_eight_writers_that_find_no_store_create_one(proxy: Proxy, tmp_path: Path) -> None:
+    proxy.reset()
     assert_eight_writers_share_a_store(tmp_path)
 
 
 @pytest.mark.parametrize("seed", CUTS)
-def test_a_line_that_is_cut_anywhere(
-    line: Proxy, whole: int, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+def test_a_sync_that_was_cut_anywhere_is_completed_by_the_next(
+    proxy: Proxy, whole: int, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(seed % 2))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    assert_recovers_from_cut(line, tmp_path, seed, whole=whole)
+    assert_recovers_from_cut(proxy, tmp_path, seed, whole=whole)
 
 
 @pytest.fixture
@@ -125,30 +125,30 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("local")
 @pytest.mark.parametrize("seed", CUTS)
-def test_a_writer_to_a_file_that_is_killed_anywhere(file: Path, seed: int) -> None:
+def test_a_sync_to_a_file_that_was_killed_anywhere_is_completed_by_the_next(file: Path, seed: int) -> None:
     assert_recovers_from_kill(file, seed)
 
 
 @pytest.mark.usefixtures("local")
 @pytest.mark.parametrize("round_", range(5))
-def test_eight_writers_to_no_file(tmp_path: Path, round_: int) -> None:
+def test_eight_writers_that_find_no_file_create_one(tmp_path: Path, round_: int) -> None:
     assert_eight_writers_share_a_store(tmp_path / str(round_))
 
 
-def down(line: Proxy) -> None:
-    line.down = True
+def down(proxy: Proxy) -> None:
+    proxy.down = True
 
 
-def cut(line: Proxy) -> None:
-    line.limit = 60_000
+def cut(proxy: Proxy) -> None:
+    proxy.limit = 60_000
 
 
-def slow(line: Proxy) -> None:
-    line.delay = 5.0
+def slow(proxy: Proxy) -> None:
+    proxy.delay = 5.0
 
 
 @pytest.mark.parametrize("fault", [down, cut, slow], ids=lambda fault: fault.__name__)
-def test_the_program_runs_on_and_sync_makes_up_for_it(
+def test_the_program_continues_and_sync_completes_the_store(
     fault: Callable[[Proxy], None],
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -157,9 +157,9 @@ def test_the_program_runs_on_and_sync_makes_up_for_it(
     alone = planned(tmp_path_factory.mktemp("alone"), "ngram")
     run_here(alone)
     words = ("--scale", "smoke", "--only", "ngram", "--seeds", "1")
-    with server_on_sqlite(tmp_path_factory.mktemp("server")) as (place, line):
+    with server_on_sqlite(tmp_path_factory.mktemp("server")) as (place, proxy):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
-        fault(line)
+        fault(proxy)
         done = etude("run", *words, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         warnings = [text for text in done.stderr.splitlines() if "warning" in text]
@@ -168,7 +168,7 @@ def test_the_program_runs_on_and_sync_makes_up_for_it(
         assert "Traceback" not in done.stderr
         plan = planned(tmp_path, "ngram")
         assert bits(plan) == bits(alone)
-        line.reset()
+        proxy.reset()
         before = None
         for _ in range(2):
             done = etude("sync", folder=tmp_path)
@@ -190,7 +190,7 @@ def test_a_trial_that_was_killed_is_marked_and_ends_in_the_same_run(tmp_path: Pa
         pass
     program.kill()
     program.wait()
-    with alone(trial.folder / ".lock"):  # its worker ends too
+    with alone(trial.folder / ".lock"):  # waits until its worker has ended too
         assert etude("sync", folder=tmp_path).returncode == 0
         assert runs_table(tmp_path).query("`tags.kind` == 'trial'")["status"].tolist() == ["RUNNING"]
     assert etude("sync", folder=tmp_path).returncode == 0
@@ -202,11 +202,11 @@ def test_a_trial_that_was_killed_is_marked_and_ends_in_the_same_run(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("local")
-def test_the_store_of_an_older_mlflow_is_brought_up_as_was_said(tmp_path: Path) -> None:
+def test_the_store_of_an_older_mlflow_is_upgraded_as_the_message_says(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     InitialBase.metadata.create_all(create_engine(uri))
     config = utils._get_alembic_config(uri)  # type: ignore[no-untyped-call] # MLflow's
-    upgrade(config, "acf3f17fdcc7")  # of MLflow 2.11
+    upgrade(config, "acf3f17fdcc7")  # the schema of MLflow 2.11
     folder = finish_trial(trial_in(tmp_path, "old"))
     with pytest.raises(StoreError, match=r"run `mlflow db upgrade sqlite:///.*`; the results are safe"):
         Store(tmp_path).sync(folder, final=True)
@@ -216,7 +216,7 @@ def test_the_store_of_an_older_mlflow_is_brought_up_as_was_said(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("local")
-def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_file_that_was_moved_away_is_created_again(tmp_path: Path) -> None:
     file, folder = tmp_path / "mlflow.db", finish_trial(trial_in(tmp_path, "damaged"))
     assert_synced_in_new_process(tmp_path, folder)
     with closing(sqlite3.connect(file)) as connection:
@@ -232,7 +232,7 @@ def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("local")
-def test_a_folder_that_is_read_only_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_read_only_folder_gives_a_message_of_one_line(tmp_path: Path) -> None:
     root = tmp_path / "root"
     folder = finish_trial(trial_in(root, "read-only"))
     bind = subprocess.run(["mount", "--bind", root, root], check=False, capture_output=True)

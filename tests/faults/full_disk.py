@@ -182,5 +182,5 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["inside"]:
         main(int(sys.argv[1]))
     else:  # in a namespace where anyone may mount
-        words = [sys.executable, __file__, sys.argv[1] if sys.argv[1:] else "3", "inside"]
+        words = [sys.executable, "-m", "tests.faults.full_disk", sys.argv[1] if sys.argv[1:] else "3", "inside"]
         sys.exit(subprocess.call(["unshare", "--map-root-user", "--mount", *words]))

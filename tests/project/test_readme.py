@@ -13,7 +13,7 @@ from replication.corpora.reading import load
 from tests.support.program import python
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("replication", "baselines", "eval", "reports")
+PACKAGES = ("replication", "baselines", "eval", "reports", "etude")
 # How the tables begin that a row is added to.
 TABLES = {
     "BASELINES": "BASELINES: tuple[Experiment, ...] = (\n",

@@ -1,4 +1,4 @@
-"""An HTTP server on the loopback interface that serves one file and can misbehave as real servers do."""
+"""A real HTTP server on loopback that serves one file, in the ways in which servers differ and fail."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class ServedFile:
-    """The file at `url` and how it is served. Fields may be changed while the server runs.
+    """What is served at `url`; may be changed while the server runs.
 
     Attributes:
-        body: Content of the file.
-        etag: Value of the ETag header, or None to send no such header.
-        ranges: Whether the server honours Range requests.
-        stop_after: Number of bytes after which the server waits for `go_on`.
-        cut_after: Number of bytes after which the server closes the connection, whatever Content-Length it sent.
-        go_on: Event that releases a server waiting at `stop_after`.
-        requests: Headers of every request so far.
-        answers: Status of every answer so far.
-        url: Address of the file.
+        body: the file.
+        etag: what the server calls this edition; None for a server that says nothing.
+        ranges: whether the server sends parts.
+        stop_after: bytes after which it waits for `go_on`.
+        cut_after: bytes after which it closes the connection, whatever length it has promised.
+        go_on: lets it send the rest.
+        requests: the headers of every request so far.
+        answers: the status of every answer so far.
+        url: where the file is.
     """
 
     body: bytes
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(served: ServedFile) -> Iterator[ServedFile]:
-    """Serve a file in a thread. The path `/moved` redirects to it; any other path is 404."""
+    """Serve in a thread; `/moved` beside the file redirects to it, and other paths are not found."""
     with _Server(served) as server:
         served.url = f"http://127.0.0.1:{server.server_port}/file"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
