@@ -1,8 +1,8 @@
-"""What the measures must see, and what some cannot: real music beside music made wrong on purpose.
+"""What the measures must detect, and what some cannot: real music compared with music that is wrong on purpose.
 
-Windows of 8 bars of Bach and of 16 bars of pop, one of each family of pieces, up to 400, and the windows of 66 tokens
-that trials of the cpu scale have. Sets are held against half of the families; controls are made of windows of the other
-half, so that no song stands on both sides. The values beside the limits are those measured, on Bach and on pop.
+The windows are 8 bars of Bach and 16 bars of pop, one from each family of pieces, up to 400, and the windows of 66
+tokens of trials at the cpu scale. Sets are compared with half of the families. Controls are made from windows of the
+other half, so that no song is on both sides. The numbers in comments are measured values, on Bach and on pop.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-HARMLESS = ("pitches-permuted", "onsets-shuffled", "bars-shuffled")  # to whoever counts pitch classes
-COPY = "test-copy"  # what the controls are made of
-# Chorales have four voices on almost every beat: a bar of any of their pitches is as varied as a bar of the music, and
-# their formulas are everybody's.
+HARMLESS = ("pitches-permuted", "onsets-shuffled", "bars-shuffled")  # leave the counts of pitch classes unchanged
+COPY = "test-copy"  # the windows that controls are made from
+# Chorales have four voices on almost every beat, so a bar of random pitches of theirs is as varied as a real bar. They
+# also share many formulas.
 CHORALES = "bach"
 
 
