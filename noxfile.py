@@ -112,7 +112,7 @@ def bench(session: nox.Session) -> None:
 FAULTS = {
     "kills": ("tests.faults.kills", "60"),
     "disk": ("tests.faults.full_disk",),
-    "tracking": ("tests.faults.cut_lines",),
+    "tracking": ("pytest", "-q", "--durations=5", "tests/faults/cut_lines.py"),
     "fuzz": ("tests.security.fuzz",),
     "long": ("tests.faults.long_run",),
 }

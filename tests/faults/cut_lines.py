@@ -248,7 +248,3 @@ def test_a_read_only_folder_gives_a_message_of_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert_synced_in_new_process(root, folder)
     assert stored_run(open_store(root), folder) == expected_run(folder)
-
-
-if __name__ == "__main__":
-    sys.exit(pytest.main([__file__, "-q", "--durations=5", *sys.argv[1:]]))

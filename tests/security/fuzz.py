@@ -44,7 +44,8 @@ def fuzz(name: str, seconds: float) -> None:
     """Try inputs of one law, print their number, and end the process."""
     logging.disable()
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "box").mkdir()
+        for part in ("finished", "box"):
+            (Path(folder) / part).mkdir()
         law = laws(Sandbox.of(run_comparison(Path(folder) / "finished"), Path(folder) / "box"))[name]
         tried, began = 0, time.monotonic()
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 NAMES = ("midi", "tokens", "zip", "tar", "tar.gz", "tar.xz", "bundle", "json", "log", "parquet", "store", "command")
 # Numbers of inputs where one takes long.
-EXAMPLES = {"midi": 100, "json": 25, "parquet": 8, "log": 12, "bundle": 20, "store": 20, "command": 60}
+EXAMPLES = {"midi": 100, "json": 25, "parquet": 8, "log": 12, "bundle": 20, "store": 10, "command": 60}
 # Reasons that do not depend on the grid.
-REFUSED = {Reason.UNREADABLE, Reason.EMPTY, Reason.TOO_MANY, Reason.TOO_LONG}
+REFUSED = {Reason.UNREADABLE, Reason.EMPTY, Reason.TOO_LONG}
 LIMIT = timedelta(seconds=30)  # for one input, on a busy machine
 
 
@@ -95,14 +95,12 @@ def test_drawn_files_reach_pieces_and_reasons() -> None:
     found: Counter[str] = Counter()
 
     @given(midi_files())
-    @settings(
-        max_examples=100, deadline=LIMIT, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=60, deadline=LIMIT, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def read(content: bytes) -> None:
         found[outcome(content, PLAIN)] += 1
 
     read()
-    assert found[PIECE] >= 10
+    assert found[PIECE] >= 5
     assert found.keys() >= {Reason.UNREADABLE, Reason.EMPTY}
 
 
