@@ -17,7 +17,7 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-with atheris.instrument_imports(include=["replication", "eval", "tarfile", "zipfile"]):
+with atheris.instrument_imports(include=["replication", "eval", "etude", "tarfile", "zipfile"]):
     from tests.security.laws import Sandbox, laws
 
 from hypothesis import HealthCheck, given, settings
