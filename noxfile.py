@@ -81,10 +81,10 @@ def ui(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, a module on each core: `nox -s tests -- -k tokens`."""
-    _python(session, "test", "bench")  # the published step of the benchmark is what ours is compared with
-    words = ("--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
-    # Threads of several processes that spin while they wait would starve each other.
+    """Run the tests on all cores: `nox -s tests -- -k tokens`."""
+    _python(session, "test", "bench")  # bench: a test compares our training step with the published one
+    words = ("--numprocesses", "auto", "--dist", "loadfile", "--durations", "10", *session.posargs)
+    # Passive: threads that spin while they wait would slow down the other processes.
     _run(session, "pytest", *words, OMP_WAIT_POLICY="passive")
 
 
@@ -108,11 +108,11 @@ def bench(session: nox.Session) -> None:
             _run(session, "benchmarks", *words)
 
 
-# What `faults` runs: scripts that make things go wrong for real, and how the long versions are asked for.
+# The modules that `faults` runs, with the arguments of their long versions.
 FAULTS = {
     "kills": ("tests.faults.kills", "60"),
     "disk": ("tests.faults.full_disk",),
-    "tracking": ("tests.faults.cut_lines",),
+    "tracking": ("pytest", "-q", "--durations=5", "tests/faults/cut_lines.py"),
     "fuzz": ("tests.security.fuzz",),
     "long": ("tests.faults.long_run",),
 }
@@ -120,7 +120,7 @@ FAULTS = {
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Make things go wrong for an hour: `nox -s faults`, or some of them, `nox -s faults -- kills disk fuzz long`."""
+    """Kill, fill disks, cut connections and fuzz for an hour: `nox -s faults`, or `nox -s faults -- kills disk`."""
     python = _python(session, "test", "fuzz")
     session.chdir(ROOT)
     for part in session.posargs or ("kills", "disk", "tracking", "fuzz"):

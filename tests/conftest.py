@@ -1,4 +1,4 @@
-"""Fixtures that several modules of tests share."""
+"""Fixtures that several folders of tests use. Each is made once in a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from etude.runner.executors import ProcessExecutor
 from eval.results.tuning import tuning_folder
 from eval.tracking.store import open_store
 from replication.util.files import read_json, write_json
-from tests.support.killing import Place
+from tests.support.killed_program import Workspace
 from tests.support.program import music
 from tests.support.small_trials import planned, run
 
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """Return the plan of a comparison that was run after a tuning trial, and synced to a store."""
+def finished_comparison(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The plan of a finished comparison with a tuning trial, synced to a tracking store. Tests must not change it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        plan = compared(tmp_path_factory.mktemp("shown"))
+        plan = run_comparison(tmp_path_factory.mktemp("comparison"))
         assert open_store(plan.root).sync_all([plan.comparison, tuning_folder(plan.comparison)]) == 3
     return plan
 
 
-def compared(root: Path) -> Plan:
-    """Run a comparison, and copy one of its trials as a tuning trial before it."""
+def run_comparison(root: Path) -> Plan:
+    """Run a comparison of two experiments and add a tuning trial."""
     plan = planned(root, "e2e", "ngram", steps=20)
     assert run(plan, ProcessExecutor(workers=2)) == []
-    there, grid = plan.comparison / "e2e" / "0", tuning_folder(plan.comparison)
-    shutil.copytree(there, grid / "e2e-d8-s1" / "0", ignore=shutil.ignore_patterns("checkpoint"))
-    about = read_json(there / "trial.json")
+    source, tuning = plan.comparison / "e2e" / "0", tuning_folder(plan.comparison)
+    shutil.copytree(source, tuning / "e2e-d8-s1" / "0", ignore=shutil.ignore_patterns("checkpoint"))
+    about = read_json(source / "trial.json")
     about["config"]["model"]["dimension"] = 8
     about |= {"id": "0" * 64, "experiment": "e2e-d8-s1", "kind": "tuning", "point": {"dimension": 1, "scale": 1.0}}
     about |= {"scale": "smoke-tuning", "tunes": "smoke"}
-    write_json(grid / "e2e-d8-s1" / "0" / "trial.json", about)
+    write_json(tuning / "e2e-d8-s1" / "0" / "trial.json", about)
     write_json(plan.comparison / "tuning.json", {"e2e": {"dimension": 1, "scale": 1.0}})
     return plan
 
 
 @pytest.fixture(scope="session")
-def own_music(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Return a folder in which the program was run once on a user's own music, for tests that leave it as it is."""
+def own_music(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A folder in which `etude run` ran once on a user's own music. Tests must not change it."""
     base = tmp_path_factory.mktemp("own-music")
-    place = Place(folder=base / "place", corpus=music(base, 40))
-    (place.corpus / "broken.mid").write_bytes(b"MThd")
+    workspace = Workspace(folder=base / "place", corpus=music(base, 40))
+    (workspace.corpus / "broken.mid").write_bytes(b"MThd")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OBSERVED", str(base / "observed"))
-        assert place.start().wait() == 0, place.log.read_text(encoding="utf-8")
-    return place
+        patch.setenv("CONNECTIONS", str(base / "observed"))
+        assert workspace.start().wait() == 0, workspace.log.read_text(encoding="utf-8")
+    return workspace

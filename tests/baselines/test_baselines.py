@@ -18,7 +18,7 @@ from replication.tokens.protocol import CLS, PAD, SEP
 from replication.training.model import token_counts
 from replication.training.scales import SCALES
 from replication.util.generators import seeded
-from tests.support.shrunk import job, random_windows, shrunk
+from tests.support.small_scales import job, random_windows, small_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from replication.models.ablations import Experiment
     from replication.training.model import Model
 
-TOY = shrunk(length=4, steps=10, log_every=5, validate_every=10, checkpoint_every=10)
+TOY = small_scale(length=4, steps=10, log_every=5, validate_every=10, checkpoint_every=10)
 VOCABULARY = 5  # the special tokens and two words
 
 
@@ -102,7 +102,7 @@ def test_witten_bell_by_hand() -> None:
 
 def test_the_nll_per_token_of_a_uniform_model_is_the_log_of_its_choices(tmp_path: Path) -> None:
     model = NGram(order=0, vocabulary=12, length=34)
-    model.fit(job(tmp_path, shrunk(), vocabulary=12))
+    model.fit(job(tmp_path, small_scale(), vocabulary=12))
     windows = random_windows(20, 34, 12)
     expected = token_counts(windows) * math.log(10)  # all but [PAD] and [CLS]
     torch.testing.assert_close(model.nll(windows, seed=0).total, expected.double())
@@ -110,15 +110,15 @@ def test_the_nll_per_token_of_a_uniform_model_is_the_log_of_its_choices(tmp_path
 
 
 def test_an_untrained_model_has_the_weights_from_which_training_starts(tmp_path: Path) -> None:
-    task = job(tmp_path, shrunk(), vocabulary=12)
+    task = job(tmp_path, small_scale(), vocabulary=12)
     with seeded("test", 0):
-        model = Untrained(vocabulary=12, scale=shrunk())
+        model = Untrained(vocabulary=12, scale=small_scale())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.fit(task)
     table = before.pop("embedding.weight")
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
     assert not torch.equal(model.embedding.weight, table)
-    assert torch.equal(model.embedding.weight, Learned().table(task, vocabulary=12, dimension=shrunk().dimension))
+    assert torch.equal(model.embedding.weight, Learned().table(task, vocabulary=12, dimension=small_scale().dimension))
 
 
 def test_ngrams_are_counted_as_by_a_plain_loop() -> None:
@@ -137,7 +137,7 @@ def test_ngrams_are_counted_as_by_a_plain_loop() -> None:
 
 def test_replay_gives_probability_only_to_training_windows(tmp_path: Path) -> None:
     model = Replay(length=34)
-    task = job(tmp_path, shrunk(), n=10)
+    task = job(tmp_path, small_scale(), n=10)
     model.fit(task)
     assert model.nll(task.train, seed=0).total.max().item() == pytest.approx(math.log(10))
     assert model.nll(task.validation, seed=0).total.isinf().all()
@@ -148,11 +148,11 @@ def test_replay_gives_probability_only_to_training_windows(tmp_path: Path) -> No
 @pytest.mark.parametrize("row", BASELINES, ids=lambda row: row.name)
 def test_saving_and_loading_keeps_the_model(row: Experiment, tmp_path: Path) -> None:
     config = row.model
-    task = job(tmp_path, shrunk(), n=20)
-    model = config.build(vocabulary=12, scale=shrunk())
+    task = job(tmp_path, small_scale(), n=20)
+    model = config.build(vocabulary=12, scale=small_scale())
     model.fit(task)
     model.save(tmp_path / "model.safetensors")
-    again = config.build(vocabulary=12, scale=shrunk())
+    again = config.build(vocabulary=12, scale=small_scale())
     again.load(tmp_path / "model.safetensors")
     windows = random_windows(6, 34, 12)
     torch.testing.assert_close(again.nll(windows, seed=0).total, model.nll(windows, seed=0).total)

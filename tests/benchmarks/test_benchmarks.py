@@ -27,7 +27,7 @@ from replication.training.backbones import Bert
 from replication.training.scales import SCALES
 from replication.util.errors import UserError
 from replication.util.generators import generator, seeded
-from tests.support.shrunk import SMOKE, random_windows
+from tests.support.small_scales import SMOKE, random_windows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
-"""The long series of test_tracking_faults.py, about half an hour on two cores: `nox -s faults -- tracking`.
+"""The long version of test_tracking_faults.py, about half an hour on two cores: `nox -s faults -- tracking`.
 
-CUTS says how many cuts each kind of store gets; the seeds are the numbers from 0.
+The environment variable CUTS gives the number of cuts for each kind of store. Their seeds count from 0.
 """
 
 from __future__ import annotations
@@ -20,93 +20,93 @@ from sqlalchemy import create_engine
 
 from eval.tracking.store import Store, StoreError, open_store
 from replication.util.locks import lease
-from tests.support.line import line_to
 from tests.support.program import ROOT, etude, python
 from tests.support.small_trials import bits, planned, run_here
-from tests.support.stores import (
-    bring_anew,
-    cut_and_brought,
-    eight_writers,
-    expected,
-    finish,
-    killed_and_brought,
+from tests.support.tcp_proxy import proxy_to
+from tests.support.tracking_stores import (
+    assert_eight_writers_share_a_store,
+    assert_recovers_from_cut,
+    assert_recovers_from_kill,
+    assert_synced_in_new_process,
+    expected_run,
+    finish_trial,
+    mlflow_server,
     postgres,
-    served,
-    shown,
+    runs_table,
+    stored_run,
     trial_in,
 )
-from tests.support.tracked import frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.support.line import Line
+    from tests.support.tcp_proxy import Proxy
 
 CUTS = range(int(os.environ.get("CUTS", "40")))
 
 
 @contextmanager
-def server_on_sqlite(folder: Path) -> Iterator[tuple[str, Line]]:
-    with served(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, line_to(port) as line:
-        yield f"http://127.0.0.1:{line.port}", line
+def server_on_sqlite(folder: Path) -> Iterator[tuple[str, Proxy]]:
+    with mlflow_server(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, proxy_to(port) as proxy:
+        yield f"http://127.0.0.1:{proxy.port}", proxy
 
 
 @contextmanager
-def server_on_postgres(folder: Path) -> Iterator[tuple[str, Line]]:
-    with postgres() as database, served(database.uri, folder) as port, line_to(port) as line:
-        yield f"http://127.0.0.1:{line.port}", line
+def server_on_postgres(folder: Path) -> Iterator[tuple[str, Proxy]]:
+    with postgres() as database, mlflow_server(database.uri, folder) as port, proxy_to(port) as proxy:
+        yield f"http://127.0.0.1:{proxy.port}", proxy
 
 
 @contextmanager
-def server_that_loses_postgres(folder: Path) -> Iterator[tuple[str, Line]]:
+def server_that_loses_postgres(folder: Path) -> Iterator[tuple[str, Proxy]]:
     with (
         postgres() as database,
-        line_to(database.port) as line,
-        served(database.uri.replace(str(database.port), str(line.port)), folder) as port,
+        proxy_to(database.port) as proxy,
+        mlflow_server(database.uri.replace(str(database.port), str(proxy.port)), folder) as port,
     ):
-        yield f"http://127.0.0.1:{port}", line
+        yield f"http://127.0.0.1:{port}", proxy
 
 
 @contextmanager
-def postgres_alone(_: Path) -> Iterator[tuple[str, Line]]:
-    with postgres() as database, line_to(database.port) as line:
-        yield database.uri.replace(str(database.port), str(line.port)), line
+def postgres_alone(_: Path) -> Iterator[tuple[str, Proxy]]:
+    with postgres() as database, proxy_to(database.port) as proxy:
+        yield database.uri.replace(str(database.port), str(proxy.port)), proxy
 
 
 KINDS = (server_on_sqlite, server_on_postgres, server_that_loses_postgres, postgres_alone)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__, scope="module")
-def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """A line to a store that MLFLOW_TRACKING_URI names, or behind it."""
-    with pytest.MonkeyPatch.context() as patch, request.param(tmp_path_factory.mktemp("server")) as (uri, line):
+def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy in front of the store that MLFLOW_TRACKING_URI names, or between that server and its database."""
+    with pytest.MonkeyPatch.context() as patch, request.param(tmp_path_factory.mktemp("server")) as (uri, proxy):
         patch.setenv("MLFLOW_TRACKING_URI", uri)
-        yield line
+        yield proxy
 
 
 @pytest.fixture(scope="module")
-def whole(line: Line, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """Bytes of a sync that is not cut."""
+def whole(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Number of bytes of an undisturbed sync."""
     root = tmp_path_factory.mktemp("whole")
     store = open_store(root)
-    line.mend()
-    store.sync(finish(trial_in(root, "whole")), final=True)
-    return line.passed
+    proxy.reset()
+    store.sync(finish_trial(trial_in(root, "whole")), final=True)
+    return proxy.passed
 
 
-def test_eight_writers_find_no_store_and_make_one(line: Line, tmp_path: Path) -> None:
-    line.mend()
-    eight_writers(tmp_path)
+def test_eight_writers_that_find_no_store_create_one(proxy: Proxy, tmp_path: Path) -> None:
+    proxy.reset()
+    assert_eight_writers_share_a_store(tmp_path)
 
 
 @pytest.mark.parametrize("seed", CUTS)
-def test_a_line_that_is_cut_anywhere(
-    line: Line, whole: int, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+def test_a_sync_that_was_cut_anywhere_is_completed_by_the_next(
+    proxy: Proxy, whole: int, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(seed % 2))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    cut_and_brought(line, tmp_path, seed, whole=whole)
+    assert_recovers_from_cut(proxy, tmp_path, seed, whole=whole)
 
 
 @pytest.fixture
@@ -125,31 +125,31 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("local")
 @pytest.mark.parametrize("seed", CUTS)
-def test_a_writer_to_a_file_that_is_killed_anywhere(file: Path, seed: int) -> None:
-    killed_and_brought(file, seed)
+def test_a_sync_to_a_file_that_was_killed_anywhere_is_completed_by_the_next(file: Path, seed: int) -> None:
+    assert_recovers_from_kill(file, seed)
 
 
 @pytest.mark.usefixtures("local")
 @pytest.mark.parametrize("round_", range(5))
-def test_eight_writers_to_no_file(tmp_path: Path, round_: int) -> None:
-    eight_writers(tmp_path / str(round_))
+def test_eight_writers_that_find_no_file_create_one(tmp_path: Path, round_: int) -> None:
+    assert_eight_writers_share_a_store(tmp_path / str(round_))
 
 
-def down(line: Line) -> None:
-    line.down = True
+def down(proxy: Proxy) -> None:
+    proxy.down = True
 
 
-def cut(line: Line) -> None:
-    line.limit = 60_000
+def cut(proxy: Proxy) -> None:
+    proxy.limit = 60_000
 
 
-def slow(line: Line) -> None:
-    line.delay = 5.0
+def slow(proxy: Proxy) -> None:
+    proxy.delay = 5.0
 
 
 @pytest.mark.parametrize("fault", [down, cut, slow], ids=lambda fault: fault.__name__)
-def test_the_program_runs_on_and_sync_makes_up_for_it(
-    fault: Callable[[Line], None],
+def test_the_program_continues_and_sync_completes_the_store(
+    fault: Callable[[Proxy], None],
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
@@ -157,9 +157,9 @@ def test_the_program_runs_on_and_sync_makes_up_for_it(
     alone = planned(tmp_path_factory.mktemp("alone"), "ngram")
     run_here(alone)
     words = ("--scale", "smoke", "--only", "ngram", "--seeds", "1")
-    with server_on_sqlite(tmp_path_factory.mktemp("server")) as (place, line):
+    with server_on_sqlite(tmp_path_factory.mktemp("server")) as (place, proxy):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
-        fault(line)
+        fault(proxy)
         done = etude("run", *words, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         warnings = [text for text in done.stderr.splitlines() if "warning" in text]
@@ -168,12 +168,12 @@ def test_the_program_runs_on_and_sync_makes_up_for_it(
         assert "Traceback" not in done.stderr
         plan = planned(tmp_path, "ngram")
         assert bits(plan) == bits(alone)
-        line.mend()
+        proxy.reset()
         before = None
         for _ in range(2):
             done = etude("sync", folder=tmp_path)
             assert (done.returncode, done.stdout) == (0, "MLflow is up to date with 1 trial\n"), done.stderr
-            found = frames(tmp_path)
+            found = runs_table(tmp_path)
             assert (found["tags.trial_id"] == plan.trials[0].about()["id"]).sum() == 1
             assert before is None or before.equals(found)
             before = found
@@ -190,35 +190,35 @@ def test_a_trial_that_was_killed_is_marked_and_ends_in_the_same_run(tmp_path: Pa
         pass
     program.kill()
     program.wait()
-    with lease(trial.folder / ".lock"):  # its worker ends too
+    with lease(trial.folder / ".lock"):  # waits until its worker has ended too
         assert etude("sync", folder=tmp_path).returncode == 0
-        assert frames(tmp_path).query("`tags.kind` == 'trial'")["status"].tolist() == ["RUNNING"]
+        assert runs_table(tmp_path).query("`tags.kind` == 'trial'")["status"].tolist() == ["RUNNING"]
     assert etude("sync", folder=tmp_path).returncode == 0
-    (dead,) = frames(tmp_path).query("`tags.kind` == 'trial'").to_dict("records")
+    (dead,) = runs_table(tmp_path).query("`tags.kind` == 'trial'").to_dict("records")
     assert dead["status"] == "KILLED"
     assert etude(*words, folder=tmp_path).returncode == 0
-    (run,) = frames(tmp_path).query("`tags.kind` == 'trial'").to_dict("records")
+    (run,) = runs_table(tmp_path).query("`tags.kind` == 'trial'").to_dict("records")
     assert (run["status"], run["run_id"]) == ("FINISHED", dead["run_id"])
 
 
 @pytest.mark.usefixtures("local")
-def test_the_store_of_an_older_mlflow_is_brought_up_as_was_said(tmp_path: Path) -> None:
+def test_the_store_of_an_older_mlflow_is_upgraded_as_the_message_says(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     InitialBase.metadata.create_all(create_engine(uri))
     config = utils._get_alembic_config(uri)  # type: ignore[no-untyped-call] # MLflow's
-    upgrade(config, "acf3f17fdcc7")  # of MLflow 2.11
-    folder = finish(trial_in(tmp_path, "old"))
+    upgrade(config, "acf3f17fdcc7")  # the schema of MLflow 2.11
+    folder = finish_trial(trial_in(tmp_path, "old"))
     with pytest.raises(StoreError, match=r"run `mlflow db upgrade sqlite:///.*`; the results are safe"):
         Store(tmp_path).sync(folder, final=True)
     done = python("mlflow", "db", "upgrade", uri, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    bring_anew(tmp_path, folder)
+    assert_synced_in_new_process(tmp_path, folder)
 
 
 @pytest.mark.usefixtures("local")
-def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
-    file, folder = tmp_path / "mlflow.db", finish(trial_in(tmp_path, "damaged"))
-    bring_anew(tmp_path, folder)
+def test_a_damaged_file_that_was_moved_away_is_created_again(tmp_path: Path) -> None:
+    file, folder = tmp_path / "mlflow.db", finish_trial(trial_in(tmp_path, "damaged"))
+    assert_synced_in_new_process(tmp_path, folder)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = file.read_bytes()
@@ -228,13 +228,13 @@ def test_a_damaged_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None
     assert "move that file away, and `etude sync` makes a new one from the run folders" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     file.rename(tmp_path / "away.db")
-    bring_anew(tmp_path, folder)
+    assert_synced_in_new_process(tmp_path, folder)
 
 
 @pytest.mark.usefixtures("local")
-def test_a_folder_that_is_read_only_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_read_only_folder_gives_a_message_of_one_line(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    folder = finish(trial_in(root, "read-only"))
+    folder = finish_trial(trial_in(root, "read-only"))
     bind = subprocess.run(["mount", "--bind", root, root], check=False, capture_output=True)
     if bind.returncode:
         pytest.skip("mounting is not permitted here")
@@ -246,9 +246,5 @@ def test_a_folder_that_is_read_only_is_told_in_a_sentence(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "give permission to write there" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    bring_anew(root, folder)
-    assert shown(open_store(root), folder) == expected(folder)
-
-
-if __name__ == "__main__":
-    sys.exit(pytest.main([__file__, "-q", "--durations=5", *sys.argv[1:]]))
+    assert_synced_in_new_process(root, folder)
+    assert stored_run(open_store(root), folder) == expected_run(folder)

@@ -152,9 +152,9 @@ def fill(scratch: Path, expected: dict[str, str], shown: list[tuple[str, str]], 
 
 def runs(root: Path) -> list[tuple[str, str]]:
     """Return the name and the status of every run in MLflow."""
-    from tests.support.tracked import frames
+    from tests.support.tracking_stores import runs_table
 
-    table = frames(root)
+    table = runs_table(root)
     return sorted(zip(table["name"], table["status"], strict=True))
 
 
@@ -182,5 +182,5 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["inside"]:
         main(int(sys.argv[1]))
     else:  # in a namespace where anyone may mount
-        words = [sys.executable, __file__, sys.argv[1] if sys.argv[1:] else "3", "inside"]
+        words = [sys.executable, "-m", "tests.faults.full_disk", sys.argv[1] if sys.argv[1:] else "3", "inside"]
         sys.exit(subprocess.call(["unshare", "--map-root-user", "--mount", *words]))

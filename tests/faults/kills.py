@@ -1,8 +1,8 @@
-"""Kills the program at seeded random moments, and holds what it comes to against a run that nobody has disturbed.
+"""Kill the program at seeded random moments and compare its results with those of an undisturbed run.
 
-`python tests/faults/kills.py 60 7` kills 60 times with seed 7: a chain of kills, each followed by the same command,
-then the comparison; then downloads and the smaller commands. It prints what was in progress at each, and exits with 1
-if anything was lost, half-written, twice or left over.
+`python -m tests.faults.kills 60 7` kills 60 times with seed 7: chains of kills, each followed by the same command, then
+downloads and the smaller commands. It prints what was in progress at each kill, and exits with code 1 if anything was
+lost, half-written, duplicated or left over.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ import psutil
 
 from replication.corpora.download import CHUNK
 from tests.support import small_trials
-from tests.support.killing import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Place, family_of
+from tests.support.damage_check import damaged, drafts
+from tests.support.http_server import ServedFile, serve
+from tests.support.killed_program import STAGES, TRIALS, VICTIMS, Aim, Chain, Kill, Workspace, family_of
 from tests.support.program import ROOT, music, python
-from tests.support.served import Served, serve
-from tests.support.small_trials import timeless
-from tests.support.tracked import frames
-from tests.support.wholeness import damaged, drafts
+from tests.support.small_trials import without_times
+from tests.support.tracking_stores import runs_table
 
-# What says how long something took, or when it was.
+# Fields that hold times or durations.
 TIMES = (*small_trials.TIMES, "started", "ended", "environment", "moves", "seconds")
-# Files of a trial and of the report that hold such numbers. Their tables are compared without them, figures are not.
+# Parts of the names of files that hold such numbers. Tables are compared without these fields, figures not at all.
 TIMED: tuple[str, ...] = (
     "timing.json",
     "last.safetensors",
@@ -49,12 +49,12 @@ TIMED: tuple[str, ...] = (
 )
 TIMED += ("samplers.", ".sha256")
 SECONDS = ("fit_seconds", "sample_seconds")
-CHAIN = 16  # kills after which a chain is finished and compared, and the next one begins from nothing
-SLOW = 20.0  # seconds of the smaller commands at most, in which they are killed
+CHAIN = 16  # number of kills after which a chain is finished and compared, and the next one starts from nothing
+SLOW = 20.0  # seconds within which a smaller command is killed
 
 
 def aims(count: int, random: Random, *, victims: tuple[str, ...] = VICTIMS) -> list[Aim]:
-    """Return moments in the order of the work, of every stage in turn."""
+    """Return moments for `count` kills, spread over all stages, in the order of the stages."""
     stages = [STAGES[number % len(STAGES)] for number in range(count)]
     return [
         Aim(stage=stage, writing=random.random() < 1 / 2, victim=random.choice(victims))
@@ -62,15 +62,15 @@ def aims(count: int, random: Random, *, victims: tuple[str, ...] = VICTIMS) -> l
     ]
 
 
-def differences(place: Place, reference: Place) -> list[str]:
-    """Return in what a place differs from the reference, times left out."""
+def differences(place: Workspace, reference: Workspace) -> list[str]:
+    """Return the differences between a workspace and the reference, without times."""
     ours, theirs = _files(place.folder), _files(reference.folder)
     found = [f"only in one of the two: {name}" for name in sorted(ours.keys() ^ theirs.keys())]
     both = sorted(name for name in ours.keys() & theirs.keys() if not any(timed in name for timed in TIMED))
     found += [f"not the same: {name}" for name in both if _content(ours[name]) != _content(theirs[name])]
     for trial in TRIALS:
         log = place.comparison / trial / "metrics.jsonl"
-        steps = [record["step"] for record in timeless(log)]
+        steps = [record["step"] for record in without_times(log)]
         if steps != sorted(set(steps)):
             found.append(f"steps of {trial}: {steps}")
     return found + _differences_of_stores(place.folder, reference.folder)
@@ -82,9 +82,9 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _content(path: Path) -> object:
-    """Return the content of a file without what says how long something took."""
+    """Return the content of a file without times and durations."""
     if path.suffix in {".json", ".jsonl"}:
-        return timeless(path, *TIMES)
+        return without_times(path, *TIMES)
     if path.name == "trials.csv":
         return pd.read_csv(path).drop(columns=[*SECONDS]).to_csv()
     if path.name in {"trials.parquet", "curves.parquet"}:
@@ -94,9 +94,9 @@ def _content(path: Path) -> object:
 
 
 def _differences_of_stores(ours: Path, theirs: Path) -> list[str]:
-    """Return in what MLflow's runs differ: each is to be there once, ended, with every point once."""
+    """Return the differences between MLflow's runs. Each must be there once, finished, with every point once."""
     found = []
-    tables = [frames(folder).set_index("name").sort_index() for folder in (ours, theirs)]
+    tables = [runs_table(folder).set_index("name").sort_index() for folder in (ours, theirs)]
     found += [f"in MLflow twice: {name}" for name in tables[0].index[tables[0].index.duplicated()]]
     found += [f"in MLflow {status}: {name}" for name, status in tables[0]["status"].items() if status != "FINISHED"]
     timed = [f"metrics.{name}" for name in TIMES]
@@ -118,8 +118,8 @@ def _points(database: Path) -> Counter[tuple[object, ...]]:
         return Counter(connection.execute(query).fetchall())
 
 
-def chain(place: Place, reference: Place, moments: list[Aim], random: Random) -> tuple[list[Kill], list[str]]:
-    """Kill at each of the moments, give the command until it is done; return the kills and what is wrong."""
+def chain(place: Workspace, reference: Workspace, moments: list[Aim], random: Random) -> tuple[list[Kill], list[str]]:
+    """Kill at each of the moments, then rerun the command until it succeeds; return the kills and what is wrong."""
     killed = Chain(place, random)
     for aim in moments:
         killed.kill(aim)
@@ -127,8 +127,8 @@ def chain(place: Place, reference: Place, moments: list[Aim], random: Random) ->
     return killed.kills, wrong + differences(place, reference)
 
 
-def again(place: Place, words: tuple[str, ...], random: Random) -> tuple[Kill, list[str]]:
-    """Kill a smaller command, but nothing that it has started, at a random moment, and give it again."""
+def kill_and_rerun(place: Workspace, words: tuple[str, ...], random: Random) -> tuple[Kill, list[str]]:
+    """Kill a smaller command, without its children, at a random moment, and rerun it."""
     process, until = place.start(*words), time.monotonic() + random.uniform(0, SLOW)
     while process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
@@ -142,16 +142,16 @@ def again(place: Place, words: tuple[str, ...], random: Random) -> tuple[Kill, l
     return kill, [*whole, *(f"still running after {words[0]}: {process}" for process in left)]
 
 
-def commands(place: Place, reference: Place, count: int, random: Random) -> tuple[list[Kill], list[str]]:
-    """Kill the smaller commands in a place that is done, one after the other."""
+def commands(place: Workspace, reference: Workspace, count: int, random: Random) -> tuple[list[Kill], list[str]]:
+    """Kill the smaller commands, one after the other, in a workspace whose run has finished."""
     more = ("--scale", "smoke", "--corpus", str(place.corpus), "--seeds")
     rows = (("sync",), ("samplers", *more, "1"), ("export", "bundle.zip", *more, "2", "--only", "ngram"))
     kills, wrong = list[Kill](), list[str]()
     for number in range(count):
-        if number % len(rows) == 0:  # all that `sync` brings is to be brought again
+        if number % len(rows) == 0:  # so that `sync` has everything to do
             (place.folder / "mlflow.db").unlink()
             shutil.rmtree(place.folder / "mlartifacts")
-        kill, faults = again(place, rows[number % len(rows)], random)
+        kill, faults = kill_and_rerun(place, rows[number % len(rows)], random)
         kills.append(kill)
         wrong += faults
     if count > 1:
@@ -187,7 +187,7 @@ def downloads(folder: Path, count: int, random: Random) -> tuple[list[Kill], lis
         """Return the size of the file that a download is written to."""
         return max((file.stat().st_size for file in path.parent.glob(f".{path.name}-*/{path.name}")), default=0)
 
-    with serve(Served(body=body)) as served:
+    with serve(ServedFile(body=body)) as served:
         checksum = f"sha256:{hashlib.sha256(body).hexdigest()}"
         settings = {"PYTHONPATH": str(ROOT), "ETUDE_DATA": "", "ETUDE_CACHE": str(folder), "NO_PROXY": "127.0.0.1"}
         settings |= {"URL": served.url, "CHECKSUM": checksum}
@@ -211,7 +211,7 @@ def downloads(folder: Path, count: int, random: Random) -> tuple[list[Kill], lis
 
 
 def show(kills: list[Kill]) -> None:
-    """Print how many kills there were at each stage, and whom they met."""
+    """Print the number of kills at each stage and their victims."""
     print(f"{'in progress':12} {'kills':>5} {'writing':>7}  killed")
     for stage in dict.fromkeys(kill.stage for kill in kills):
         own = [kill for kill in kills if kill.stage == stage]
@@ -223,27 +223,27 @@ def show(kills: list[Kill]) -> None:
 
 
 def main(count: int, seed: int) -> int:
-    """Kill so many times; return the exit code."""
+    """Kill `count` times; return the exit code."""
     random, kills, wrong = Random(seed), list[Kill](), list[str]()
     at_runs = count * 4 // 5
     at_downloads = (count - at_runs) // 2
 
-    def took(part: str, found: tuple[list[Kill], list[str]]) -> None:
+    def tell(part: str, found: tuple[list[Kill], list[str]]) -> None:
         kills.extend(found[0])
         wrong.extend(found[1])
         print(f"{part}: {len(found[0])} kills, {len(found[1])} faults", *found[1], sep="\n  ", flush=True)
 
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
-        reference = Place(folder=base / "reference", corpus=music(base, 40))
+        reference = Workspace(folder=base / "reference", corpus=music(base, 40))
         reference.finish()
         for start in range(0, at_runs, CHAIN):
-            place = Place(folder=base / f"killed-{start}", corpus=reference.corpus)
-            took(place.folder.name, chain(place, reference, aims(min(CHAIN, at_runs - start), random), random))
+            place = Workspace(folder=base / f"killed-{start}", corpus=reference.corpus)
+            tell(place.folder.name, chain(place, reference, aims(min(CHAIN, at_runs - start), random), random))
             done = python("reports", "--check", "reports/output", folder=place.folder)
-            took("the report", ([], [done.stdout] if done.returncode else []))
-        took("downloads", downloads(base / "cache", at_downloads, random))
-        took("commands", commands(place, reference, count - at_runs - at_downloads, random))
+            tell("the report", ([], [done.stdout] if done.returncode else []))
+        tell("downloads", downloads(base / "cache", at_downloads, random))
+        tell("commands", commands(place, reference, count - at_runs - at_downloads, random))
     show(kills)
     print(f"{len(kills)} kills, {len(wrong)} faults")
     return 1 if wrong else 0

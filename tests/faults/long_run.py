@@ -1,9 +1,9 @@
-"""Small trials for as long as one likes, in one process: does anything grow?
+"""Run small trials for a long time in one process and check that no resource grows.
 
-`python tests/faults/long_run.py 30 engine` runs them as `etude run` does, on processes of their own; `here` runs them
-in this process itself, where also what workers take with them at their end would show. After each round, when no trial
-is running, it looks at what is held. Theil and Sen's slope says what is added in 100 trials; the first rounds, in which
-libraries fill their caches, do not count.
+`python -m tests.faults.long_run 30 engine` runs them for 30 minutes in worker processes, as `etude run` does. `here`
+runs them in this process, which also shows what a worker would release by ending. Resources are measured after each
+round, when no trial is running. The Theil-Sen slope gives what 100 trials add. The first rounds, in which libraries
+fill their caches, do not count.
 """
 
 from __future__ import annotations
@@ -36,22 +36,24 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("e2e", "gaussian", "autoregressive", "ngram", "pitches-permuted")
-WARM_UP = 0.2  # share of the rounds
+WARM_UP = 0.2  # share of the rounds that do not count
 MOST = {"memory": 1.0, "helpers": 1.0}  # megabytes that 100 trials may add
-MOST_COUNT = 0.5  # files, threads, processes that they may
+MOST_COUNT = 0.5  # number of files, threads or processes that 100 trials may add
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What is held after some trials.
+    """Resources held after a number of trials.
 
     Attributes:
-        memory: megabytes of this process's own; what is mapped from files, the system takes away and gives as it likes.
-        helpers: megabytes of the processes that it has started.
-        files: open ones, of this process and of the helpers.
-        threads: the same.
-        shared: files in shared memory, of the whole machine.
-        temporary: files in the folder for temporary ones, which is this run's own.
+        trials: Number of trials so far.
+        memory: Private megabytes of this process. Memory mapped from files is left out, as the system may drop it.
+        helpers: Private megabytes of its child processes.
+        processes: Number of this process and its children.
+        files: Number of open files of all these processes.
+        threads: Number of threads of all these processes.
+        shared: Number of files in shared memory, for the whole machine.
+        temporary: Number of files in the temporary folder, which no other program uses.
     """
 
     trials: int
@@ -65,7 +67,7 @@ class Held:
 
 
 def rounds(root: Path, *, here: bool, names: Sequence[str] = NAMES) -> Iterator[Held]:
-    """Run round after round of fresh trials below `root`, whose folders are removed; yield what is held after each."""
+    """Run rounds of new trials below `root`, remove their folders, and yield the resources held after each round."""
     done = 0
     for number in range(sys.maxsize):
         plan = _plan(root, names, seed=number)
@@ -79,7 +81,7 @@ def rounds(root: Path, *, here: bool, names: Sequence[str] = NAMES) -> Iterator[
 
 
 def _plan(root: Path, names: Sequence[str], *, seed: int) -> Plan:
-    """Return a plan of the smallest real trials, with a seed of their own, so that they are new to the store too."""
+    """Return a plan of the smallest real trials. A new seed makes them new to the tracking store too."""
     plan = suite.plan(scale="smoke", only=names, root=root)
     budget = replace(plan.scale.budget, steps=4, log_every=1, validate_every=2, checkpoint_every=2)
     experiments = tuple(replace(experiment, seeds=(seed,)) for experiment in plan.experiments)
@@ -99,7 +101,7 @@ def _run_here(plan: Plan, datasets: dict[str, Dataset], tracker: Tracker) -> Non
 
 
 def _held(trials: int) -> Held:
-    gc.collect()  # what only waits for it is not lost
+    gc.collect()  # garbage is not a leak
     ours = psutil.Process()
     helpers = ours.children(recursive=True)
     return Held(
@@ -120,7 +122,7 @@ def _own(process: psutil.Process) -> float:
 
 
 def slopes(held: Sequence[Held]) -> dict[str, float]:
-    """Return what is added to each quantity in 100 trials: the median of the slopes between any two rounds."""
+    """Return what 100 trials add to each resource: the median of the slopes between any two rounds."""
     rows = [asdict(each) for each in held[int(WARM_UP * len(held)) :]]
     first, second = np.triu_indices(len(rows), 1)
     columns = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
@@ -130,12 +132,12 @@ def slopes(held: Sequence[Held]) -> dict[str, float]:
 
 
 def grown(found: dict[str, float]) -> list[str]:
-    """Return the names of what grows."""
+    """Return the names of the resources that grow."""
     return [name for name, slope in found.items() if slope >= MOST.get(name, MOST_COUNT)]
 
 
 def watch(root: Path, minutes: float, *, here: bool) -> int:
-    """Run for so long, print what was held and return 1 if something grew."""
+    """Run for some minutes, print the resources held, and return 1 if one grew."""
     _print([field.name for field in fields(Held)])
     held, end = list[Held](), time.monotonic() + minutes * 60
     for each in rounds(root, here=here):
@@ -154,12 +156,12 @@ def _print(cells: Sequence[object]) -> None:
 
 
 def main(minutes: str = "30", mode: str = "engine", scratch: str = "") -> int:
-    """Watch, in a process whose folder for temporary files nothing else uses and which is removed afterwards."""
+    """Watch in a child process that has a temporary folder of its own."""
     if scratch:
         return watch(Path(scratch) / "root", float(minutes), here=mode == "here")
     with tempfile.TemporaryDirectory(prefix="etude-") as folder:
         own = {"TMPDIR": folder, "ETUDE_CACHE": f"{folder}/cache", "PYTHONPATH": str(ROOT)}
-        words = [sys.executable, __file__, minutes, mode, folder]
+        words = [sys.executable, "-m", "tests.faults.long_run", minutes, mode, folder]
         return subprocess.run(words, env=os.environ | own, check=False).returncode
 
 

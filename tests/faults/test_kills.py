@@ -1,4 +1,4 @@
-"""A short series of kills of the real program; `nox -s faults -- kills` has the long one."""
+"""The short version of kills.py; `nox -s faults -- kills` runs the long one."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.kills import aims, chain
-from tests.support.killing import Place
+from tests.support.killed_program import Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.mark.slow
-def test_killed_at_every_stage_it_comes_to_what_it_would_have_come_to_undisturbed(
-    own_music: Place, tmp_path: Path
+def test_a_run_killed_at_every_stage_ends_with_the_results_of_an_undisturbed_run(
+    own_music: Workspace, tmp_path: Path
 ) -> None:
-    place, random = Place(folder=tmp_path / "killed", corpus=own_music.corpus), Random(0)
-    # A worker alone is killed in tests/etude/runner/test_runner.py: the program goes on then with what it can, which
-    # takes long.
+    place, random = Workspace(folder=tmp_path / "killed", corpus=own_music.corpus), Random(0)
+    # tests/etude/runner/test_runner.py kills a worker alone. Here that would take long, as the program continues.
     moments = aims(8, random, victims=("group", "program"))
     kills, wrong = chain(place, own_music, moments, random)
     assert wrong == []

@@ -1,4 +1,4 @@
-"""The short form of tests/faults/long_run.py, which looks at what can be counted."""
+"""The short version of long_run.py, for resources that can be counted exactly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_trials_leave_no_process_no_file_and_no_thread(tmp_path: Path) -> None:
         assert getattr(second, name) <= getattr(first, name), name
 
 
-def test_what_grows_is_found_and_what_comes_and_goes_is_not() -> None:
+def test_growth_is_told_from_fluctuation() -> None:
     steady = [replace(HELD, trials=5 * number, files=20 + number % 2, memory=100 + number / 50) for number in range(40)]
     assert grown(slopes(steady)) == []
     leaking = [replace(each, threads=8 + number // 10, memory=100 + number / 10) for number, each in enumerate(steady)]

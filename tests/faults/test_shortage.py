@@ -25,7 +25,7 @@ from replication.util.errors import UserError
 from replication.util.files import atomic
 from replication.util.system_errors import disk_message, memory_message
 from tests.faults.full_disk import BLOCK, ROOM, Disk, disk
-from tests.support.program import ROOT, assert_a_mistake, etude
+from tests.support.program import ROOT, assert_user_error, etude
 from tests.support.small_trials import planned, results, windows
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def test_a_worker_reports_a_read_only_disk(small: Disk, tmp_path: Path) -> None:
 def test_the_program_reports_a_read_only_disk(small: Disk) -> None:
     small.close()
     done = etude("run", "--scale", "smoke", folder=small.path)
-    assert_a_mistake(done, "Read-only file system; allow writing there")
+    assert_user_error(done, "Read-only file system; allow writing there")
     assert f"etude: {small.path}" in done.stderr
 
 
@@ -150,7 +150,7 @@ def test_the_program_reports_an_output_that_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         words = [sys.executable, "-m", "etude", "list"]
         done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert_a_mistake(done, "the output: No space left on device; free some space")
+    assert_user_error(done, "the output: No space left on device; free some space")
 
 
 @pytest.mark.slow

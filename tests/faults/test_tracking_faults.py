@@ -1,4 +1,4 @@
-"""Tracking stores that fail, for real: what is trained is not touched, and a sync makes up for all of it, once."""
+"""Real tracking stores that fail: training is unaffected, and a later sync makes the store complete."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from eval.tracking import logger as live
 from eval.tracking.logger import Tracker
 from eval.tracking.store import Store, StoreError, open_store
 from replication.util.deadline import TimeUpError, time_limit
-from tests.support.line import Line, line_to
 from tests.support.small_trials import planned
-from tests.support.stores import (
-    bring_anew,
-    bring_once,
-    cut_and_brought,
-    eight_writers,
-    expected,
-    finish,
-    killed_and_brought,
+from tests.support.tcp_proxy import Proxy, proxy_to
+from tests.support.tracking_stores import (
+    assert_eight_writers_share_a_store,
+    assert_recovers_from_cut,
+    assert_recovers_from_kill,
+    assert_synced,
+    assert_synced_in_new_process,
+    expected_run,
+    finish_trial,
+    mlflow_server,
     postgres,
     postgres_programs,
-    served,
-    shown,
+    stored_run,
     trial_in,
 )
 from tests.support.trial_folders import append
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.support.stores import Postgres
+    from tests.support.tracking_stores import Postgres
 
 
 WHOLE = 250_000  # bytes of a sync to a server
@@ -53,7 +53,7 @@ WHOLE = 250_000  # bytes of a sync to a server
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[Postgres | None]:
-    """The database of the server: PostgreSQL where it is installed."""
+    """The server's PostgreSQL database, or None for SQLite where PostgreSQL is not installed."""
     if postgres_programs() is None:
         yield None
         return
@@ -62,26 +62,26 @@ def database() -> Iterator[Postgres | None]:
 
 
 @pytest.fixture(scope="module")
-def server(database: Postgres | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """A line to an MLflow server."""
+def server(database: Postgres | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy to an MLflow server."""
     folder = tmp_path_factory.mktemp("server")
     uri = database.uri if database else f"sqlite:///{folder / 'mlflow.db'}"
-    with served(uri, folder) as port, line_to(port) as line:
-        yield line
+    with mlflow_server(uri, folder) as port, proxy_to(port) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def line(server: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    """The same, with the server as the tracking store."""
+def proxy(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """The proxy, with MLFLOW_TRACKING_URI set to it."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     yield server
-    server.mend()
+    server.reset()
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a store with nothing in it, whose making takes seconds."""
+    """The file of an empty store. Creating one takes seconds."""
     root = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -93,7 +93,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def file(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a store of its own."""
+    """The file of an empty store for one test."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "root").mkdir()
     shutil.copy(template, tmp_path / "root" / "mlflow.db")
@@ -101,63 +101,63 @@ def file(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_cut_anywhere_and_synced_again_a_server_says_what_the_folder_says(
-    line: Line, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+def test_a_sync_to_a_server_that_was_cut_anywhere_is_completed_by_the_next(
+    proxy: Proxy, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(seed % 2))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    cut_and_brought(line, tmp_path, seed, whole=WHOLE)
+    assert_recovers_from_cut(proxy, tmp_path, seed, whole=WHOLE)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_anywhere_and_synced_again_a_file_says_what_the_folder_says(file: Path, seed: int) -> None:
-    killed_and_brought(file, seed)
+def test_a_sync_to_a_file_that_was_killed_anywhere_is_completed_by_the_next(file: Path, seed: int) -> None:
+    assert_recovers_from_kill(file, seed)
 
 
-def test_eight_writers_find_no_store_and_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eight_writers_that_find_no_store_create_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    eight_writers(tmp_path)
+    assert_eight_writers_share_a_store(tmp_path)
 
 
-def test_a_store_that_never_answers_holds_no_trial_up(
-    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_store_that_never_answers_does_not_delay_a_trial(
+    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
     plan = planned(tmp_path, "unigram")
     datasets = suite.prepare(plan)
-    line.mend()
-    line.delay = 3600.0
+    proxy.reset()
+    proxy.delay = 3600.0
     with Tracker(tmp_path) as tracker:
         assert (
             scheduler.run(plan.trials, datasets, plan.corpus.reading.grid, tracker, executor=ProcessExecutor(workers=1))
             == []
         )
-        assert line.asked > 0
-        assert line.answered == 0
-        line.mend()
+        assert proxy.asked > 0
+        assert proxy.answered == 0
+        proxy.reset()
     (trial,) = plan.trials
     (run,) = (run for run in Store(tmp_path).runs() if run.data.tags["trial_id"] == trial.about()["id"])
     assert run.info.status == "FINISHED"
 
 
 def test_a_store_that_dies_and_comes_back_costs_one_warning(
-    line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    proxy: Proxy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = [trial_in(tmp_path, f"outage-{number}") for number in range(2)]
     with Tracker(tmp_path, every=0) as tracker:
         for folder in folders:
             tracker.update(folder)
         until(lambda: not tracker._jobs)
-        line.cut()
+        proxy.cut()
         for folder in folders:
-            tracker.update(finish(folder), final=True)
+            tracker.update(finish_trial(folder), final=True)
         until(lambda: not tracker._jobs and tracker._down)
-        line.mend()
+        proxy.reset()
         tracker.sync_all([tmp_path / "runs" / "smoke" / "bach"])
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: MLflow at http://127.0.0.1")
     for folder in folders:
-        assert shown(open_store(tmp_path), folder) == expected(folder)
+        assert stored_run(open_store(tmp_path), folder) == expected_run(folder)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -165,14 +165,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def held(line: Line, tracker: Tracker, folder: Path) -> None:
-    """Leave a tracker's block while the line is held."""
-    line.delay = 3600.0
+def close_stalled(proxy: Proxy, tracker: Tracker, folder: Path) -> None:
+    """Leave a tracker's `with` block while every request stalls."""
+    proxy.delay = 3600.0
     with tracker:
         tracker.update(folder, final=True)
 
 
-def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_waiting_for_a_slow_store(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PATIENCE", 0.1)
     said: list[str] = []
     monkeypatch.setattr("builtins.print", lambda words, **_: said.append(words))
@@ -184,7 +184,7 @@ def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypat
 
     threading.Thread(target=press, daemon=True).start()
     try:
-        held(line, Tracker(tmp_path), finish(trial_in(tmp_path, "left")))
+        close_stalled(proxy, Tracker(tmp_path), finish_trial(trial_in(tmp_path, "left")))
     finally:
         signal.signal(signal.SIGINT, before)
     assert said == [
@@ -193,40 +193,40 @@ def test_ctrl_c_leaves_a_slow_store_behind(line: Line, tmp_path: Path, monkeypat
     ]
 
 
-def test_a_deadline_ends_the_wait_for_a_slow_store(line: Line, tmp_path: Path) -> None:
+def test_a_deadline_ends_the_wait_for_a_slow_store(proxy: Proxy, tmp_path: Path) -> None:
     with pytest.raises(TimeUpError), time_limit(0.3 / 60):
-        held(line, Tracker(tmp_path), finish(trial_in(tmp_path, "late")))
+        close_stalled(proxy, Tracker(tmp_path), finish_trial(trial_in(tmp_path, "late")))
 
 
-def test_a_database_that_crashes_in_the_middle_is_made_up_for(
-    database: Postgres | None, line: Line, tmp_path: Path
+def test_a_sync_during_which_the_database_crashes_is_completed_by_the_next(
+    database: Postgres | None, proxy: Proxy, tmp_path: Path
 ) -> None:
     if database is None:
         pytest.skip("PostgreSQL (Debian: apt install postgresql) or psycopg2 is not installed")
     folder = trial_in(tmp_path, "crash")
     store = open_store(tmp_path)
     store.sync(folder, final=False)
-    finish(folder)
-    line.mend()
+    finish_trial(folder)
+    proxy.reset()
 
     def crash() -> None:
-        until(lambda: line.passed > WHOLE // 4)
+        until(lambda: proxy.passed > WHOLE // 4)
         database.kill()
 
     crasher = threading.Thread(target=crash)
     crasher.start()
-    line.delay = 0.05  # it is not through before the crash
+    proxy.delay = 0.05  # slow enough that the crash comes first
     with pytest.raises(StoreError, match="`etude sync` will update MLflow"):
         store.sync(folder, final=True)
     crasher.join()
-    line.mend()
+    proxy.reset()
     database.start()
-    bring_once(tmp_path, folder)
+    assert_synced(tmp_path, folder)
 
 
 @contextmanager
 def unwritable(file: Path) -> Iterator[None]:
-    """Take away the permission to write to a file, from root too."""
+    """Make a file read-only, for root too."""
     for words in (["chmod", "a-w"], ["chattr", "+i"]):
         if os.access(file, os.W_OK) and subprocess.run([*words, file], check=False, capture_output=True).returncode:
             pytest.skip("root may write to every file of this file system")
@@ -239,7 +239,7 @@ def unwritable(file: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Keep a database locked, and MLflow from waiting 20 seconds for it."""
+    """Keep a database locked, and shorten the 20 seconds that MLflow waits for it."""
 
     def hurry(*words: Any) -> tuple[str, object]:  # noqa: ANN401 - SQLAlchemy's
         return words[2].replace("busy_timeout = 20000", "busy_timeout = 50"), words[3]
@@ -253,7 +253,7 @@ def locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def of_another_mlflow(file: Path) -> Iterator[None]:
-    """Have a database say that it was made before the last change of the schema."""
+    """Make a database claim the schema of an older MLflow."""
     with closing(sqlite3.connect(file)) as connection, connection:
         (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         connection.execute("UPDATE alembic_version SET version_num = '1b5f0d9ad7c1'")
@@ -264,7 +264,7 @@ def of_another_mlflow(file: Path) -> Iterator[None]:
 
 @contextmanager
 def damaged(file: Path) -> Iterator[None]:
-    """Write over the beginning of a database."""
+    """Overwrite the beginning of a database."""
     content = file.read_bytes()
     file.write_bytes(b"\xff" * 4096 + content[4096:])
     yield
@@ -280,20 +280,20 @@ FAULTS: dict[Callable[[Path], AbstractContextManager[None]], tuple[str, str]] = 
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=("unwritable", "locked", "of another MLflow", "damaged"))
-def test_a_file_that_refuses_is_told_once_with_the_way_out(
+def test_a_file_that_refuses_gives_one_warning_with_the_remedy(
     fault: Callable[[Path], AbstractContextManager[None]], file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     reason, remedy = FAULTS[fault]
-    folder = finish(trial_in(file.parent, "refused"))
+    folder = finish_trial(trial_in(file.parent, "refused"))
     with fault(file), Tracker(file.parent) as tracker:
         tracker.update(folder)
         tracker.update(append_one(folder), final=True)
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("warning: MLflow at sqlite:///")
-    assert reason in line
-    assert remedy in line
-    assert line.endswith("the results are safe in the run folders, and `etude sync` will update MLflow")
-    bring_anew(file.parent, folder)
+    (warning,) = capfd.readouterr().err.splitlines()
+    assert warning.startswith("warning: MLflow at sqlite:///")
+    assert reason in warning
+    assert remedy in warning
+    assert warning.endswith("the results are safe in the run folders, and `etude sync` will update MLflow")
+    assert_synced_in_new_process(file.parent, folder)
 
 
 def append_one(folder: Path) -> Path:

@@ -1,7 +1,7 @@
-"""What tracking costs training: `python tests/faults/tracking_cost.py 5` measures five rounds, some fifteen minutes.
+"""Measure what tracking costs training: `python -m tests.faults.tracking_cost 5`, five rounds, about fifteen minutes.
 
-In each round the same trial is trained beside every state of a tracking store, in turn. Printed are the seconds of its
-fit and, by the median of the rounds, how much longer it took than in the same round without a store.
+Each round trains the same trial with a tracking store in every state. Printed are the seconds of training and the
+median over rounds of the ratio to training without a store in the same round.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from etude.runner.executors import ProcessExecutor
 from eval.tracking.logger import Tracker
 from replication.diffusion.samplers import Ancestral
 from replication.util.files import read_json
-from tests.support.line import Line, line_to
-from tests.support.stores import served
+from tests.support.tcp_proxy import Proxy, proxy_to
+from tests.support.tracking_stores import mlflow_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 STEPS = 200
 
 
-def level(line: Line) -> None:
-    """Leave it as it is."""
-    line.mend()
+def level(proxy: Proxy) -> None:
+    """Leave the server healthy."""
+    proxy.reset()
 
 
-def down(line: Line) -> None:
-    """Have it refuse."""
-    line.down = True
+def down(proxy: Proxy) -> None:
+    """Refuse new connections."""
+    proxy.down = True
 
 
-def slow(line: Line) -> None:
-    """Have every call wait."""
-    line.delay = 5.0
+def slow(proxy: Proxy) -> None:
+    """Delay every call."""
+    proxy.delay = 5.0
 
 
-def cut(line: Line) -> None:
-    """Have it die at the first sync, in the middle."""
-    line.limit = 50_000
+def cut(proxy: Proxy) -> None:
+    """Cut the connection in the middle of the first sync."""
+    proxy.limit = 50_000
 
 
-STATES: dict[str, Callable[[Line], None] | None] = {
+STATES: dict[str, Callable[[Proxy], None] | None] = {
     "none": None,
     "file": None,
     "server": level,
@@ -60,8 +60,8 @@ STATES: dict[str, Callable[[Line], None] | None] = {
 }
 
 
-def fit(state: str, line: Line) -> float:
-    """Train a trial beside a store in this state; return the seconds of its fit."""
+def fit(state: str, proxy: Proxy) -> float:
+    """Train a trial with a store in a state; return the seconds of its fit."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         plan = suite.plan(scale="cpu", corpus="synthetic", only=["e2e"], seeds=1, root=root)
@@ -71,9 +71,9 @@ def fit(state: str, line: Line) -> float:
         datasets = suite.prepare(plan)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         if change := STATES[state]:
-            os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{line.port}"
-            line.mend()
-            change(line)
+            os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{proxy.port}"
+            proxy.reset()
+            change(proxy)
         tracker = Tracker(root)
         with nullcontext() if state == "none" else tracker:
             trials = plan.trials[:1]
@@ -81,22 +81,22 @@ def fit(state: str, line: Line) -> float:
                 scheduler.run(trials, datasets, plan.corpus.reading.grid, tracker, executor=ProcessExecutor(workers=1))
                 == []
             )
-            line.mend()
+            proxy.reset()
         return float(read_json(trials[0].folder / "timing.json")["fit"])
 
 
 def main() -> None:
-    """Measure, and print what came out."""
+    """Measure and print the results."""
     rounds = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with served(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, line_to(port) as line:
-            fit("none", line)  # which warms up
+        with mlflow_server(f"sqlite:///{folder / 'mlflow.db'}", folder) as port, proxy_to(port) as proxy:
+            fit("none", proxy)  # warm-up
             seconds: dict[str, list[float]] = {state: [] for state in STATES}
             for turn in range(rounds):
                 order = list(STATES) if turn % 2 == 0 else list(STATES)[::-1]
                 for state in order:
-                    seconds[state].append(fit(state, line))
+                    seconds[state].append(fit(state, proxy))
                     print(state, seconds[state][-1], os.getloadavg()[0], flush=True)
     for state, found in seconds.items():
         ratios = [one / none for one, none in zip(found, seconds["none"], strict=True)]

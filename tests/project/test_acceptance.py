@@ -1,8 +1,8 @@
-"""What the measures must see, and what some cannot: real music beside music made wrong on purpose.
+"""What the measures must detect, and what some cannot: real music compared with music that is wrong on purpose.
 
-Windows of 8 bars of Bach and of 16 bars of pop, one of each family of pieces, up to 400, and the windows of 66 tokens
-that trials of the cpu scale have. Sets are held against half of the families; controls are made of windows of the other
-half, so that no song stands on both sides. The values beside the limits are those measured, on Bach and on pop.
+The windows are 8 bars of Bach and 16 bars of pop, one from each family of pieces, up to 400, and the windows of 66
+tokens of trials at the cpu scale. Sets are compared with half of the families. Controls are made from windows of the
+other half, so that no song is on both sides. The numbers in comments are measured values, on Bach and on pop.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import pytest
 from replication.corpora.catalogue import Published
 from replication.corpora.corpus import CORPORA
 from replication.corpora.download import find
-from tests.support.evidence import BARS, HELD_OUT, Evidence, of_bars, of_scale
+from tests.support.measured_controls import BARS, HELD_OUT, Evidence, of_bars, of_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
-HARMLESS = ("pitches-permuted", "onsets-shuffled", "bars-shuffled")  # to whoever counts pitch classes
-COPY = "test-copy"  # what the controls are made of
-# Chorales have four voices on almost every beat: a bar of any of their pitches is as varied as a bar of the music, and
-# their formulas are everybody's.
+HARMLESS = ("pitches-permuted", "onsets-shuffled", "bars-shuffled")  # leave the counts of pitch classes unchanged
+COPY = "test-copy"  # the windows that controls are made from
+# Chorales have four voices on almost every beat, so a bar of random pitches of theirs is as varied as a real bar. They
+# also share many formulas.
 CHORALES = "bach"
 
 
@@ -47,7 +47,7 @@ def short(folder: Path) -> Evidence:
     return of_scale("cpu", folder)
 
 
-def test_every_control_changes_what_it_is_to_change(evidence: Evidence) -> None:
+def test_every_control_changes_nearly_all_windows(evidence: Evidence) -> None:
     for name in ("jitter", *HARMLESS, "one-bar"):
         assert evidence.changed[name] > 0.99
     assert evidence.changed[COPY] == evidence.changed["mode-collapse"] == 0
@@ -64,11 +64,11 @@ def test_the_distance_orders_the_controls(evidence: Evidence) -> None:
     assert distance["jitter"] > 5  # 6.3, 7.8
     assert distance["one-bar"] > 5  # 11, 9.8
     assert distance["bigram"] > 10  # 37, 19
-    assert distance["unigram"] > 10  # 47, 23: of Bach, half of these have no notes, which counts as far
+    assert distance["unigram"] > 10  # 47, 23: of Bach, half of these have no notes, which counts as a large distance
     assert distance["uniform"] > 1.2 * distance["unigram"]  # 60, 46
 
 
-def test_the_frechet_distance_sees_what_the_mean_over_single_metrics_nearly_misses(evidence: Evidence) -> None:
+def test_the_frechet_distance_detects_what_the_mean_over_single_metrics_nearly_misses(evidence: Evidence) -> None:
     frechet = evidence.ratios["frechet"]
     assert 0.7 < frechet[HELD_OUT] < 1.3  # .88, 1.07
     assert frechet["pitches-permuted"] > 1.6  # 3.9, 1.8
@@ -93,14 +93,14 @@ def test_the_p_value_finds_what_is_wrong_and_not_what_is_right(evidence: Evidenc
         assert p[name] < 0.01  # .002, the least
 
 
-def test_form_is_seen_by_the_similarity_of_bars(evidence: Evidence) -> None:
+def test_the_similarity_of_bars_detects_form(evidence: Evidence) -> None:
     error, floors = evidence.values["bar_similarity"], evidence.ratios["bar_similarity"]
     assert 0.6 < floors[HELD_OUT] < 1.5  # 1.35, .71
     assert floors["bars-shuffled"] > 2.5  # 2.8, 3.3
     assert error["one-bar"] > 0.5  # .93, .95
 
 
-def test_harmony_is_seen_by_what_sounds_together(evidence: Evidence) -> None:
+def test_intervals_and_chords_detect_harmony(evidence: Evidence) -> None:
     intervals, chords = evidence.ratios["intervals"], evidence.ratios["chords"]
     for name in ("jitter", "pitches-permuted", "onsets-shuffled", "unigram", "bigram", "uniform"):
         assert intervals[name] > 100  # 158, 269 for jitter, and more
@@ -109,7 +109,7 @@ def test_harmony_is_seen_by_what_sounds_together(evidence: Evidence) -> None:
     assert 0.7 < chords[HELD_OUT] < 1.3  # 1.14, .94
 
 
-def test_the_entropy_of_single_bars_sees_dealt_pitches_unless_a_bar_has_them_all(evidence: Evidence) -> None:
+def test_the_entropy_of_single_bars_detects_permuted_pitches_unless_a_bar_has_them_all(evidence: Evidence) -> None:
     entropy = evidence.values["pitch_class_entropy_1bar"]
     more = entropy["pitches-permuted"] - entropy[COPY]
     assert abs(more) < 0.05 if evidence.corpus == CHORALES else more > 0.15  # -.013, .298
@@ -150,26 +150,26 @@ def test_groove_is_blind_to_pitch(evidence: Evidence) -> None:
     assert groove["onsets-shuffled"] < groove[COPY] - 0.15  # .56 of .81, .61 of .86
 
 
-def test_single_metrics_are_all_but_blind_to_form(evidence: Evidence) -> None:
+def test_single_metrics_are_nearly_blind_to_form(evidence: Evidence) -> None:
     assert evidence.ratios.loc["bars-shuffled", "distance"] < 1.5  # 1.27, 1.17
     assert evidence.values.loc["bars-shuffled", "classifier_auc"] < 0.7  # .64, .58
 
 
-def test_what_is_in_the_appendix_can_not_tell_music_from_noise(evidence: Evidence) -> None:
+def test_the_measures_of_the_appendix_cannot_tell_music_from_noise(evidence: Evidence) -> None:
     values = evidence.values
     assert values.loc["mode-collapse", "mgeval_oa"] > 0.9  # .912, .907, of .965, .964 for real music
     assert values.loc["onsets-shuffled", "mgeval_oa"] > 0.94  # .951, .957
     for name in ("mode-collapse", "jitter", *HARMLESS, "unigram", "bigram", "uniform"):
         assert values.loc[name, "frame_oa_pitch"] > 0.95  # .973, .969 for all words alike
         assert values.loc[name, "frame_oa_duration"] > 0.9  # .921, .912 for the unigram
-    # Of real music and real music it is no more than this.
+    # The highest value, between two sets of real music.
     assert values.loc[HELD_OUT, "frame_variance_duration"] < 0.97  # .89, .86
 
 
-def test_in_66_tokens_wrong_notes_are_seen_as_in_8_bars_but_not_so_far_off(short: Evidence) -> None:
+def test_in_66_tokens_wrong_notes_are_detected_at_smaller_distances_than_in_8_bars(short: Evidence) -> None:
     distance, frechet = short.ratios["distance"], short.ratios["frechet"]
     area, p = short.values["classifier_auc"], short.values["mmd_p"]
-    # Windows of the training split are of more songs than half of the test split, and so a little nearer or farther.
+    # The training split has more songs than half of the test split, so distances differ slightly.
     assert 0.7 < distance[HELD_OUT] < 1.3  # 1.01
     assert 0.5 < frechet[HELD_OUT] < 1.3  # .66
     assert area[HELD_OUT] == pytest.approx(0.5, abs=0.1)  # .576
@@ -187,10 +187,10 @@ def test_in_66_tokens_wrong_notes_are_seen_as_in_8_bars_but_not_so_far_off(short
     assert area["jitter"] > 0.9  # .941
     assert area["onsets-shuffled"] > 0.9  # .975
     for name in ("pitches-permuted", "jitter", "onsets-shuffled", "one-bar", "bigram", "unigram", "uniform"):
-        assert p[name] < 0.05  # .02 for dealt pitches, .002 for all others
+        assert p[name] < 0.05  # .02 for permuted pitches, .002 for all others
 
 
-def test_in_66_tokens_harmony_copies_and_collapse_are_seen(short: Evidence) -> None:
+def test_in_66_tokens_harmony_copies_and_collapse_are_detected(short: Evidence) -> None:
     values, intervals, chords = short.values, short.ratios["intervals"], short.ratios["chords"]
     for name in ("jitter", "pitches-permuted", "onsets-shuffled", "unigram", "bigram", "uniform"):
         assert intervals[name] > 40  # 58 for jitter, and more
@@ -206,15 +206,15 @@ def test_in_66_tokens_harmony_copies_and_collapse_are_seen(short: Evidence) -> N
 
 
 def test_in_66_tokens_there_is_no_form_to_see(short: Evidence) -> None:
-    # Windows have two bars on average, and half of them no two whole ones to exchange.
+    # Windows have two bars on average, and half of them do not have two whole bars to exchange.
     assert short.changed["bars-shuffled"] < 0.6  # .48
     for measure in ("distance", "frechet", "intervals", "chords", "bar_similarity"):
         assert 0.7 < short.ratios.loc["bars-shuffled", measure] < 1.5  # 1.04, 1.01, 1.30, 1.10, .85
     assert short.values.loc["bars-shuffled", "classifier_auc"] == pytest.approx(0.5, abs=0.06)  # .53
     assert short.values.loc["bars-shuffled", "mmd_p"] > 0.05  # .61
-    assert short.ratios.loc["one-bar", "bar_similarity"] > 20  # 86: repetition is seen in two bars too
+    assert short.ratios.loc["one-bar", "bar_similarity"] > 20  # 86: two bars are enough to detect repetition
     assert short.ratios.loc["one-bar", "chords"] < 1.6  # 1.28
-    # A frame has four bars, and the next begins two bars later: too few windows have two of them.
+    # Frames of four bars begin every two bars, and too few windows have two frames.
     assert np.isnan(short.values.loc[HELD_OUT, "frame_oa_pitch"])
-    # Twenty windows are of too few songs for a test.
+    # Twenty windows come from too few songs for a test.
     assert np.isnan(short.values.loc["mode-collapse", "mmd_p"])

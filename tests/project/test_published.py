@@ -71,7 +71,7 @@ CONTAINERS: list[Callable[[Path, dict[str, bytes]], Path]] = [as_folder, as_zip,
 
 @pytest.mark.parametrize("pack", CONTAINERS)
 @pytest.mark.parametrize("listed", [True, False])
-def test_a_whole_pack_is_right_with_and_without_a_manifest(
+def test_a_complete_pack_is_valid_with_and_without_a_manifest(
     tmp_path: Path, pack: Callable[[Path, dict[str, bytes]], Path], listed: bool
 ) -> None:
     texts = {"README.md": b"not music", "other.mid": b"not a member"}
@@ -82,7 +82,7 @@ def test_a_whole_pack_is_right_with_and_without_a_manifest(
 
 
 @pytest.mark.parametrize("pack", CONTAINERS)
-def test_the_manifest_tells_which_files_are_wrong(
+def test_the_manifest_shows_which_files_are_wrong(
     tmp_path: Path, pack: Callable[[Path, dict[str, bytes]], Path]
 ) -> None:
     files = FILES | {"MANIFEST.csv": manifest(FILES), "top/1.mid": b"noise", "top/9.mid": b"more"}
@@ -96,7 +96,7 @@ def test_the_manifest_tells_which_files_are_wrong(
     assert found.content != CONTENT
 
 
-def test_without_a_manifest_the_content_tells_that_something_is_wrong(tmp_path: Path) -> None:
+def test_without_a_manifest_the_content_shows_that_something_is_wrong(tmp_path: Path) -> None:
     found = verify(SOURCE, as_folder(tmp_path, FILES | {"top/1.mid": b"noise"}))
     assert (found.files, found.missing, found.extra, found.damaged, found.ok) == (4, (), (), (), False)
 
@@ -108,7 +108,7 @@ def test_a_manifest_that_was_changed_with_its_files_does_not_help(tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_file_that_is_there_twice_is_one_too_many(tmp_path: Path) -> None:
+def test_a_file_that_is_there_twice_is_extra(tmp_path: Path) -> None:
     path = as_zip(tmp_path, FILES | {"MANIFEST.csv": manifest(FILES)})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("pack/top/1.mid", FILES["top/1.mid"])
@@ -117,7 +117,7 @@ def test_a_file_that_is_there_twice_is_one_too_many(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"a,b\n1,2\n", b'path,sha256\n"x', b"path\nx\n"])
-def test_a_damaged_manifest_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_manifest_gives_a_message(tmp_path: Path, content: bytes) -> None:
     path = as_folder(tmp_path, FILES | {"MANIFEST.csv": content})
     with pytest.raises(UserError, match=r"MANIFEST\.csv of .*pack is damaged \(.*\): copy or download pack again\.$"):
         verify(SOURCE, path)
@@ -136,12 +136,12 @@ def test_every_row_is_complete() -> None:
         assert re.fullmatch(
             r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|git:[0-9a-f]{40}", origin.checksum or f"git:{'0' * 40}"
         )
-        # What is downloaded can be checked in one way or the other.
+        # Every download can be checked in at least one way.
         assert origin.checksum or row.source.content, name
         assert isinstance(origin, ByHand) or origin.url.startswith("http"), name
 
 
-def test_music_without_a_licence_or_for_no_commerce_needs_consent() -> None:
+def test_music_without_a_licence_or_with_a_non_commercial_one_needs_consent() -> None:
     asked = {name for name, row in PUBLISHED.items() if row.licence.consent}
     strict = {name for name, row in PUBLISHED.items() if "NC" in row.licence.name or row.licence.name == "none-stated"}
     assert asked == strict == {"adl", "maestro", "asap-scores"}
@@ -175,7 +175,7 @@ def test_a_file_has_one_id_in_every_container(corpus: str, name: str, id_: str |
 
 @pytest.mark.slow
 @pytest.mark.parametrize("corpus", SHARED)
-def test_a_pack_on_the_search_path_is_what_was_published(corpus: str) -> None:
+def test_a_pack_on_the_search_path_is_the_published_one(corpus: str) -> None:
     source = PUBLISHED[corpus].source
     path = find(source) if os.environ.get("ETUDE_DATA") else None
     if path is None:

@@ -14,7 +14,7 @@ from tests.support.program import python
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("replication", "baselines", "eval", "reports", "etude")
-# How the tables begin that a row is added to.
+# The line after which a row is added to each table.
 TABLES = {
     "BASELINES": "BASELINES: tuple[Experiment, ...] = (\n",
     "METRICS": "METRICS: dict[str, Metric] = {\n",
@@ -24,7 +24,7 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the project to which everything was added that the README shows."""
+    """A copy of the project with all additions that the README shows."""
     folder = tmp_path_factory.mktemp("project")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "published", "output"))
@@ -63,7 +63,7 @@ def _readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_what_the_readme_adds_is_trained_scored_and_reported(project: Path) -> None:
+def test_the_additions_of_the_readme_are_trained_scored_and_reported(project: Path) -> None:
     words = ("run", "--scale", "smoke", "--corpus", "folk", "--only", "positional", "unigram", "--seeds", "1")
     done = python("etude", *words, folder=project, PYTHONPATH=str(project))
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def test_what_the_readme_adds_is_trained_scored_and_reported(project: Path) -> N
     assert "Leap rate" in (project / "reports" / "output" / "tables" / "metrics.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_names_files_that_there_are() -> None:
+def test_links_of_the_readme_lead_to_files() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", _readme())
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []

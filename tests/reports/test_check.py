@@ -9,8 +9,8 @@ from eval.claims.claims import verdicts_on
 from eval.results.files import read_results, write_results
 from replication.util.errors import UserError
 from reports.page.check import differences
-from tests.support.made_up import made_up
 from tests.support.program import python
+from tests.support.synthetic_results import synthetic_results
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published"
 REPORTS = sorted(path.parent for path in PUBLISHED.glob("*/report.md"))
@@ -35,7 +35,7 @@ def test_a_published_report_is_what_its_results_give_and_what_was_changed_by_han
 
 
 def test_verdicts_are_not_kept_but_judged_anew(tmp_path: Path) -> None:
-    results = made_up(samples=16)
+    results = synthetic_results(samples=16)
     write_results(results, tmp_path)
     assert verdicts_on(read_results(tmp_path)) == verdicts_on(results)
     assert any(verdict.verdict != "not tested" for verdict in verdicts_on(results))

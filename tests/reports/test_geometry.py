@@ -9,7 +9,7 @@ import pytest
 
 from reports.sections.embeddings import embedding_geometry, table
 from reports.sections.geometry import SHUFFLES, STATISTICS, Geometry, against_chance, geometry
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 PITCHES = np.arange(30, 96)
 
@@ -94,7 +94,7 @@ def test_circles_need_all_pitch_classes_and_lifts_need_the_interval() -> None:
 
 
 def test_the_table_tells_the_arm_without_structure_from_those_with_it() -> None:
-    results = made_up(seeds=3, without=("e2e-small", "pretrained-ar"))
+    results = synthetic_results(seeds=3, without=("e2e-small", "pretrained-ar"))
     values = table(results).values.set_index("model")  # noqa: PD011 - a field of the table
     assert (values.loc["Diffusion-LM, Gaussian", [f"{name}_p" for name in STATISTICS]] > 0.05).all()
     assert (values.loc["Diffusion-LM, end-to-end", ["octave_lift_p", "fifth_lift_p", "fifths_p"]] < 0.05).all()
@@ -102,7 +102,7 @@ def test_the_table_tells_the_arm_without_structure_from_those_with_it() -> None:
 
 
 def test_every_arm_has_its_constellation_its_cosines_and_its_chart() -> None:
-    results = made_up(seeds=1)
+    results = synthetic_results(seeds=1)
     figure = embedding_geometry(results).figure
     arms = results.embeddings["experiment"].nunique()
     assert sum(axes.axison for axes in figure.axes) == 3 * arms + 2  # two rows of arms, each with a scale of colours
@@ -111,7 +111,7 @@ def test_every_arm_has_its_constellation_its_cosines_and_its_chart() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_corpus_of_few_pitches_has_its_figure_and_its_table_too(count: int) -> None:
-    results = made_up(seeds=2, without=("e2e-small", "pretrained-ar"))
+    results = synthetic_results(seeds=2, without=("e2e-small", "pretrained-ar"))
     few = results.embeddings["pitch"].where(results.embeddings["pitch"] < 36 + count)
     some = dataclasses.replace(results, embeddings=results.embeddings.assign(pitch=few))
     assert len(table(some).frame) == (3 if count > 1 else 0)

@@ -8,7 +8,7 @@ import pytest
 
 from reports.format.table import Table, plain
 from reports.sections.tables import TABLES
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ ODD = r"100 % & $5 #1_a {b} ~ ^ \ <i> | 'quoted' é"
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex, of texlive-latex-recommended")
 @pytest.mark.parametrize("triples", [False, True])
 def test_tables_compile(triples: bool, tmp_path: Path) -> None:
-    results = made_up(seeds=2, samples=16, triples=triples)
+    results = synthetic_results(seeds=2, samples=16, triples=triples)
     odd = Table.of("odd", rows=[{ODD: plain("odd", ODD)}], caption=ODD, notes=[ODD])
     tables = [*(make(results) for make in TABLES.values()), odd]
     pages = "\n\\clearpage\n".join(table.latex() for table in tables)

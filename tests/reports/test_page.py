@@ -17,7 +17,7 @@ from reports.page.html import HEAD, SECTIONS, page
 from reports.sections.figures import FIGURES
 from reports.sections.tables import APPENDIX, TABLES
 from tests.support.browser import DESK, PHONE, chromium, opened, overflow, press, violations
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ PLAYING = '.roll[aria-pressed="true"]'
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return made_up(seeds=2, samples=16, without=("pretrained", "pretrained-ar"))
+    return synthetic_results(seeds=2, samples=16, without=("pretrained", "pretrained-ar"))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from reports.format.table import DAGGER, Table, latex, margin, markdown, number,
 from reports.page.render import render
 from reports.sections.figures import FIGURES
 from reports.sections.tables import TABLES
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ ODD = "<b> 50 % of a_b & $c|d$"
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return made_up()
+    return synthetic_results()
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_special_characters_are_escaped() -> None:
     assert latex(ODD) == r"\textless{}b\textgreater{} 50 \% of a\_b \& \$c\textbar{}d\$"
     assert latex("\\{}~^#") == r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\#"
     assert markdown(ODD) == r"&lt;b&gt; 50 % of a\_b &amp; \$c\|d\$"
-    some = made_up(seeds=1, samples=16, without=MANY)
+    some = synthetic_results(seeds=1, samples=16, without=MANY)
     experiments = some.experiments.assign(label=[ODD, *some.experiments["label"][1:]], note=ODD)
     odd = dataclasses.replace(some, experiments=experiments)
     for build in TABLES.values():
@@ -158,7 +158,7 @@ def test_figures_have_a_panel_for_each_thing(results: Results, pictures: dict[st
     "options", [{"seeds": 1, "without": MANY}, {"seeds": 2, "without": ("e2e", "autoregressive", *MANY)}]
 )
 def test_less_is_rendered_too(options: dict[str, Any]) -> None:
-    some = made_up(**options, samples=16)
+    some = synthetic_results(**options, samples=16)
     for build in TABLES.values():
         assert build(some).markdown() + build(some).latex() + build(some).csv()
     for draw in FIGURES.values():
@@ -166,14 +166,14 @@ def test_less_is_rendered_too(options: dict[str, Any]) -> None:
 
 
 def test_a_single_seed_has_no_interval() -> None:
-    table = TABLES["main"](made_up(seeds=1))
+    table = TABLES["main"](synthetic_results(seeds=1))
     assert re.fullmatch(r"\d+\.\d", table.frame.iloc[1, 2])
     assert re.fullmatch(r"\d\.\d\d", table.frame.iloc[1, 3])
     assert "1 seed per model" in table.caption
 
 
 def test_numbers_beside_bars_stay_inside_the_axes_however_wide_the_intervals() -> None:
-    some = made_up(seeds=2, samples=16)
+    some = synthetic_results(seeds=2, samples=16)
     apart_by = 12 * some.trials["seed"]  # so that intervals reach far beyond the frame
     wide = dataclasses.replace(some, trials=some.trials.assign(nll=some.trials["nll"] + apart_by))
     for results in (some, wide):
@@ -220,7 +220,9 @@ def test_names_of_curves_are_moved_apart_no_more_than_needed() -> None:
 
 
 def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
-    first, second = (render(made_up(seeds=1, samples=16, without=FEW), tmp_path / name) for name in ("a", "b"))
+    first, second = (
+        render(synthetic_results(seeds=1, samples=16, without=FEW), tmp_path / name) for name in ("a", "b")
+    )
     assert first[0] == tmp_path / "a" / "index.html"
     assert {path.relative_to(tmp_path / "a") for path in first} == {
         path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()
@@ -241,7 +243,7 @@ def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
 
 
 def test_models_that_play_nothing_leave_the_main_figure_standing() -> None:
-    results = made_up(seeds=1, without=MANY)
+    results = synthetic_results(seeds=1, without=MANY)
     mute = dataclasses.replace(
         results,
         measures=results.measures.assign(ratio=math.nan),

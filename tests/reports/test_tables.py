@@ -19,7 +19,7 @@ from reports.format.table import DAGGER, Table
 from reports.page.terminal import show
 from reports.sections.figures import FIGURES
 from reports.sections.tables import TABLES
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from eval.results.frames import Results
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return made_up()
+    return synthetic_results()
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -151,7 +151,7 @@ def test_controls_that_leave_windows_as_they_are_are_told(results: Results, name
 
 
 def test_what_the_grid_of_a_corpus_does_not_admit_is_left_out_with_the_reason() -> None:
-    played = made_up(
+    played = synthetic_results(
         seeds=2, samples=16, without=("pretrained", "pretrained-ar", "unigram"), grid=Seconds(steps_per_second=8.0)
     )
     for build in TABLES.values():

@@ -11,7 +11,7 @@ import pytest
 from reports.format.facts import distance_of
 from reports.sections.memorisation import copies
 from reports.sections.tradeoffs import _frontier, frontier, pareto
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 
 def test_the_frontier_passes_by_what_another_is_better_than_in_both() -> None:
@@ -22,7 +22,7 @@ def test_the_frontier_passes_by_what_another_is_better_than_in_both() -> None:
 
 
 def test_every_model_stands_at_its_cost_and_its_distance() -> None:
-    results = made_up(seeds=3)
+    results = synthetic_results(seeds=3)
     left, right = pareto(results).figure.axes
     e2e = results.trials[results.trials["experiment"] == "e2e"]
     marks = {tuple(np.ravel(line.get_xydata()).tolist()) for line in left.lines if line.get_marker() == "o"}
@@ -34,7 +34,7 @@ def test_every_model_stands_at_its_cost_and_its_distance() -> None:
 
 
 def test_real_music_is_the_point_to_hit() -> None:
-    results = made_up(seeds=2)
+    results = synthetic_results(seeds=2)
     (axes,) = frontier(results).figure.axes
     (cross,) = [line for line in axes.lines if line.get_marker() == "P"]
     assert np.ravel(cross.get_xydata()).tolist() == pytest.approx([0.4, 0.4])
@@ -45,7 +45,7 @@ def test_real_music_is_the_point_to_hit() -> None:
 
 
 def test_what_is_copied_is_shown_sample_by_sample_and_a_search_in_part_is_told() -> None:
-    results = made_up(seeds=2)
+    results = synthetic_results(seeds=2)
     scores = results.scores.assign(copied=np.where(results.scores["experiment"] == "e2e", 1.0, 0.02))
     picture = copies(dataclasses.replace(results, scores=scores))
     steps: Any = picture.figure.axes[0].patches
@@ -58,6 +58,6 @@ def test_what_is_copied_is_shown_sample_by_sample_and_a_search_in_part_is_told()
 
 
 def test_samples_without_runs_have_no_rate() -> None:
-    results = made_up(seeds=1)
+    results = synthetic_results(seeds=1)
     (text,) = copies(dataclasses.replace(results, scores=results.scores.assign(copied=math.nan))).figure.texts
     assert text.get_text() == "No model has samples of 8 notes."

@@ -1,6 +1,7 @@
-"""What must hold of hostile input, by the part that reads it; tests try some, fuzz.py as many as there is time.
+"""Laws of hostile input, one for each part that reads it. test_laws.py tries some inputs of each, fuzz.py many more.
 
-A law takes one input and raises if it is broken. What reads may refuse with a `UserError`, and nothing else.
+A law takes one input and raises an exception if it is broken. A reader may refuse its input with a `UserError` and with
+no other exception.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import shutil
 import sys
 import zipfile
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -31,7 +32,9 @@ from eval.results.schema import as_written
 from eval.results.training_log import TrainingLog
 from eval.tracking.references import real_music
 from eval.tracking.runs import RunContent
-from replication.corpora.archives import LARGEST, MOST_MEMBERS, midi_files
+from eval.tracking.store import Store, StoreError
+from replication.corpora.archives import LARGEST, MOST_MEMBERS
+from replication.corpora.archives import midi_files as members_of
 from replication.midi.piece import NOTE
 from replication.midi.smf import Reason
 from replication.tokens.encodings import ENCODINGS
@@ -39,26 +42,31 @@ from replication.tokens.protocol import from_text, to_text
 from replication.util.errors import UserError
 from replication.util.files import describe
 from replication.util.program import MISTAKE
-from tests.security.hostile import RARE, READINGS, hostile, outcome
-from tests.security.mangled import NAMES, damaged, mangled
-from tests.security.packed import SUFFIXES, archives
+from tests.security.malicious_server import malicious_server
+from tests.security.midi_files import READINGS, midi_files, outcome
+from tests.security.strategies import NAMES, SUFFIXES, archives, damaged, mangled
+from tests.support.tracking_stores import finish_trial
+from tests.support.trial_folders import make_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from etude.runner.plan import Plan
 
-COMMANDS = ("\x1b", "\x9b", "\u202e", "\r")  # to a terminal
+CONTROLS = ("\x1b", "\x9b", "\u202e", "\r")  # characters that control a terminal
 TEXT = st.text(max_size=20) | st.sampled_from(NAMES)
+# Beginnings and ends of where a tracking server may say that files are.
+SCHEMES = ("", "file:", "file://", "FILE:///", "file://localhost", "./", "mlflow-artifacts:/", "http://127.0.0.1:9/")
+PLACES = ("{root}/beside", "{root}/beside/runs/../x", "{root}/inside/runs", "%2e%2e/x", "~/x", "C:\\x", "x#y?z")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """A law, and what it is tried with.
+    """A law and its inputs.
 
     Attributes:
-        inputs: what is tried.
-        holds: raises if the law is broken.
+        inputs: Strategy that draws inputs.
+        holds: Function of one input that raises if the law is broken.
     """
 
     inputs: st.SearchStrategy[Any]
@@ -66,81 +74,80 @@ class Law:
 
 
 def midi(content: bytes) -> None:
-    """Bytes are a sound piece or have a reason; see `hostile.outcome`."""
-    for reading in READINGS:
+    """Every file gives a sound piece or a reason why it gives none; see `midi_files.outcome`."""
+    for reading in READINGS.values():
         outcome(content, reading)
 
 
-def words(case: tuple[str, str, list[int]]) -> None:
-    """Text is tokens or a mistake, and whatever integers are tokens give sorted notes within bounds."""
-    name, text, numbers = case
+def tokens(case: tuple[str, str, list[int]]) -> None:
+    """Text parses to tokens or is refused, and any integers decode to sorted notes within bounds."""
+    name, text, indices = case
     encoding = ENCODINGS[name]
-    tokens = numbers
     with suppress(UserError):
-        tokens = from_text(encoding, text)
-        assert to_text(encoding, tokens).split() == [word for word in text.split() if word != "[PAD]"]
-    decoded = encoding.decode(tokens)
+        indices = from_text(encoding, text)
+        assert to_text(encoding, indices).split() == [word for word in text.split() if word != "[PAD]"]
+    decoded = encoding.decode(indices)
     assert decoded.notes.dtype == NOTE
-    assert 0 <= decoded.repairs <= len(tokens) + 2
+    assert 0 <= decoded.repairs <= len(indices) + 2
     assert not len(decoded.notes) or decoded.notes["duration"].min() > 0
     assert sorted(decoded.notes["onset"].tolist()) == decoded.notes["onset"].tolist()
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A folder to work in, beside which nothing may change.
+    """A working folder beside which nothing may change.
 
     Attributes:
-        path: holds the folder, and what is not to be touched.
-        plan: of a comparison that is there and done.
+        path: Folder that holds the working folder and files that must stay untouched.
+        plan: Plan of a finished comparison in the working folder.
     """
 
     path: Path
     plan: Plan
 
     @classmethod
-    def of(cls, shown: Plan, path: Path) -> Sandbox:
-        """Copy a comparison, with what would tell that it has been changed left out: who means harm writes it anew."""
+    def of(cls, finished: Plan, path: Path) -> Sandbox:
+        """Copy a finished comparison without its checksums, because an attacker would compute the right ones."""
         (path / "beside" / "runs").mkdir(parents=True)
         (path / "beside" / "runs" / "trial.json").write_text("{}", encoding="utf-8")
         ignored = shutil.ignore_patterns("*.sha256", "mlflow.db*", "mlartifacts", ".lock")
-        shutil.copytree(shown.root, path / "inside", ignore=ignored)
-        return cls(path, replace(shown, root=path / "inside"))
+        shutil.copytree(finished.root, path / "inside", ignore=ignored)
+        return cls(path, replace(finished, root=path / "inside"))
 
     @property
     def inside(self) -> Path:
-        """The folder that may change."""
+        """The working folder, which may change."""
         return self.path / "inside"
 
     def outside(self) -> list[tuple[str, int, int]]:
-        """Return all that is beside the folder."""
+        """Return name, size and time of every file beside the working folder."""
         found = [path for path in self.path.rglob("*") if not path.is_relative_to(self.inside)]
         return sorted((str(path), path.lstat().st_size, path.lstat().st_mtime_ns) for path in found)
 
     @cached_property
     def documents(self) -> dict[str, bytes]:
-        """The JSON files of the comparison by their paths, and of the grid before it."""
+        """Content of the JSON files of the comparison and of its tuning grid, by path."""
         folders = (self.plan.comparison, self.inside / "runs" / f"{self.plan.scale.name}-tuning")
         return {str(file): file.read_bytes() for folder in folders for file in sorted(folder.rglob("*.json"))}
 
     @cached_property
     def tables(self) -> dict[str, bytes]:
-        """The Parquet files of the comparison by their paths."""
+        """Content of the Parquet files of the comparison, by path."""
         return {str(file): file.read_bytes() for file in sorted(self.plan.comparison.rglob("*.parquet"))}
 
     @cached_property
     def logs(self) -> dict[str, bytes]:
-        """The logs of the trials by their paths."""
+        """Content of the training logs, by path."""
         return {str(file): file.read_bytes() for file in sorted(self.plan.comparison.rglob("metrics.jsonl"))}
 
     def replaced(self, case: tuple[str, bytes]) -> None:
-        """With another content of one file the comparison is gathered, shown and planned, or refused."""
+        """With any content of one file, reading, tracking and planning the comparison succeeds or is refused."""
         name, content = case
         file = Path(name)
         before, around = file.read_bytes(), self.outside()
         file.write_bytes(content)
         try:
-            for look in (gather, _shown, lambda _: _run_again(self.plan), lambda _: _logged(file)):
+            for look in (gather, _track, lambda _: _plan_again(self.plan), lambda _: _read_log(file)):
                 with suppress(UserError):
                     look(self.plan.comparison)
         finally:
@@ -150,7 +157,7 @@ class Sandbox:
         assert self.outside() == around
 
     def bundled(self, case: tuple[bytes, dict[str, bytes]]) -> None:
-        """A bundle with this plan and these files is taken or refused, there and here."""
+        """A bundle with any plan and files is imported or refused, at home and on the borrowed machine."""
         about, files = case
         around, path = self.outside(), self.inside / "a.zip"
         with zipfile.ZipFile(path, "w") as archive:
@@ -168,7 +175,7 @@ class Sandbox:
         assert self.outside() == around
 
     def archived(self, suffix: str) -> Callable[[bytes], None]:
-        """Return the law of archives: ids that lead nowhere, contents within bounds, and nothing is unpacked."""
+        """Return the law of an archive format: ids are unique relative paths, sizes are bounded, no file appears."""
 
         def holds(content: bytes) -> None:
             path = self.inside / f"music{suffix}"
@@ -182,10 +189,25 @@ class Sandbox:
 
         return holds
 
+    def tracked(self, case: tuple[str, str]) -> None:
+        """Wherever a tracking server says that files are, a sync is refused or uploads, and changes no file here."""
+        place, run_id = case
+        folder = self.inside / "runs" / "smoke" / "bach" / "tracked" / "0"
+        if not folder.exists():
+            finish_trial(make_trial(folder))
+        with malicious_server() as server, pytest.MonkeyPatch.context() as patch, chdir(self.inside):
+            patch.setenv("MLFLOW_TRACKING_URI", server.uri)
+            server.artifact_uri, server.run_id = place.format(root=self.path), run_id
+            Store(self.inside).connect()
+            before = self.outside(), sorted(self.inside.rglob("*"))
+            with suppress(StoreError):
+                Store(self.inside).sync(folder, final=True)
+            assert (self.outside(), sorted(self.inside.rglob("*"))) == before
+
 
 def _check_members(path: Path) -> None:
     ids = set()
-    for id_, content in midi_files(path):
+    for id_, content in members_of(path):
         assert id_ not in ids
         ids.add(id_)
         assert not PurePosixPath(id_).is_absolute()
@@ -194,8 +216,8 @@ def _check_members(path: Path) -> None:
     assert len(ids) <= MOST_MEMBERS
 
 
-def _shown(comparison: Path) -> None:
-    """Look at what a tracking store is shown."""
+def _track(comparison: Path) -> None:
+    """Compute everything that a sync sends to a tracking store."""
     for path in sorted(comparison.glob("*/*/trial.json")):
         with as_written(path.parent):
             trial = RunContent.read(path.parent)
@@ -213,8 +235,8 @@ def _shown(comparison: Path) -> None:
         real_music(comparison)
 
 
-def _run_again(plan: Plan) -> None:
-    """Look at what `etude run` looks at before it starts anything."""
+def _plan_again(plan: Plan) -> None:
+    """Read what `etude run` reads before it starts a trial."""
     datasets = suite.prepare(plan)
     for trial in at_chosen(plan).trials:
         if trial.exists():
@@ -222,8 +244,8 @@ def _run_again(plan: Plan) -> None:
     choose_points(plan, tuning(plan).trials)
 
 
-def _logged(file: Path) -> None:
-    """Look at a log as training does that goes on, and as the report."""
+def _read_log(file: Path) -> None:
+    """Read a training log as resumed training does, and as the report does."""
     if file.name == "metrics.jsonl":
         before = file.read_bytes()
         with suppress(UserError):
@@ -233,8 +255,8 @@ def _logged(file: Path) -> None:
             trial_rows.curve_rows(file.parent)
 
 
-def program(words: list[str]) -> None:
-    """Whatever the words, the program ends by itself with 0, or with a sentence and 2."""
+def command(words: list[str]) -> None:
+    """With any arguments, the program exits with code 0, or with code 2 and a message."""
     told, before = io.StringIO(), sys.argv
     sys.argv = ["etude", *words]
     try:
@@ -244,11 +266,11 @@ def program(words: list[str]) -> None:
         sys.argv = before
     assert end.value.code in {None, 0} or (end.value.code == MISTAKE and told.getvalue().strip())
     assert "Traceback" not in told.getvalue()
-    assert not any(sign in told.getvalue() for sign in COMMANDS)
+    assert not any(sign in told.getvalue() for sign in CONTROLS)
 
 
-def tempting(folder: Path) -> list[str]:
-    """Make what is no file or folder as users mean them; return the paths."""
+def odd_paths(folder: Path) -> list[str]:
+    """Make pipes, loops and other files that are not what a user means; return their paths, and odd names."""
     folder.mkdir()
     (folder / "file").write_bytes(b"x")
     (folder / "empty").mkdir()
@@ -271,8 +293,8 @@ def tempting(folder: Path) -> list[str]:
     ]
 
 
-def lines(paths: list[str]) -> st.SearchStrategy[list[str]]:
-    """Return command lines of which none has anything to do: the corpus is no corpus, and the store no store."""
+def command_lines(paths: list[str]) -> st.SearchStrategy[list[str]]:
+    """Draw command lines that have nothing to do, because their corpora and stores are not any."""
     path = st.sampled_from([path for path in paths if path and "\0" not in path])
     number = st.sampled_from(["-1", "0", "1e999", "nan", "99999999999999999999", "0x10", "", "\N{DIGIT ONE}", "1_0"])
     word = path | number | st.text(st.characters(exclude_characters="\0"), max_size=20) | st.just("x" * 100_000)
@@ -281,7 +303,12 @@ def lines(paths: list[str]) -> st.SearchStrategy[list[str]]:
     free = st.lists(st.one_of(option, word), max_size=5)
     return st.one_of(
         st.lists(word, max_size=3),
-        st.builds(lambda words, name, at: [name, *words, "--corpus", at], free, st.sampled_from(RUNNING), path),
+        st.builds(
+            lambda words, name, at: [name, *words, "--corpus", at],
+            free,
+            st.sampled_from(("run", "samplers", "fit", "export")),
+            path,
+        ),
         st.builds(lambda words, at: ["score", at, *words, "--corpus", at], free, path),
         st.builds(lambda words, at, root: ["import", at, *words, "--root", root], free, path, path),
         st.builds(lambda words, at: ["wav", at, *words], st.lists(path, max_size=3), path),
@@ -290,12 +317,9 @@ def lines(paths: list[str]) -> st.SearchStrategy[list[str]]:
     )
 
 
-RUNNING = ("run", "samplers", "fit", "export")
-
-
 def laws(sandbox: Sandbox) -> dict[str, Law]:
-    """Return all laws by the part that they are of."""
-    about, left = _bundle(sandbox)
+    """Return all laws by name."""
+    about, left = valid_bundle(sandbox)
     (place, log) = left
     names = st.sampled_from([log, log.replace("metrics.jsonl", "samples.txt"), *NAMES]) | TEXT
     plans = mangled(json.dumps(about).encode()) | st.just(json.dumps(about).encode())
@@ -303,32 +327,35 @@ def laws(sandbox: Sandbox) -> dict[str, Law]:
     files = st.dictionaries(names, st.binary(max_size=9), max_size=3)
     vocabulary = st.sampled_from([word for encoding in ENCODINGS.values() for word in encoding.vocabulary])
     text = st.lists(vocabulary | TEXT, max_size=40).map(" ".join) | st.text()
-    numbers = st.lists(st.integers(-(2**70), 2**70) | st.integers(0, 300), max_size=60)
-    paths = tempting(sandbox.inside / "tempting")
+    indices = st.lists(st.integers(-(2**70), 2**70) | st.integers(0, 300), max_size=60)
+    paths = odd_paths(sandbox.inside / "odd")
+    places = st.tuples(st.sampled_from(SCHEMES), st.sampled_from(PLACES) | TEXT).map("".join)
     return {
-        "midi": Law(inputs=st.integers(0, RARE - 2).map(hostile).flatmap(lambda made: damaged(made[1])), holds=midi),
-        "tokens": Law(inputs=st.tuples(st.sampled_from(list(ENCODINGS)), text, numbers), holds=words),
+        "midi": Law(inputs=midi_files(), holds=midi),
+        "tokens": Law(inputs=st.tuples(st.sampled_from(list(ENCODINGS)), text, indices), holds=tokens),
         **{suffix[1:]: Law(inputs=archives(suffix), holds=sandbox.archived(suffix)) for suffix in SUFFIXES},
         "bundle": Law(
             inputs=st.tuples(plans, st.builds(lambda *parts: left | parts[0] | parts[1], files, trials | files)),
             holds=sandbox.bundled,
         ),
         "json": Law(inputs=_one_of(sandbox.documents, mangled), holds=sandbox.replaced),
-        "log": Law(inputs=_one_of(sandbox.logs, _lines_mangled), holds=sandbox.replaced),
+        "log": Law(inputs=_one_of(sandbox.logs, _with_a_mangled_line), holds=sandbox.replaced),
         "parquet": Law(inputs=_one_of(sandbox.tables, damaged), holds=sandbox.replaced),
-        "words": Law(inputs=lines(paths), holds=program),
+        "store": Law(inputs=st.tuples(places, st.uuids().map(lambda uuid: uuid.hex)), holds=sandbox.tracked),
+        "command": Law(inputs=command_lines(paths), holds=command),
     }
 
 
 def _one_of(
-    files: Mapping[str, bytes], spoilt: Callable[[bytes], st.SearchStrategy[bytes]]
+    files: Mapping[str, bytes], change: Callable[[bytes], st.SearchStrategy[bytes]]
 ) -> st.SearchStrategy[tuple[str, bytes]]:
-    return st.one_of([st.tuples(st.just(name), spoilt(content)) for name, content in files.items()])
+    """Draw the path of one of the files and a changed content."""
+    return st.one_of([st.tuples(st.just(name), change(content)) for name, content in files.items()])
 
 
 @st.composite
-def _lines_mangled(draw: st.DrawFn, original: bytes) -> bytes:
-    """Draw a log of which one line is mangled, or all of it damaged."""
+def _with_a_mangled_line(draw: st.DrawFn, original: bytes) -> bytes:
+    """Draw a damaged training log, or one with a mangled line."""
     if draw(st.integers(0, 2)) == 0:
         return draw(damaged(original))
     rows = original.splitlines()
@@ -337,8 +364,8 @@ def _lines_mangled(draw: st.DrawFn, original: bytes) -> bytes:
     return b"\n".join(rows) + b"\n"
 
 
-def _bundle(sandbox: Sandbox) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return plan.json and the files of a bundle of a trial that the comparison lacks."""
+def valid_bundle(sandbox: Sandbox) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return plan.json and the files of a valid bundle with a trial that the comparison lacks."""
     plan = suite.plan(scale="smoke", only=("gaussian",), seeds=1, root=sandbox.inside)
     (trial,) = plan.trials
     dataset = suite.prepare(plan)[trial.experiment.encoding]

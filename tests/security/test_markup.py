@@ -1,4 +1,4 @@
-"""Whatever pieces, corpora and models are called, nothing of it runs where a report is read."""
+"""No text in results, such as the name of a piece, corpus or model, can run code or change the page in a report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.sections.data_card import card
 from reports.sections.figures import FIGURES
 from reports.sections.tables import APPENDIX, TABLES
 from tests.support.browser import chromium, opened
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,26 +32,26 @@ HOSTILE = (
     "\u202e\u2066<b id='injected'>\x1b[2J",
     "{{ 7 * 7 }} {% raw %} ${7*7} --><!-- ]]>",
 )
-FREE = {"label", "note", "word"}  # columns of words that nothing is looked up by
-KEPT = {"scale", "unit", "type", "colour", "key", "encoding", "schedule"}  # words of ours that code looks things up by
+FREE = {"label", "note", "word"}  # columns of text that code looks nothing up by
+KEPT = {"scale", "unit", "type", "colour", "key", "encoding", "schedule"}  # text that code looks things up by
 
 
-def spoilt(value: Any, key: str = "") -> Any:  # noqa: ANN401 - JSON of any shape
-    """Return JSON with something hostile after every text that is for people."""
+def with_markup(value: Any, key: str = "") -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return JSON with hostile markup after every text that is shown to people."""
     if isinstance(value, dict):
-        return {name: spoilt(item, name) for name, item in value.items()}
+        return {name: with_markup(item, name) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [spoilt(item, key) for item in value]
+        return [with_markup(item, key) for item in value]
     if isinstance(value, str) and key not in KEPT:
         return value + "".join(HOSTILE)
     return value
 
 
-def hostile(results: Results) -> Results:
-    """Return results with something hostile after every text that others may have chosen, and in names of models."""
+def hostile_results(results: Results) -> Results:
+    """Return results with hostile markup after every text that others may choose, and in the names of models."""
     names = {name: f"{name}{HOSTILE[place % len(HOSTILE)]}" for place, name in enumerate(results.experiments["name"])}
-    changed: dict[str, Any] = {"about": spoilt(results.about) | {"configuration": results.about["configuration"]}}
-    changed["card"] = spoilt(results.card)
+    changed: dict[str, Any] = {"about": with_markup(results.about) | {"configuration": results.about["configuration"]}}
+    changed["card"] = with_markup(results.card)
     for field in dataclasses.fields(results):
         frame = getattr(results, field.name)
         if isinstance(frame, pd.DataFrame):
@@ -64,10 +64,10 @@ def hostile(results: Results) -> Results:
     return dataclasses.replace(results, **changed)
 
 
-@pytest.mark.filterwarnings("ignore:Glyph")  # that a font lacks
-def test_no_name_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Glyph")  # missing in a font
+def test_no_text_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None:
     markdown_it = pytest.importorskip("markdown_it")
-    results = hostile(made_up(seeds=1, samples=16, without=("pretrained", "pretrained-ar")))
+    results = hostile_results(synthetic_results(seeds=1, samples=16, without=("pretrained", "pretrained-ar")))
     tables = [TABLES[name](results) for name in ("claims", "main", "memorisation", *APPENDIX)]
     pictures = {"nll_bars": FIGURES["nll_bars"](results)}
     files = {
@@ -77,10 +77,10 @@ def test_no_name_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None
         "table.html": tables[1].html(),
         "card.html": markdown_it.MarkdownIt().render(card(results.card, {})),
     }
-    asked: list[str] = []
+    dialogs: list[str] = []
 
     def note(dialog: Dialog) -> None:
-        asked.append(dialog.message)
+        dialogs.append(dialog.message)
 
     with chromium() as browser:
         for name, text in files.items():
@@ -97,6 +97,6 @@ def test_no_name_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None
                 assert found.page.locator("script").count() == (name == "index.html"), name
                 strange = [one for one in found.requests if not one.startswith((address, "data:"))]
                 assert all("figures/" in one for one in strange), strange  # pictures beside the report
-                assert asked == []
+                assert dialogs == []
                 if name == "index.html":
                     assert found.complaints == []

@@ -1,4 +1,4 @@
-"""No code comes out of data: nothing here unpickles or evaluates what a file says."""
+"""Data never run code: no module unpickles or evaluates the content of a file."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
 
-PACKAGES = ("replication", "baselines", "eval", "reports")
-# Modules that run what a file says. What `multiprocessing` sends to our own processes is pickled too: it comes from us.
+PACKAGES = ("replication", "baselines", "eval", "reports", "etude")
+# Modules that run code in a file. `multiprocessing` pickles too, but only between our own processes.
 RUNNING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle", "runpy"}
 CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.jit.load", "torch.hub.load", "yaml.load"}
 CALLS |= {"pd.read_pickle", "pd.eval"}
 
 
 def faults(tree: ast.AST) -> Iterator[str]:
-    """Yield what in a module could run what a file says."""
+    """Yield the imports and calls in a module that could run code in a file."""
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -55,7 +55,7 @@ def faults(tree: ast.AST) -> Iterator[str]:
             yield f"{ast.unparse(node)} without allow_pickle=False"
 
 
-def test_no_module_can_run_what_a_file_says() -> None:
+def test_no_module_can_run_code_in_a_file() -> None:
     found = {
         f"{file.relative_to(ROOT)}: {fault}"
         for package in PACKAGES
@@ -69,12 +69,12 @@ def test_no_module_can_run_what_a_file_says() -> None:
     "code",
     ["import pickle", "from joblib import load", "torch.load(path)", "np.load(path)", "np.load(p, allow_pickle=True)"],
 )
-def test_what_could_would_be_found(code: str) -> None:
+def test_code_that_could_is_found(code: str) -> None:
     assert list(faults(ast.parse(code)))
 
 
 class Bomb:
-    """What makes a folder when it is unpickled."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,7 +84,7 @@ class Bomb:
 
 
 class Bombs:
-    """The same content in every form in which Python's libraries would unpickle it."""
+    """A bomb in every format that Python's libraries may unpickle."""
 
     def __init__(self, folder: Path) -> None:
         self.canary = folder / "canary"
@@ -93,7 +93,7 @@ class Bombs:
         self._folder = folder
 
     def forms(self, arrays: tuple[str, ...]) -> Iterator[bytes]:
-        """Yield them; in archives of numpy under these names."""
+        """Yield the content of each format. NumPy archives hold a bomb under each name in `arrays`."""
         path = self._folder / "form"
         np.save(self._folder / "form.npy", self.objects, allow_pickle=True)
         np.savez(self._folder / "form.npz", **dict.fromkeys(arrays, self.objects))  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ class Bombs:
         yield self.raw
 
     def table(self, like: pd.DataFrame) -> pa.Table:
-        """Return a table whose metadata older readers would unpickle, beside that of pandas."""
+        """Return a table with metadata that old readers unpickle, beside that of pandas."""
         table = pa.Table.from_pandas(like)
         metadata = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": self.raw}
         fields = [table.schema.field(0).with_metadata(metadata), *list(table.schema)[1:]]
@@ -113,18 +113,18 @@ class Bombs:
 @pytest.fixture
 def bombs(tmp_path: Path) -> Iterator[Bombs]:
     made = Bombs(tmp_path)
-    pickle.loads(made.raw)  # noqa: S301 - to see that it would go off
+    pickle.loads(made.raw)  # noqa: S301 - shows that the bomb works
     made.canary.rmdir()
     yield made
     assert not made.canary.exists()
 
 
 @pytest.fixture
-def sandbox(shown: Plan, tmp_path: Path) -> Sandbox:
-    return Sandbox.of(shown, tmp_path)
+def sandbox(finished_comparison: Plan, tmp_path: Path) -> Sandbox:
+    return Sandbox.of(finished_comparison, tmp_path)
 
 
-def test_a_cache_with_pickles_in_it_is_made_again(
+def test_a_cache_with_pickles_in_it_is_rebuilt(
     sandbox: Sandbox, bombs: Bombs, capfd: pytest.CaptureFixture[str]
 ) -> None:
     forms = list(bombs.forms(("unique", "family", "tokens", "notes", "about")))

@@ -1,4 +1,4 @@
-"""Pages in a real browser without a screen: the system's Chromium, driven by Playwright."""
+"""Open pages in the system's Chromium without a screen, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Locator, Page
 
-PHONE, DESK = 390, 1440  # pixels across
-SETTLED = 20_000  # milliseconds that anything may take on a busy machine
+PHONE, DESK = 390, 1440  # widths of windows in pixels
+TIMEOUT = 20_000  # milliseconds for any action, enough on a busy machine
 
 
 @dataclass(kw_only=True)
 class Watched:
-    """A page, and what it did since it was opened.
+    """A page and a record of what it did since it was opened.
 
     Attributes:
-        page: Playwright's.
-        complaints: errors and warnings on its console, and what was thrown.
-        requests: every address that it asked for.
+        page: Playwright's page.
+        complaints: Errors and warnings on its console, and uncaught exceptions.
+        requests: Every address that it requested.
     """
 
     page: Page
@@ -35,7 +35,7 @@ class Watched:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start the browser; skip the test where there is none. While it runs, this thread has an event loop."""
+    """Start the browser, or skip the test if none is installed. While it runs, this thread has an event loop."""
     playwright = pytest.importorskip("playwright.sync_api")
     executable = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if executable is None:
@@ -51,7 +51,7 @@ def opened(browser: Browser, address: str, *, width: int = DESK, dark: bool = Fa
     """Open a page in a context of its own."""
     scheme: Any = "dark" if dark else "light"
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(SETTLED)
+    context.set_default_timeout(TIMEOUT)
     watched = Watched(page=context.new_page())
     watched.page.on(
         "console",
@@ -65,7 +65,7 @@ def opened(browser: Browser, address: str, *, width: int = DESK, dark: bool = Fa
 
 
 def press(page: Page, what: Locator, *, by: str) -> None:
-    """Press a button as a mouse does, or with a key."""
+    """Press a button with the mouse, or focus it and press a key."""
     if by == "mouse":
         what.click()
     else:
@@ -74,7 +74,7 @@ def press(page: Page, what: Locator, *, by: str) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """Return what axe-core finds wrong with a page by the rules of WCAG 2.1, levels A and AA, and where."""
+    """Return the violations of WCAG 2.1, levels A and AA, that axe-core finds in a page, and where."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
     found = axe.Axe().run(page, options=rules).response["violations"]
@@ -82,5 +82,5 @@ def violations(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> int:
-    """Return the pixels by which a page is wider than its window."""
+    """Return the number of pixels by which a page is wider than its window."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))

@@ -1,4 +1,4 @@
-"""MIDI files byte by byte, so that tests can write what no library would."""
+"""Build MIDI files byte by byte, so that tests can write files that no library would."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def track(*events: bytes) -> bytes:
 
 
 def midi(*tracks: bytes, count: int | None = None, ticks_per_beat: int = 480) -> bytes:
-    """Return a file with its true number of tracks, or another."""
+    """Return a file whose header states `count` tracks instead of the true number, if given."""
     fields = (1, len(tracks) if count is None else count, ticks_per_beat)
     return chunk(b"".join(field.to_bytes(2, "big") for field in fields), magic=b"MThd") + b"".join(tracks)
 
@@ -47,13 +47,13 @@ def note(pitch: int = 60, *, wait: int = 0, length: int = 240, channel: int = 0)
 
 
 def meta(kind: int, body: bytes, *, length: int | None = None) -> bytes:
-    """Return a meta event with its true length, or another."""
+    """Return a meta event that states `length` instead of the true length, if given."""
     return bytes((0, 0xFF, kind)) + quantity(len(body) if length is None else length) + body
 
 
 @cache
 def music(number: int) -> bytes:
-    """Return a sound file: a piece by rule as it is written here, or with its hands on two tracks and a pedal."""
+    """Return a valid file: an even number gives two tracks with a pedal, an odd one a file of our own writer."""
     piece = Piece(notes=compose(np.random.default_rng(number))[: 40 * (number + 1)], id="", group="")
     if number % 2:
         with tempfile.TemporaryDirectory() as folder:

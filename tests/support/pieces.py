@@ -1,4 +1,4 @@
-"""Pieces that metrics are tested on, and what a metric says of one."""
+"""Small pieces to test metrics on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Notes = list[tuple[float, float, int]]
 
 
 def piece(notes: Iterable[tuple[float, float, int]], *, grid: TimeGrid | None = None) -> Piece:
-    """Make a piece of (onset in beats, duration in beats, pitch), with a beat of half a second where there is none."""
+    """Return a piece of (onset in beats, duration in beats, pitch) rows. In seconds, a beat is half a second."""
     grid = grid or Beats(steps_per_beat=24)
     steps = grid.steps_per_beat if isinstance(grid, Beats) else grid.steps_per_second / 2
     rows = [(round(onset * steps), round(duration * steps), pitch, 64) for onset, duration, pitch in notes]

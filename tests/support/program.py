@@ -1,4 +1,4 @@
-"""The program as a user starts it."""
+"""Run the program as a user does."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from replication.corpora.reading import load
 from replication.midi.smf import write_midi
 
 ROOT = Path(__file__).parents[2]
-PATHS = os.pathsep.join(
-    [str(ROOT / "tests" / "support" / "observed"), str(ROOT)]
-)  # the first notes what is connected to, if asked
+# The first folder holds a sitecustomize module that logs network connections if CONNECTIONS is set.
+PATHS = os.pathsep.join([str(ROOT / "tests" / "support" / "connection_log"), str(ROOT)])
 
 
 def etude(*words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run `etude` in a folder of its own, with these settings of the environment."""
+    """Run `etude` in a folder with additional environment variables."""
     return python("etude", *words, folder=folder, **settings)
 
 
 def python(module: str, *words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a module; nothing but what `settings` names is found outside of the folder."""
+    """Run a module in a folder. It finds no data outside the folder unless `settings` name it."""
     return subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=folder,
@@ -35,20 +34,20 @@ def python(module: str, *words: str, folder: Path, **settings: str) -> subproces
 
 
 def music(folder: Path, count: int) -> Path:
-    """Write `count` pieces as MIDI files below `folder`."""
+    """Write `count` synthetic pieces as MIDI files below `folder`."""
     for piece in load(CORPORA["synthetic"], folder / "cache").pieces[:count]:
         write_midi(piece, folder / "music" / f"{piece.id}.mid")
     return folder / "music"
 
 
-def elsewhere(observed: Path) -> set[str]:
-    """Return the places off this machine that were looked up or connected to; see `observed/sitecustomize.py`."""
-    found = set(observed.read_text(encoding="utf-8").split()) if observed.exists() else set()
-    return {place for place in found if place not in {"localhost", "None", "::1"} and not place.startswith("127.")}
+def remote_hosts(log: Path) -> set[str]:
+    """Return the logged hosts that are not this machine; see `connection_log/sitecustomize.py`."""
+    hosts = set(log.read_text(encoding="utf-8").split()) if log.exists() else set()
+    return {host for host in hosts if host not in {"localhost", "None", "::1"} and not host.startswith("127.")}
 
 
-def assert_a_mistake(done: subprocess.CompletedProcess[str], message: str) -> None:
-    """Assert that the program told a user's mistake in one sentence."""
+def assert_user_error(done: subprocess.CompletedProcess[str], message: str) -> None:
+    """Assert that the program ended with exit code 2 and one line on stderr that contains a message."""
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr

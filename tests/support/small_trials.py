@@ -1,4 +1,4 @@
-"""Small real trials for tests of what runs them."""
+"""Plans of small real trials, ways to run them, and digests of their results."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from etude.trial.trial import Trial
     from replication.windows.prepared import Dataset
 
-ONE_THREAD = os.cpu_count() or 1  # so many workers have one thread each
-TIMED = {"trial.json", "timing.json", "last.safetensors"}  # say when it was or how long it took
+ONE_THREAD = os.cpu_count() or 1  # with this number of workers each has one thread
+TIMED = {"trial.json", "timing.json", "last.safetensors"}  # files that hold times or durations
 VARYING = re.compile(r'"(time|checksum|train/seconds|system/peak_memory_mb|cost/\w+_seconds)": [^,}\n]*,?')
 TIMES = ("time", "train/seconds", "system/peak_memory_mb", "checksum")
 
 
 def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:
-    """Return a plan at the smoke scale of these experiments, trained for so many steps."""
+    """Return a plan of experiments at the smoke scale with `steps` training steps."""
     plan = suite.plan(scale="smoke", only=names, seeds=seeds, root=root)
     return replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=steps)))
 
@@ -51,7 +51,7 @@ def run(plan: Plan, place: Executor) -> list[Trial]:
 
 
 def task(trial: Trial, root: Path) -> Task:
-    """Return the task of a trial, with one thread, on windows that are prepared if need be."""
+    """Return the task of a trial with one thread. Prepares its windows if necessary."""
     return Task(trial=trial, windows=windows(trial, root).folder, grid=PAPER_GRID, threads=1)
 
 
@@ -62,13 +62,13 @@ def windows(trial: Trial, root: Path) -> Dataset:
 
 
 def run_here(plan: Plan) -> None:
-    """Run the trials of a plan in this process, one after the other: what every engine must come to."""
+    """Run the trials of a plan in this process one by one. Every engine must give the same results."""
     for trial in plan.trials:
         work(task(trial, plan.root))
 
 
-# The program, which hears Ctrl-C also where what started the tests in the background has it ignored.
-HEEDFUL = """
+# Runs the program with SIGINT enabled, because a shell that starts tests in the background ignores it.
+HEEDS_CTRL_C = """
 import signal
 from etude.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -77,11 +77,11 @@ main()
 
 
 def interrupt(plan: Plan, *words: str) -> None:
-    """Start the program on the one trial of a plan, press Ctrl-C when it is half-way, and see that it stops."""
+    """Start the program on a plan's only trial, press Ctrl-C during training, and assert that it stops."""
     (trial,) = plan.trials
     command = ["run", "--scale", plan.scale.name, "--only", trial.experiment.name, "--seeds", "1", *words]
     program = subprocess.Popen(
-        [sys.executable, "-c", HEEDFUL, *command],
+        [sys.executable, "-c", HEEDS_CTRL_C, *command],
         cwd=plan.root,
         env=os.environ | {"PYTHONPATH": str(ROOT), "ETUDE_CACHE": str(plan.root / "cache")},
         stderr=subprocess.PIPE,
@@ -92,21 +92,21 @@ def interrupt(plan: Plan, *words: str) -> None:
     program.send_signal(signal.SIGINT)
     error = program.communicate()[1]
     assert program.returncode == 130, error
-    assert "Interrupted; run the same command again to resume from the last checkpoint." in error
-    with lease(trial.folder / ".lock", beat=1.0):  # no worker holds it
+    assert "Interrupted; the same command goes on from the last checkpoint." in error
+    with lease(trial.folder / ".lock", beat=1.0):  # no worker holds the lock
         assert not trial.is_done()
 
 
 def bits(plan: Plan) -> dict[str, list[str]]:
-    """Return the hashes of the weights and the samples of every trial of a plan."""
+    """Return the hashes of the weights and samples of every trial of a plan."""
     return {
         trial.name: [sha256(trial.weights), sha256(trial.folder / "samples.npz"), sha256(trial.folder / "samples.txt")]
         for trial in plan.trials
     }
 
 
-def timeless(path: Path, *more: str) -> list[dict[str, Any]]:
-    """Return the objects of a file without what says how long something took, and more by name."""
+def without_times(path: Path, *more: str) -> list[dict[str, Any]]:
+    """Return the objects of a JSON or JSON lines file without times, durations and the fields named in `more`."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     objects = map(json.loads, text.splitlines() if path.suffix == ".jsonl" else [text] * bool(text))
     return [
@@ -116,7 +116,7 @@ def timeless(path: Path, *more: str) -> list[dict[str, Any]]:
 
 
 def results(root: Path, pattern: str = "runs/smoke/*/*/*/**/*") -> dict[str, str]:
-    """Return the hashes of all that trials below a folder have left and that is to be the same in every run."""
+    """Return the hashes of all files of trials below a folder that must be equal in every run, without times."""
     found = {}
     for path in sorted(root.glob(pattern)):
         name = path.relative_to(root)

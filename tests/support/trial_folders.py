@@ -1,4 +1,4 @@
-"""Make trial folders as a worker leaves them."""
+"""Synthetic trial folders in the form that a worker leaves them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_trial(folder: Path, *, lines: int = 3, **changes: object) -> Path:
         "tunes": None,
         "scale": "smoke",
         "corpus": "bach",
-        "note": "A *made-up* trial.",
+        "note": "A *synthetic* trial.",
         "colour": "#0072B2",
         "config": {
             "model": {"type": "DiffusionLM", "embedding": {"type": "Learned", "width": 16}, "words": ["a"] * 300}

@@ -22,7 +22,7 @@ from replication.util.text import printable
 from replication.windows.data_card import LENGTH_EDGES, histograms
 from reports.sections.data_card import card
 from reports.sections.data_card_figures import account, step
-from tests.support.program import assert_a_mistake, etude, music, python
+from tests.support.program import assert_user_error, etude, music, python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,7 +188,7 @@ def pack(folder: Path, count: int) -> Path:
 def test_verify_compares_a_folder_with_its_own_manifest(tmp_path: Path) -> None:
     path = pack(tmp_path, 40)
     done = etude("corpus", "verify", "js-fakes", folder=tmp_path)  # the folder is not on the search path
-    assert_a_mistake(done, "js-fakes is not on this machine: get it with `etude corpus fetch js-fakes`.")
+    assert_user_error(done, "js-fakes is not on this machine: get it with `etude corpus fetch js-fakes`.")
     done = etude("corpus", "verify", str(path), folder=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "40 files, all as listed"), done.stderr
     for number in range(25):
@@ -232,7 +232,7 @@ def test_verify_says_that_there_is_no_manifest(name: str, folder: Path) -> None:
     ],
 )
 def test_mistakes_give_a_one_line_error(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    assert_a_mistake(etude("corpus", *words, folder=tmp_path), message)
+    assert_user_error(etude("corpus", *words, folder=tmp_path), message)
 
 
 @pytest.mark.parametrize(
@@ -244,12 +244,12 @@ def test_mistakes_give_a_one_line_error(words: tuple[str, ...], message: str, tm
 )
 def test_an_accepted_licence_starts_the_download(words: tuple[str, ...], tmp_path: Path) -> None:
     nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9") | {"no_proxy": "", "NO_PROXY": ""}
-    assert_a_mistake(etude(*words, folder=tmp_path, **nowhere), "cannot be reached: check the network")
+    assert_user_error(etude(*words, folder=tmp_path, **nowhere), "cannot be reached: check the network")
 
 
 def test_a_card_without_facts_is_refused(tmp_path: Path) -> None:
     done = python("reports.sections.data_card", "--facts", "card.json", "--output", "out", folder=tmp_path)
-    assert_a_mistake(done, "card.json does not exist: make it with `etude corpus describe`.")
+    assert_user_error(done, "card.json does not exist: make it with `etude corpus describe`.")
 
 
 def test_a_real_pack_is_verified_and_described(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replication.util.program import PIPE_CLOSED
-from tests.support.program import PATHS, assert_a_mistake, elsewhere, etude, music, python
+from tests.support.program import PATHS, assert_user_error, etude, music, python, remote_hosts
 from tests.support.small_trials import ONE_THREAD, results
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.killing import Place
+    from tests.support.killed_program import Workspace
 
 
 def test_list_names_experiments_scales_and_corpora(tmp_path: Path) -> None:
@@ -46,10 +46,10 @@ def test_help_explains_every_option(tmp_path: Path) -> None:
 
 
 def test_a_users_own_music_goes_from_files_to_the_report(
-    own_music: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_music: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observed = own_music.folder.with_name("observed")
-    monkeypatch.setenv("OBSERVED", str(observed))
+    monkeypatch.setenv("CONNECTIONS", str(observed))
     words, corpus, folder = own_music.words, str(own_music.corpus), own_music.folder
     planned = etude(*words, "--dry-run", folder=tmp_path)
     assert planned.returncode == 0, planned.stderr
@@ -70,10 +70,10 @@ def test_a_users_own_music_goes_from_files_to_the_report(
     scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
-    assert elsewhere(observed) == set()  # no connection to anywhere
+    assert remote_hosts(observed) == set()  # no connection to anywhere
 
 
-def test_results_do_not_depend_on_settings_folders_or_workers(own_music: Place, tmp_path: Path) -> None:
+def test_results_do_not_depend_on_settings_folders_or_workers(own_music: Workspace, tmp_path: Path) -> None:
     report = own_music.folder / "reports" / "output"
     # A locale without UTF-8 in which the lower case of I is another letter, if the system can build one.
     locale = tmp_path / "locales" / "tr_TR.ISO-8859-9"
@@ -99,7 +99,7 @@ def test_results_do_not_depend_on_settings_folders_or_workers(own_music: Place, 
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
-def test_a_damaged_model_gives_a_one_line_error_and_nothing_else_is_lost(own_music: Place, tmp_path: Path) -> None:
+def test_a_damaged_model_gives_a_one_line_error_and_nothing_else_is_lost(own_music: Workspace, tmp_path: Path) -> None:
     words, place = own_music.words, shutil.copytree(own_music.folder, tmp_path / "place")
     folder = place / "runs" / "smoke" / "music" / "e2e" / "0"
     weights = folder / "checkpoint" / "model.safetensors"
@@ -138,4 +138,4 @@ def test_mistakes_give_a_one_line_error_and_exit_code_2(words: tuple[str, ...], 
     (tmp_path / "broken" / "a.mid").write_bytes(b"not music")
     if "music" in words:
         music(tmp_path, 2)
-    assert_a_mistake(etude(*words, folder=tmp_path), message)
+    assert_user_error(etude(*words, folder=tmp_path), message)

@@ -12,7 +12,7 @@ import pytest
 
 from etude.cli.verify import agreement, other_data, other_points
 from eval.results.agreement import LEVEL, _within_interval, compare, different_hashes, different_parts
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ PLACE = {"commit": "abc", "threads": 1, "packages": {"torch": "2.13.0"}}
 
 @pytest.fixture(scope="module")
 def there() -> Results:
-    return made_up(samples=16)
+    return synthetic_results(samples=16)
 
 
 def moved(results: Results, **changes: Any) -> Results:  # noqa: ANN401 - parts of an environment

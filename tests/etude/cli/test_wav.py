@@ -12,7 +12,7 @@ from etude.cli.wav import RATE, sound, wav
 from replication.midi.piece import Beats, Piece, sorted_notes
 from replication.midi.smf import write_midi
 from replication.util.errors import UserError
-from tests.support.program import assert_a_mistake, etude
+from tests.support.program import assert_user_error, etude
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +65,6 @@ def test_files_that_would_overwrite_each_other_are_refused(tmp_path: Path) -> No
 
 def test_mistakes_give_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "broken.mid").write_bytes(b"MThd")
-    assert_a_mistake(etude("wav", "broken.mid", folder=tmp_path), "broken.mid cannot be read as MIDI")
-    assert_a_mistake(etude("wav", "absent.mid", folder=tmp_path), "absent.mid is not a file")
-    assert_a_mistake(etude("wav", folder=tmp_path), "name one or more MIDI files")
+    assert_user_error(etude("wav", "broken.mid", folder=tmp_path), "broken.mid cannot be read as MIDI")
+    assert_user_error(etude("wav", "absent.mid", folder=tmp_path), "absent.mid is not a file")
+    assert_user_error(etude("wav", folder=tmp_path), "name one or more MIDI files")

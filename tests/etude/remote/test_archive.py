@@ -14,7 +14,7 @@ from etude.remote.archive import open_bundle, pack
 from etude.runner import plan as suite
 from replication.util.deadline import time_limit
 from replication.util.errors import UserError
-from tests.support.program import assert_a_mistake, python
+from tests.support.program import assert_user_error, python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def test_the_log_comes_after_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_not_a_bundle(tmp_path: Path) -> None:
-    assert_a_mistake(python("etude.remote.train", ".", folder=tmp_path), "cannot be opened (Is a directory)")
+    assert_user_error(python("etude.remote.train", ".", folder=tmp_path), "cannot be opened (Is a directory)")
 
 
 @pytest.mark.parametrize("minutes", [0, -1, math.inf, math.nan])

@@ -22,7 +22,7 @@ from eval.tracking.logger import Tracker
 from replication.util.deadline import UNFINISHED, TimeUpError, time_limit
 from replication.util.errors import UserError
 from tests.support.program import ROOT, etude, python
-from tests.support.small_trials import timeless
+from tests.support.small_trials import without_times
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,8 +83,8 @@ def test_a_trial_that_is_killed_and_moved_equals_one_that_never_left_home(tmp_pa
     for ours, theirs in zip(planned(at_home, "e2e", "ngram").trials, plan.trials, strict=True):
         for file in ("checkpoint/model.safetensors", "samples.npz", "samples.txt", "likelihood.json"):
             assert (ours.folder / file).read_bytes() == (theirs.folder / file).read_bytes(), file
-        assert timeless(ours.folder / "scores.json") == timeless(theirs.folder / "scores.json")
-        assert timeless(ours.folder / "metrics.jsonl") == timeless(theirs.folder / "metrics.jsonl")
+        assert without_times(ours.folder / "scores.json") == without_times(theirs.folder / "scores.json")
+        assert without_times(ours.folder / "metrics.jsonl") == without_times(theirs.folder / "metrics.jsonl")
 
 
 def test_a_trial_records_where_it_was_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,8 @@ from replication.models.ablations import Diffusion
 from replication.training.scales import SCALES, TuningPoint
 from replication.util.errors import UserError
 from replication.util.files import write_json
-from tests.support.program import assert_a_mistake, etude
-from tests.support.shrunk import SMOKE
+from tests.support.program import assert_user_error, etude
+from tests.support.small_scales import SMOKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,8 +239,8 @@ def test_a_damaged_file_is_refused_before_anything_changes(there_and_back: tuple
             bundle.import_trials(back, home)
         assert files(tmp_path) == before
     back.unlink()
-    assert_a_mistake(etude("import", str(back), folder=home), "cannot be opened (No such file or directory): give")
-    assert_a_mistake(etude("import", ".", folder=home), "cannot be opened (Is a directory): give")
+    assert_user_error(etude("import", str(back), folder=home), "cannot be opened (No such file or directory): give")
+    assert_user_error(etude("import", ".", folder=home), "cannot be opened (Is a directory): give")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from eval.tracking.logger import Tracker
 from replication.corpora.sources import Synthetic
 from replication.training.scales import TuningPoint
 from replication.util.files import read_json, write_json
-from tests.support.shrunk import SMOKE
+from tests.support.small_scales import SMOKE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,8 +19,8 @@ from eval.tracking.logger import Tracker
 from replication.midi.piece import PAPER_GRID
 from replication.training.scales import SCALES
 from replication.util.errors import UserError
-from tests.support.program import ROOT, assert_a_mistake, etude
-from tests.support.shrunk import shrunk
+from tests.support.program import ROOT, assert_user_error, etude
+from tests.support.small_scales import small_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ import json, sys
 from pathlib import Path
 import torch
 sys.path[:0] = [{tests!r}]
-from tests.support.shrunk import job, shrunk
+from tests.support.small_scales import job, small_scale
 from replication.util.memory import peak_memory
 from eval.scoring.experiments import EXPERIMENTS
 from replication.tokens.encodings import ENCODINGS
@@ -41,7 +41,7 @@ from replication.training.loop import train_network
 
 torch.set_num_threads(1)
 vocabulary = len(ENCODINGS["paper"].vocabulary)
-scale = shrunk(**{changes!r}, steps=10)
+scale = small_scale(**{changes!r}, steps=10)
 model = EXPERIMENTS["e2e"].model.build(vocabulary=vocabulary, scale=scale)
 train_network(model, job(Path({folder!r}), scale, vocabulary=vocabulary))
 print(json.dumps(peak_memory()))
@@ -60,7 +60,7 @@ def costs(plan: Plan) -> list[dry_run.Cost]:
 def test_estimated_memory_is_the_peak_of_the_trial(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e")
     (small,) = costs(plan)
-    (large,) = costs(replace(plan, scale=shrunk(**LARGE, seeds=1)))
+    (large,) = costs(replace(plan, scale=small_scale(**LARGE, seeds=1)))
     code = ALONE.format(tests=str(ROOT / "tests"), changes=LARGE, folder=str(tmp_path))
     real = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT).stdout)
     assert large.memory > 1.25 * small.memory
@@ -104,7 +104,7 @@ def test_a_plan_that_needs_more_memory_than_is_free_is_refused(
 
 def test_a_plan_that_is_far_too_large_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     done = etude("run", "--scale", "paper", "--seeds", "1000", "--workers", "1000", folder=tmp_path)
-    assert_a_mistake(done, "not enough memory: 1000 trials side by side take")
+    assert_user_error(done, "not enough memory: 1000 trials side by side take")
     assert not (tmp_path / "runs").exists()
 
 

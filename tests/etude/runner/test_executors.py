@@ -22,9 +22,9 @@ from replication.util.checkpoint import CHECKPOINT, read_tensors
 from replication.util.errors import UserError
 from replication.util.files import read_json
 from replication.util.locks import lease
-from tests.support.program import ROOT, assert_a_mistake, etude
+from tests.support.program import ROOT, assert_user_error, etude
 from tests.support.small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task, windows
-from tests.support.tracked import frames
+from tests.support.tracking_stores import runs_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def test_worker_processes_give_the_same_bits_as_this_process(reference: Plan, tm
     assert threads_per_worker(ONE_THREAD) == 1
     assert run(plan, ProcessExecutor(workers=ONE_THREAD)) == []
     assert bits(plan) == bits(reference)
-    assert len(frames(tmp_path)) == len({trial.about()["id"] for trial in plan.trials}) == 2
+    assert len(runs_table(tmp_path)) == len({trial.about()["id"] for trial in plan.trials}) == 2
 
 
 def test_a_finished_trial_is_not_changed(reference: Plan) -> None:
@@ -71,7 +71,7 @@ def test_a_damaged_file_ends_the_run_with_a_message(reference: Plan, tmp_path: P
         (trial.folder / name).unlink()
     with pytest.raises(UserError, match=r"model\.safetensors does not match its checksum in fit\.sha256"):
         run(plan, ProcessExecutor(workers=ONE_THREAD))
-    assert frames(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
+    assert runs_table(tmp_path).query("`tags.variant` == 'e2e'")["status"].tolist() == ["FAILED"]
 
 
 def test_flipped_bits_and_truncations_are_detected_in_every_file(reference: Plan) -> None:
@@ -141,7 +141,7 @@ def test_an_interrupted_run_leaves_no_worker_and_resumes(tmp_path: Path) -> None
     plan = planned(tmp_path, "e2e")
     interrupt(plan, "--workers", str(ONE_THREAD))
     assert run(plan, ProcessExecutor(workers=ONE_THREAD)) == []
-    assert len(frames(tmp_path)) == 1
+    assert len(runs_table(tmp_path)) == 1
 
 
 HOLDER = """
@@ -216,4 +216,4 @@ def test_the_options_of_the_command_line_select_the_executor() -> None:
     ],
 )
 def test_contradicting_options_are_refused(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    assert_a_mistake(etude("run", "--scale", "smoke", *words, folder=tmp_path), message)
+    assert_user_error(etude("run", "--scale", "smoke", *words, folder=tmp_path), message)

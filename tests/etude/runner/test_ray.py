@@ -18,9 +18,9 @@ from replication.corpora.corpus import folder_corpus
 from replication.corpora.reading import load
 from replication.util.checksums import write_checksums
 from replication.util.errors import UserError
-from tests.support.program import ROOT, assert_a_mistake, music
+from tests.support.program import ROOT, assert_user_error, music
 from tests.support.small_trials import ONE_THREAD, bits, interrupt, planned, run, run_here, task
-from tests.support.tracked import frames
+from tests.support.tracking_stores import runs_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def test_trials_of_a_lost_node_resume_elsewhere(cluster: Cluster, executor: RayE
     killer.join()
     assert all(trial.is_done() for trial in plan.trials)
     assert len({trial.about()["id"] for trial in plan.trials}) == len(plan.trials) == 2
-    runs = frames(plan.root)
+    runs = runs_table(plan.root)
     assert sorted(runs["tags.variant"]) == ["e2e", "gaussian"]
     assert set(runs["status"]) == {"FINISHED"}
     for trial in plan.trials:
@@ -87,7 +87,7 @@ def test_a_failing_trial_is_marked_once_and_the_others_continue(executor: RayExe
     wild = replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30)))
     assert [trial.name for trial in run(wild, executor)] == ["e2e seed 0"]
     assert "the loss is" in wild.trials[0].about()["error"]
-    assert frames(tmp_path).set_index("tags.variant")["status"].to_dict() == {"e2e": "FAILED", "ngram": "FINISHED"}
+    assert runs_table(tmp_path).set_index("tags.variant")["status"].to_dict() == {"e2e": "FAILED", "ngram": "FINISHED"}
 
 
 @needs_ray
@@ -110,7 +110,7 @@ def test_an_interrupted_run_leaves_no_worker_and_resumes(
     plan = planned(tmp_path, "e2e")
     interrupt(plan, "--engine", "ray", "--address", cluster.address, "--workers", str(executor.workers))
     assert run(plan, executor) == []
-    assert len(frames(tmp_path)) == 1
+    assert len(runs_table(tmp_path)) == 1
 
 
 @needs_ray
@@ -155,4 +155,4 @@ def test_the_message_without_ray_names_the_extra(tmp_path: Path) -> None:
         capture_output=True,
         check=False,
     )
-    assert_a_mistake(done, "--engine ray needs Ray, which is not installed: pip install 'etude[ray]'")
+    assert_user_error(done, "--engine ray needs Ray, which is not installed: pip install 'etude[ray]'")

@@ -41,8 +41,8 @@ from replication.tokens.encodings import ENCODINGS
 from replication.training.scales import SCALES, Recipe
 from replication.util.errors import UserError
 from replication.util.files import read_json, write_json
-from tests.support.shrunk import SMOKE, shrunk
-from tests.support.tracked import frames
+from tests.support.small_scales import SMOKE, small_scale
+from tests.support.tracking_stores import runs_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,7 +200,7 @@ def test_running_again_changes_nothing(finished: Plan) -> None:
 
 
 def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
-    runs = frames(finished.root)
+    runs = runs_table(finished.root)
     assert len(runs) == len(finished.trials)
     assert set(runs["tags.variant"]) == set(EXPERIMENTS)
     for name, seed, value in zip(runs["tags.variant"], runs["tags.seed"], runs["metrics.distance"], strict=True):
@@ -252,7 +252,7 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
 
 
 def test_a_folder_of_another_configuration_is_refused(finished: Plan) -> None:
-    other = replace(finished, scale=replace(shrunk(steps=61), experiments=finished.scale.experiments))
+    other = replace(finished, scale=replace(small_scale(steps=61), experiments=finished.scale.experiments))
     with pytest.raises(
         UserError, match=r"was made with another configuration or code \(scale.budget.steps is 60 there and 61 now"
     ):
@@ -315,7 +315,7 @@ def test_a_diverged_trial_is_marked_and_the_others_continue(tmp_path: Path, capf
     error = capfd.readouterr().err
     assert "autoregressive seed 0: failed, the loss is " in error
     assert "pretrained-ar seed 0: skipped because it needs autoregressive" in error
-    status = frames(tmp_path).set_index("tags.variant")["status"].to_dict()
+    status = runs_table(tmp_path).set_index("tags.variant")["status"].to_dict()
     assert status == {"autoregressive": "FAILED", "ngram": "FINISHED"}
 
 

@@ -24,8 +24,8 @@ from replication.util.files import describe, read_json, sha256, write_json
 from reports.format.table import DAGGER
 from reports.page.render import render
 from reports.sections.samplers import FEW, quality, samplers
-from tests.support.made_up import made_up
 from tests.support.small_trials import planned, run_here, windows
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +79,7 @@ def test_the_study_computes_missing_results_and_does_not_change_the_trial(
 
 
 def test_the_table_marks_results_as_good_as_the_published_sampler_with_all_timesteps() -> None:
-    results = made_up()
+    results = synthetic_results()
     table = samplers(results)
     assert len(table.frame) == 2 * len(SAMPLERS)
     assert list(table.frame.columns[2:8]) == ["10", "20", "50", "100", "200", "2000"]
@@ -92,7 +92,7 @@ def test_the_table_marks_results_as_good_as_the_published_sampler_with_all_times
 
 
 def test_the_figure_has_a_panel_per_arm_with_seconds_on_top() -> None:
-    figure = quality(made_up()).figure
+    figure = quality(synthetic_results()).figure
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "Diffusion-LM, end-to-end",
         "Diffusion-LM, Gaussian",
@@ -104,7 +104,7 @@ def test_the_figure_has_a_panel_per_arm_with_seconds_on_top() -> None:
 
 
 def test_a_report_without_the_study_does_not_mention_it(tmp_path: Path) -> None:
-    results = made_up(seeds=1, samples=16, without=("pretrained", "pretrained-ar", "unigram"))
+    results = synthetic_results(seeds=1, samples=16, without=("pretrained", "pretrained-ar", "unigram"))
     written = render(dataclasses.replace(results, samplers=results.samplers.iloc[:0]), tmp_path)
     assert "samplers" not in {path.stem for path in written if path.parent.name != "results"}
     assert "samplers" not in written[0].read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from replication.util.errors import UserError
 from replication.util.files import read_json
 from reports.sections.figures import FIGURES
 from reports.sections.tables import TABLES
-from tests.support.made_up import made_up
+from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,11 +74,11 @@ def test_music_without_beats_is_measured_in_seconds() -> None:
 
 @pytest.fixture(scope="module")
 def mixed() -> Results:
-    return made_up(seeds=2, samples=16, triples=True)
+    return synthetic_results(seeds=2, samples=16, triples=True)
 
 
 def test_with_one_encoding_nothing_speaks_of_encodings() -> None:
-    results = made_up(seeds=2, samples=16)
+    results = synthetic_results(seeds=2, samples=16)
     said = [build(results).markdown() for build in TABLES.values()] + [
         draw(results).caption for draw in FIGURES.values()
     ]

@@ -36,11 +36,11 @@ from reports.format.table import DOUBLE_DAGGER
 from reports.page.html import page
 from reports.page.terminal import show
 from reports.sections.tables import TABLES
-from tests.support.made_up import made_up
 from tests.support.program import ROOT
-from tests.support.shrunk import job, shrunk
+from tests.support.small_scales import job, small_scale
 from tests.support.small_trials import planned, task
-from tests.support.tracked import frames
+from tests.support.synthetic_results import synthetic_results
+from tests.support.tracking_stores import runs_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -195,7 +195,7 @@ def test_a_verdict_names_the_seeds_that_failed(results: Results) -> None:
 
 
 def test_mlflow_has_every_anomaly_as_a_tag(faulty: Plan, results: Results) -> None:
-    runs = frames(faulty.root)
+    runs = runs_table(faulty.root)
     tags = {
         (run["tags.variant"], int(run["tags.seed"]), name.removeprefix("tags.anomaly."))
         for run in runs.to_dict("records")
@@ -236,7 +236,7 @@ def test_without_anomalies_the_table_is_one_line(results: Results) -> None:
     assert table.frame.empty
     assert "<table>" not in table.html()
     assert DOUBLE_DAGGER not in TABLES["main"](well).markdown()
-    spared = made_up(seeds=1, samples=16, without=("e2e-small", "gaussian", "pretrained", "pretrained-ar"))
+    spared = synthetic_results(seeds=1, samples=16, without=("e2e-small", "gaussian", "pretrained", "pretrained-ar"))
     lead = "What went wrong with the numbers, in no trial of a model that competes. "
     assert TABLES["events"](spared).caption.startswith(lead)
 
@@ -252,7 +252,7 @@ class Unrounded(DiffusionLM):
 def test_embeddings_collapse_without_the_rounding_term(
     build: type[DiffusionLM], expected: list[str], tmp_path: Path
 ) -> None:
-    scale = shrunk(steps=60, log_every=10, validate_every=10, checkpoint_every=60, learning_rate=0.1)
+    scale = small_scale(steps=60, log_every=10, validate_every=10, checkpoint_every=60, learning_rate=0.1)
     with seeded("model", 0):
         model = build(Learned(), vocabulary=12, scale=scale)
     logged: list[Point] = []
@@ -286,7 +286,7 @@ class Unsound(NeuralModel):
 def test_a_validation_loss_that_is_not_finite_stops_training_and_is_logged(tmp_path: Path) -> None:
     logged: list[Point] = []
     log = lambda step, values: logged.extend(Point(key, value, 0, step) for key, value in values.items())  # noqa: E731
-    scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
+    scale = small_scale(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
     with pytest.raises(DivergedError, match="the loss on validation windows is inf by step 10"):
         train_network(Unsound(), replace(job(tmp_path, scale), log=log))
     (found,) = find_anomalies(tmp_path, logged)

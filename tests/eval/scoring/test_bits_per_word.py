@@ -12,14 +12,14 @@ from replication.training.scales import Budget, Recipe
 from replication.util.checkpoint import milestone
 from replication.util.files import read_json, write_json
 from replication.util.generators import seeded
-from tests.support.shrunk import job, loss_terms, random_windows, shrunk
+from tests.support.small_scales import job, loss_terms, random_windows, small_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from replication.models.diffusion_lm import DiffusionLM
 
-SCALE = shrunk()
+SCALE = small_scale()
 
 
 def build(dimension: int, vocabulary: int = 12) -> DiffusionLM:

@@ -27,7 +27,7 @@ from eval.scoring.controls import (
 )
 from replication.midi.piece import Beats, Piece, Seconds, sorted_notes
 from replication.tokens.encodings import ENCODINGS, encoding_on
-from tests.support.shrunk import shrunk
+from tests.support.small_scales import small_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def material(real: Windows, folder: Path | None = None, *, encoding: str = "pape
     return Material(
         real=real,
         encoding=encoding_on(encoding, real.grid),
-        scale=shrunk(),
+        scale=small_scale(),
         sibling=lambda name: (folder or pytest.fail("no folder")) / name,
         rng=np.random.default_rng(seed),
     )
@@ -115,7 +115,7 @@ def test_controls_say_so_and_need_one_seed(row: Experiment) -> None:
 
 def test_there_is_no_model_to_build() -> None:
     with pytest.raises(TypeError, match="made from test windows"):
-        Copy().build(vocabulary=10, scale=shrunk())
+        Copy().build(vocabulary=10, scale=small_scale())
 
 
 def test_only_copies_are_held_against_their_own_songs() -> None:

@@ -11,8 +11,8 @@ from eval.scoring.music import FORM, Music, Scored, form_of
 from eval.statistics.comparisons import ratio_error
 from replication.midi.piece import Piece, Seconds
 from reports.sections.form import form
-from tests.support.made_up import made_up
 from tests.support.pieces import Notes, piece
+from tests.support.synthetic_results import synthetic_results
 
 BAR = 4  # beats
 
@@ -70,19 +70,19 @@ def test_without_beats_there_are_no_bars_and_no_form() -> None:
     performed = dataclasses.replace(bars("AABA"), grid=Seconds(steps_per_second=100.0))
     assert form_of(music(performed)).columns.tolist() == list(FORM)
     assert form_of(music(performed)).empty
-    seconds = made_up(seeds=1, grid=Seconds(steps_per_second=100.0))
+    seconds = synthetic_results(seeds=1, grid=Seconds(steps_per_second=100.0))
     texts = form(dataclasses.replace(seconds, form=seconds.form.iloc[:0])).figure.texts
     assert [text.get_text() for text in texts] == ["The corpus has no beats, and so no bars."]
 
 
 def test_windows_too_short_for_a_form_say_so() -> None:
-    results = made_up(seeds=1)
+    results = synthetic_results(seeds=1)
     short = dataclasses.replace(results, form=results.form[results.form["lag"] < 3])
     (text,) = form(short).figure.texts
     assert text.get_text() == "Fewer than half the windows hold 4 bars: too short to have a form."
 
 
 def test_lags_that_few_windows_reach_are_not_drawn() -> None:
-    (axes,) = form(made_up(seeds=2)).figure.axes
+    (axes,) = form(synthetic_results(seeds=2)).figure.axes
     shown = [line.get_xdata() for line in axes.lines]
     assert max(float(np.max(np.asarray(xs))) for xs in shown) == 10  # half the windows are long enough for ten bars

@@ -16,12 +16,12 @@ from replication.training.model import token_counts
 from replication.util.errors import UserError
 from replication.util.files import sha256
 from replication.util.generators import seeded
-from tests.support.shrunk import job, random_windows, shrunk
+from tests.support.small_scales import job, random_windows, small_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCALE = shrunk()
+SCALE = small_scale()
 
 
 def teacher() -> Autoregressive:

@@ -21,7 +21,7 @@ from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
 from replication.tokens.encodings import Paper
 from replication.util.generators import generator, seeded
-from tests.support.shrunk import shrunk
+from tests.support.small_scales import small_scale
 from tests.support.small_trials import planned, windows
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_a_walk_that_is_watched_ends_where_it_would_and_its_last_estimate_is_the
     drawn = []
     for sampler in (walk, replace(walk, rounding=Watched(walk.rounding, seen))):
         with seeded("test", 0):
-            model = DiffusionLM(Learned(), vocabulary=12, scale=replace(shrunk(length=10), sampler=sampler)).eval()
+            model = DiffusionLM(Learned(), vocabulary=12, scale=replace(small_scale(length=10), sampler=sampler)).eval()
         drawn.append(model.sample(range(64), seed=3))
     assert torch.equal(*drawn)
     assert len(seen) == 6

@@ -25,7 +25,7 @@ from eval.statistics.comparisons import (
     same_size,
 )
 from replication.util.errors import UserError
-from tests.support.evidence import cut
+from tests.support.measured_controls import cut
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from replication.util.errors import UserError
 from replication.util.files import read_json, write_json
 from replication.util.locks import lease
 from tests.support.pieces import SINGLE, piece
-from tests.support.tracked import frames
+from tests.support.tracking_stores import runs_table
 from tests.support.trial_folders import START, append, end, make_trial, scores_of
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def test_an_experiment_deleted_in_the_browser_is_restored(store: Store, trial: P
 def test_the_table_has_one_row_per_run(store: Store, trial: Path) -> None:
     end(trial, scores=SCORES)
     store.sync(trial, final=True)
-    table = frames(store.root)
+    table = runs_table(store.root)
     (row,) = table[table["tags.trial_id"] == f"id-{trial.name}"].to_dict("records")
     assert row["metrics.distance"] == 2.3
     assert (row["tags.seed"], row["status"]) == ("0", "FINISHED")

@@ -15,7 +15,7 @@ import pytest
 from eval.tracking import ui
 from eval.tracking.store import EXPERIMENT, open_store
 from replication.util.errors import UserError
-from tests.support.program import PATHS, elsewhere
+from tests.support.program import PATHS, remote_hosts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def test_the_server_uses_a_free_local_port_and_leaves_no_process_behind(
 ) -> None:
     open_store(tmp_path)
     observed = tmp_path_factory.mktemp("observed") / "observed"
-    monkeypatch.setenv("OBSERVED", str(observed))
+    monkeypatch.setenv("CONNECTIONS", str(observed))
     monkeypatch.setenv("PYTHONPATH", PATHS)
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -71,7 +71,7 @@ def test_the_server_uses_a_free_local_port_and_leaves_no_process_behind(
             assert status(port, {"Host": f"evil.example:{port}"}) == http.client.FORBIDDEN
             assert status(port, {"Origin": "http://evil.example"}) == http.client.FORBIDDEN
             assert status(port, {}) == http.client.OK
-    assert elsewhere(observed) == set()
+    assert remote_hosts(observed) == set()
     assert not [pid for pid in family if psutil.pid_exists(pid)]
     assert {file.name for file in tmp_path.iterdir()} <= {"mlflow.db", "mlflow.db-shm", "mlflow.db-wal", "mlartifacts"}
 

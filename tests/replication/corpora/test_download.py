@@ -20,7 +20,7 @@ import pytest
 from replication.corpora.catalogue import Archive, ByHand, Licence, Published
 from replication.corpora.download import downloads, fetch, find
 from replication.util.errors import UserError
-from tests.support.served import Served, serve
+from tests.support.http_server import ServedFile, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,8 +42,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
-    with serve(Served(body=BODY)) as server:
+def served() -> Iterator[ServedFile]:
+    with serve(ServedFile(body=BODY)) as server:
         yield server
 
 
@@ -73,7 +73,7 @@ def left(folder: Path) -> set[str]:
 
 
 def test_a_download_is_announced_verified_and_kept(
-    served: Served, cache: Path, capsys: pytest.CaptureFixture[str]
+    served: ServedFile, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = published(archive(served.url))
     assert get(source) == get(source) == cache / "official.zip"
@@ -85,13 +85,13 @@ def test_a_download_is_announced_verified_and_kept(
     )
 
 
-def test_redirections_are_followed(served: Served, cache: Path) -> None:
+def test_redirections_are_followed(served: ServedFile, cache: Path) -> None:
     get(published(archive(served.url.replace("/file", "/moved"))))
     assert left(cache) == {"official.zip"}
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "git"])
-def test_checksums_are_those_of_the_publisher(served: Served, algorithm: str, tmp_path: Path) -> None:
+def test_checksums_are_those_of_the_publisher(served: ServedFile, algorithm: str, tmp_path: Path) -> None:
     if algorithm == "git":
         (tmp_path / "body").write_bytes(BODY)
         command = ["git", "hash-object", str(tmp_path / "body")]
@@ -101,14 +101,14 @@ def test_checksums_are_those_of_the_publisher(served: Served, algorithm: str, tm
     assert get(published(archive(served.url, f"{algorithm}:{checksum}"))).read_bytes() == BODY
 
 
-def test_a_file_with_another_checksum_is_deleted(served: Served, cache: Path) -> None:
+def test_a_file_with_another_checksum_is_deleted(served: ServedFile, cache: Path) -> None:
     expected = f"sha256:{'0' * 64}"
     text = sentence(lambda: get(published(archive(served.url, expected))))
     assert text == f"{served.url} is not the published file ({expected} expected, {SHA256} found): download it again."
     assert left(cache) == set()
 
 
-def test_a_download_needs_consent_where_the_licence_asks_for_it(served: Served, cache: Path) -> None:
+def test_a_download_needs_consent_where_the_licence_asks_for_it(served: ServedFile, cache: Path) -> None:
     source = published(archive(served.url))
     for accepted in ((), ("CC-BY-4.0",)):
         text = sentence(lambda accepted=accepted: get(source, NON_COMMERCIAL, accepted))  # type: ignore[misc]
@@ -121,7 +121,7 @@ def test_a_download_needs_consent_where_the_licence_asks_for_it(served: Served, 
     assert get(source, NON_COMMERCIAL).exists()  # it is on this machine now
 
 
-def test_a_transfer_that_breaks_off_is_repeated_as_a_whole(served: Served, cache: Path) -> None:
+def test_a_transfer_that_breaks_off_is_repeated_as_a_whole(served: ServedFile, cache: Path) -> None:
     served.cut_after, served.cuts = len(BODY) // 2, 2
     assert get(published(archive(served.url))).read_bytes() == BODY
     assert len(served.requests) == 3
@@ -129,7 +129,7 @@ def test_a_transfer_that_breaks_off_is_repeated_as_a_whole(served: Served, cache
     assert left(cache) == {"official.zip"}
 
 
-def test_a_transfer_that_always_breaks_off_is_a_sentence(served: Served, cache: Path) -> None:
+def test_a_transfer_that_always_breaks_off_is_a_sentence(served: ServedFile, cache: Path) -> None:
     served.cut_after = len(BODY) // 2
     text = sentence(lambda: get(published(archive(served.url))))
     (size,) = re.findall(r"broke off after ([\d,]+) bytes: try again later, or", text)
@@ -149,7 +149,7 @@ fetch(source, name="songs", licence=Licence(name="MIT", note="", consent=False),
 """
 
 
-def test_a_killed_download_is_repeated_by_the_same_call(served: Served, cache: Path) -> None:
+def test_a_killed_download_is_repeated_by_the_same_call(served: ServedFile, cache: Path) -> None:
     served.stop_after = len(BODY) // 2
     command = [sys.executable, "-c", CHILD, served.url, SHA256]
     with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as child:
@@ -172,7 +172,7 @@ def parts(folder: Path) -> list[Path]:
     return list(folder.glob(".*/official.zip"))
 
 
-def test_of_two_downloads_of_the_same_file_one_waits_for_the_other(served: Served) -> None:
+def test_of_two_downloads_of_the_same_file_one_waits_for_the_other(served: ServedFile) -> None:
     served.stop_after = len(BODY) // 2
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(get, published(archive(served.url))) for _ in range(2)]
@@ -182,7 +182,7 @@ def test_of_two_downloads_of_the_same_file_one_waits_for_the_other(served: Serve
     assert len(served.requests) == 1
 
 
-def test_an_address_that_is_not_found_is_a_sentence(served: Served, cache: Path) -> None:
+def test_an_address_that_is_not_found_is_a_sentence(served: ServedFile, cache: Path) -> None:
     url = served.url.replace("/file", "/gone")
     assert sentence(lambda: get(published(archive(url)))).startswith(
         f"{url} answers 404 Not Found: try again later, or"
@@ -199,7 +199,7 @@ def test_a_server_that_cannot_be_reached_is_a_sentence(cache: Path) -> None:
     assert "official.zip" not in left(cache)
 
 
-def test_a_full_disk_is_a_sentence(served: Served, cache: Path) -> None:
+def test_a_full_disk_is_a_sentence(served: ServedFile, cache: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(BODY) // 2, hard))
     try:
@@ -216,7 +216,9 @@ def zipped(path: Path, content: bytes) -> bytes:
     return path.read_bytes()
 
 
-def test_an_archive_without_a_checksum_is_verified_by_its_content(served: Served, tmp_path: Path, cache: Path) -> None:
+def test_an_archive_without_a_checksum_is_verified_by_its_content(
+    served: ServedFile, tmp_path: Path, cache: Path
+) -> None:
     content = hashlib.sha256(hashlib.sha256(b"music").hexdigest().encode()).hexdigest()
     source = published(archive(served.url, None), content)
     served.body = zipped(tmp_path / "a.zip", b"noise")
@@ -269,7 +271,7 @@ def test_by_default_downloads_are_kept_in_the_cache_of_the_user(monkeypatch: pyt
     assert downloads() == Path("/caches/etude/downloads")
 
 
-def test_a_cache_that_cannot_be_created_is_a_sentence(served: Served, cache: Path) -> None:
+def test_a_cache_that_cannot_be_created_is_a_sentence(served: ServedFile, cache: Path) -> None:
     cache.parent.touch()
     source = replace(published(archive(served.url)), pack="other")
     assert "cannot be written (" in sentence(lambda: get(source))

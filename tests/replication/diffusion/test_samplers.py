@@ -17,7 +17,7 @@ from replication.models.embeddings import Learned
 from replication.util.errors import UserError
 from replication.util.files import describe
 from replication.util.generators import generator, seeded
-from tests.support.shrunk import shrunk
+from tests.support.small_scales import small_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,7 +250,7 @@ EACH: tuple[Sampler, ...] = (
 
 @pytest.mark.parametrize("sampler", EACH, ids=str)
 def test_a_sample_depends_only_on_its_seed_and_index(sampler: Sampler) -> None:
-    scale = replace(shrunk(length=10), sampler=sampler)
+    scale = replace(small_scale(length=10), sampler=sampler)
     with seeded("test", 0):
         model = DiffusionLM(Learned(), vocabulary=12, scale=scale).eval()
     asked: list[Any] = []

@@ -14,7 +14,7 @@ from replication.models.embeddings import Gaussian, Learned
 from replication.training.backbones import Bert
 from replication.training.scales import SCALES
 from replication.util.generators import generator, seeded
-from tests.support.shrunk import job, loss_terms, random_windows, shrunk
+from tests.support.small_scales import job, loss_terms, random_windows, small_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def test_time_features_are_cosines_then_sines() -> None:
 
 
 def test_the_terms_are_the_published_ones() -> None:
-    scale = shrunk(timesteps=1)  # one timestep: i is 0, the target is the clean embedding
+    scale = small_scale(timesteps=1)  # one timestep: i is 0, the target is the clean embedding
     model = build(scale)
     tokens = random_windows(4, scale.length, VOCABULARY)
     terms = loss_terms(model, tokens, generator("terms"))
@@ -88,7 +88,7 @@ def test_the_terms_are_the_published_ones() -> None:
 
 def test_the_rounding_term_is_small_before_any_training() -> None:
     # The paper's bits per word: 0.27 nats at V=220, d=16 and embeddings N(0, 1), for any network.
-    scale = shrunk(timesteps=2000, dimension=16, length=66)
+    scale = small_scale(timesteps=2000, dimension=16, length=66)
     model = build(scale, vocabulary=220)
     tokens = torch.randint(220, (64, 66))
     assert loss_terms(model, tokens, generator("rounding"))["rounding"].item() == pytest.approx(0.27, abs=0.06)
@@ -96,7 +96,7 @@ def test_the_rounding_term_is_small_before_any_training() -> None:
 
 def test_every_parameter_except_frozen_embeddings_gets_a_gradient() -> None:
     for arm in (Learned(), Gaussian()):
-        model = build(shrunk(), arm)
+        model = build(small_scale(), arm)
         terms = loss_terms(model, random_windows(8, 34, VOCABULARY), generator("gradient"))
         sum(terms.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         for name, parameter in model.named_parameters():
@@ -155,7 +155,7 @@ def test_few_timesteps_agree_with_all_of_them_within_the_standard_error() -> Non
 
 
 def test_few_timesteps_agree_with_all_of_them_on_a_trained_model(tmp_path: Path) -> None:
-    scale = shrunk(steps=120, learning_rate=3e-3, log_every=40, validate_every=40, checkpoint_every=40, strata=9)
+    scale = small_scale(steps=120, learning_rate=3e-3, log_every=40, validate_every=40, checkpoint_every=40, strata=9)
     model = build(scale)
     model.fit(job(tmp_path, scale))
     windows = random_windows(128, scale.length, VOCABULARY, seed=2)
@@ -196,7 +196,7 @@ def test_the_error_of_one_draw_is_nan() -> None:
 
 
 def test_the_bounds_of_all_windows_sum_to_at_most_one() -> None:
-    scale = shrunk(length=2, timesteps=50, strata=49, dimension=3)
+    scale = small_scale(length=2, timesteps=50, strata=49, dimension=3)
     model = build(scale, vocabulary=3)
     windows = torch.tensor(list(itertools.product(range(3), repeat=2)))
     total = torch.stack([model.nll(windows, seed=seed).total for seed in range(40)]).mean(0)
@@ -205,7 +205,7 @@ def test_the_bounds_of_all_windows_sum_to_at_most_one() -> None:
 
 
 def test_equal_seeds_give_equal_samples_regardless_of_other_draws() -> None:
-    model = build(shrunk(length=10))
+    model = build(small_scale(length=10))
     first = model.sample(range(70), seed=3)
     assert first.shape == (70, 10)
     torch.manual_seed(99)  # the global generator is not used
@@ -215,7 +215,7 @@ def test_equal_seeds_give_equal_samples_regardless_of_other_draws() -> None:
 
 
 def test_fitting_lowers_the_bound_and_saving_keeps_it(tmp_path: Path) -> None:
-    scale = shrunk(steps=120, learning_rate=3e-3, log_every=40, validate_every=40, checkpoint_every=40)
+    scale = small_scale(steps=120, learning_rate=3e-3, log_every=40, validate_every=40, checkpoint_every=40)
     task = job(tmp_path, scale)
     model = build(scale)
     before = model.nll(task.validation.long(), seed=0)

@@ -11,7 +11,7 @@ from replication.models.ablations import ABLATIONS, Diffusion
 from replication.models.embeddings import FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
 from replication.tokens.protocol import CLS
 from replication.util.generators import seeded
-from tests.support.shrunk import job, shrunk
+from tests.support.small_scales import job, small_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ ARMS = [Learned(), Gaussian(), Pretrained(SkipGram(steps=50)), Pretrained(FromAu
 
 @pytest.fixture
 def task(tmp_path: Path) -> Job:
-    scale = shrunk()
+    scale = small_scale()
     Autoregressive(vocabulary=12, scale=scale).save(tmp_path / "autoregressive" / "model.safetensors")
     return job(tmp_path / "trial", scale)
 
@@ -70,7 +70,7 @@ def test_pretrained_vectors_keep_their_geometry(task: Job) -> None:
 
 
 def test_the_autoregressive_model_learns_its_table(task: Job) -> None:
-    scale = shrunk(steps=200)
+    scale = small_scale(steps=200)
     with seeded("model", 0):
         model = Autoregressive(vocabulary=12, scale=scale)
     before = model.embedding.weight.detach().clone()

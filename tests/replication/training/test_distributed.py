@@ -19,7 +19,7 @@ from replication.training.loop import train_network
 from replication.util.checkpoint import CHECKPOINT, read_tensors, save_weights
 from replication.util.errors import UserError
 from replication.util.generators import seeded
-from tests.support.shrunk import job, shrunk
+from tests.support.small_scales import job, small_scale
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from replication.training.neural_model import NeuralModel
 
 # Windows of different lengths, and batches that two processes share unevenly and split into parts.
-SCALE = shrunk(steps=20, batch=9, accumulate=2, log_every=5, validate_every=10, checkpoint_every=10, milestones=(10,))
+SCALE = small_scale(
+    steps=20, batch=9, accumulate=2, log_every=5, validate_every=10, checkpoint_every=10, milestones=(10,)
+)
 
 
 def model(kind: str) -> NeuralModel:

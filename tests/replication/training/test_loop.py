@@ -19,14 +19,14 @@ from replication.training.scales import Budget, Recipe
 from replication.util.checkpoint import CHECKPOINT, milestone, read_tensors
 from replication.util.errors import UserError
 from replication.util.generators import seeded
-from tests.support.shrunk import job, shrunk
+from tests.support.small_scales import job, small_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from replication.training.model import ModelConfig
 
-LONG = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
+LONG = small_scale(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
 
 
 def diffusion(scale: object = LONG) -> DiffusionLM:
@@ -115,7 +115,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(build: type, tmp_path: Path)
 def test_windows_in_a_file_give_the_same_model_as_in_memory(
     config: ModelConfig, resident: bool, tmp_path: Path
 ) -> None:
-    scale = shrunk(steps=10, log_every=5, validate_every=10, checkpoint_every=10, resident=resident)
+    scale = small_scale(steps=10, log_every=5, validate_every=10, checkpoint_every=10, resident=resident)
     task = job(tmp_path / "memory", scale)
     np.save(tmp_path / "windows.npy", task.train.numpy().view(np.uint16))
     mapped = np.load(tmp_path / "windows.npy", mmap_mode="c")
@@ -134,7 +134,7 @@ def test_a_batch_in_parts_gives_the_loss_and_the_gradients_of_the_whole(build: t
     logs: dict[int, list[float]] = {}
     models = {}
     for parts in (1, 3):  # unequal parts of windows of different lengths
-        scale = shrunk(steps=30, log_every=5, validate_every=10, checkpoint_every=10, accumulate=parts)
+        scale = small_scale(steps=30, log_every=5, validate_every=10, checkpoint_every=10, accumulate=parts)
         losses = logs.setdefault(parts, [])
         task = replace(
             job(tmp_path / str(parts), scale),

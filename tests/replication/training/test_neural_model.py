@@ -16,17 +16,19 @@ from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned
 from replication.training.neural_model import CHUNK, NeuralModel
 from replication.util.generators import seeded
-from tests.support.shrunk import job, random_windows, shrunk
+from tests.support.small_scales import job, random_windows, small_scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from replication.training.model import Model
 
-SCALE, WORDS = shrunk(length=12), 12
+SCALE, WORDS = small_scale(length=12), 12
 MODELS: dict[str, Callable[[], Model]] = {
     "diffusion": lambda: DiffusionLM(Learned(), vocabulary=WORDS, scale=SCALE),
-    "diffusion in bfloat16": lambda: DiffusionLM(Learned(), vocabulary=WORDS, scale=shrunk(length=12, bfloat16=True)),
+    "diffusion in bfloat16": lambda: DiffusionLM(
+        Learned(), vocabulary=WORDS, scale=small_scale(length=12, bfloat16=True)
+    ),
     "autoregressive": lambda: Autoregressive(vocabulary=WORDS, scale=SCALE),
     "n-gram": lambda: NGram(order=3, vocabulary=WORDS, length=12),
     "replay": lambda: Replay(length=12),

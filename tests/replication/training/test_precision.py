@@ -19,14 +19,14 @@ from replication.training.loop import train_network
 from replication.training.precision import accelerated, has_bfloat16, has_compiler
 from replication.training.scales import Budget
 from replication.util.generators import generator, seeded
-from tests.support.shrunk import job, random_windows, shrunk
+from tests.support.small_scales import job, random_windows, small_scale
 
 if TYPE_CHECKING:
     from replication.training.neural_model import NeuralModel
     from replication.training.scales import Scale
 
 CPU = torch.device("cpu")
-SHORT = shrunk(steps=10, log_every=5, validate_every=10, checkpoint_every=10)
+SHORT = small_scale(steps=10, log_every=5, validate_every=10, checkpoint_every=10)
 
 
 def diffusion(scale: Scale) -> NeuralModel:

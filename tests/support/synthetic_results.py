@@ -1,7 +1,8 @@
-"""Make up results of trials, as large and as irregular as real ones and the same in every process."""
+"""Synthetic results for tests of reports: as large and as irregular as real ones, and the same in every process."""
 
 from __future__ import annotations
 
+import json
 import math
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,10 @@ import pandas as pd
 
 from eval.metrics.table import METRICS, refused
 from eval.results.frames import Results
+from eval.results.sampler_study import EVALUATIONS, REFERENCE, SAMPLERS
 from eval.scoring.measures import DISTANCE, MEASURES
+from eval.scoring.music import FORM
+from eval.scoring.trajectory import LEVELS, NOTES
 from replication.corpora.corpus import CORPORA
 from replication.corpora.reading import load
 from replication.midi.piece import Beats
@@ -21,16 +25,15 @@ from replication.tokens.encodings import Paper
 from replication.windows.cutting import Cutting
 from replication.windows.data_card import facts
 from replication.windows.prepared import prepare
-from tests.support import made_up_music, made_up_training
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from replication.midi.piece import TimeGrid
 
 Row = tuple[str, str, str, float, float, bool]
 
-# name, label, colour, distance in floors, nats per token, exact; controls made of real windows have no likelihood
+# name, label, colour, distance in floors, nats per token, exact. Controls made of real windows have no likelihood.
 EXPERIMENTS: tuple[Row, ...] = (
     ("e2e", "Diffusion-LM, end-to-end", "#0072B2", 2.1, 2.31, False),
     ("gaussian", "Diffusion-LM, Gaussian", "#D55E00", 2.9, 2.52, False),
@@ -43,17 +46,17 @@ EXPERIMENTS: tuple[Row, ...] = (
     ("onsets-shuffled", "Onsets shuffled (control)", "#8A6F4D", 4.9, math.nan, True),
     ("replay", "Replay (control)", "#707070", 1.02, math.inf, True),
 )
-# The same in another encoding.
+# Rows in another encoding.
 TRIPLES: tuple[Row, ...] = (
     ("e2e-triples", "Diffusion-LM, triples", "#003366", 2.6, 1.41, False),
     ("autoregressive-triples", "Autoregressive, triples", "#7A0019", 1.4, 0.93, True),
 )
-UNDEFINED = ("gaussian", "unigram")  # three of their samples have no notes
-CHANGED = {"test-copy": 0.0, "onsets-shuffled": 0.337}  # share of the test windows
-IN_FLOORS = ("distance", "frechet", "intervals", "chords", "bar_similarity")  # measures that ratios are given of
+UNDEFINED = ("gaussian", "unigram")  # three samples of each have no notes
+CHANGED = {"test-copy": 0.0, "onsets-shuffled": 0.337}  # share of the test windows that the control changes
+IN_FLOORS = ("distance", "frechet", "intervals", "chords", "bar_similarity")  # measures that have a ratio
 BEATS = Beats(steps_per_beat=4)
 TOKENS_PER_NOTE = {"paper": 2.4, "triples": 3.6}
-# metric: mean and standard deviation of real music; others are about 0.5
+# metric: mean and standard deviation of real music; other metrics are about 0.5
 REAL = {
     "n_pitches_used": (21.0, 4.0),
     "n_pitch_classes_used": (8.4, 1.4),
@@ -75,7 +78,7 @@ REAL = {
 }
 
 
-def made_up(
+def synthetic_results(
     *,
     seeds: int = 3,
     samples: int = 40,
@@ -84,7 +87,16 @@ def made_up(
     triples: bool = False,
     grid: TimeGrid = BEATS,
 ) -> Results:
-    """Return results of some seeds of each experiment but those in `without`, in one encoding or in two, on a grid."""
+    """Return results with `seeds` seeds of every experiment except those in `without`.
+
+    Args:
+        seeds: Number of seeds of an experiment that is not a control.
+        samples: Number of samples of a trial.
+        windows: Number of test windows.
+        without: Names of experiments to leave out.
+        triples: Whether to add experiments in a second encoding.
+        grid: Time grid of the music.
+    """
     rng = np.random.default_rng(0)
     rows = [row for row in (*EXPERIMENTS, *(TRIPLES if triples else ())) if row[0] not in without]
     names = [name for name, *_ in rows]
@@ -135,41 +147,41 @@ def made_up(
     }
     other |= {"ln_vocabulary": math.log(205), "unigram_entropy": 3.71, "floor_p95": 1.21}
     experiments = pd.DataFrame(
-        {"name": name, "label": label, "colour": colour, "note": "Made up.", "encoding": encoding_of(name)}
+        {"name": name, "label": label, "colour": colour, "note": "Synthetic.", "encoding": encoding_of(name)}
         | {"control": is_control(name)}
         for name, label, colour, *_ in rows
     )
     metrics = [name for name in METRICS if name not in refused(grid)]
     trials, measures = _trials(rng, rows, seeds), _measures(rng, rows, seeds, samples)
-    audits = made_up_training.audits(rng, seeds)
+    audits = _audits(rng, seeds)
     return Results(
         card=_card(),
         about=about,
         encodings=pd.DataFrame([paper, *([other] if triples else [])]),
         experiments=experiments,
         trials=trials,
-        anomalies=made_up_training.anomalies([name for name in names if name == "unigram"]),
+        anomalies=_anomalies([name for name in names if name == "unigram"]),
         scores=_scores(rng, rows, seeds, (samples, windows), metrics),
         distances=_distances(rng, rows, seeds, samples, metrics),
         measures=measures if isinstance(grid, Beats) else measures[measures["measure"] != "bar_similarity"],
         raw=_raw(rng, rows, seeds),
         curves=_curves(rng, rows, seeds),
-        notes=made_up_music.notes(rng, {name: encoding_of(name) for name in names}),
-        pairs=made_up_music.pairs(rng, [name for name in names if name in {"e2e", "autoregressive"}]),
-        form=made_up_music.form(rng, {name: encoding_of(name) for name in names}, seeds),
-        embeddings=made_up_music.embeddings(rng, diffusion, seeds),
-        trajectory=made_up_training.trajectory(rng, diffusion, seeds),
-        trajectory_notes=made_up_music.clearer(rng, diffusion),
-        grid=made_up_training.grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}]),
+        notes=_notes(rng, {name: encoding_of(name) for name in names}),
+        pairs=_pairs(rng, [name for name in names if name in {"e2e", "autoregressive"}]),
+        form=_form(rng, {name: encoding_of(name) for name in names}, seeds),
+        embeddings=_embeddings(rng, diffusion, seeds),
+        trajectory=_trajectory(rng, diffusion, seeds),
+        trajectory_notes=_trajectory_notes(rng, diffusion),
+        grid=_grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}]),
         audits=audits,
-        samplers=made_up_training.samplers(rng, [name for name in names if name in {"e2e", "gaussian"}], seeds),
-        fingerprints=made_up_training.fingerprints(trials),
+        samplers=_samplers(rng, [name for name in names if name in {"e2e", "gaussian"}], seeds),
+        fingerprints=_fingerprints(trials),
     )
 
 
 @cache
 def _card() -> dict[str, Any]:
-    """Return the data card of a real corpus; it is not made up."""
+    """Return the data card of a real corpus."""
     corpus, cutting = CORPORA["synthetic"], Cutting(length=66)
     with TemporaryDirectory() as folder:
         dataset = prepare(corpus, Paper(), cutting, cache=Path(folder))
@@ -177,7 +189,7 @@ def _card() -> dict[str, Any]:
 
 
 def encoding_of(name: str) -> str:
-    """Return the encoding of an experiment, the end of its name."""
+    """Return the encoding of an experiment."""
     return "triples" if name.endswith("-triples") else "paper"
 
 
@@ -187,7 +199,7 @@ def is_control(name: str) -> bool:
 
 
 def seeds_of(name: str, seeds: int) -> range:
-    """Return the seeds of an experiment; controls have one."""
+    """Return the seeds of an experiment. A control has one seed."""
     return range(1 if is_control(name) else seeds)
 
 
@@ -207,7 +219,7 @@ def _trials(rng: np.random.Generator, rows: Sequence[Row], seeds: int) -> pd.Dat
             "nll_second": math.nan,
             "nll_error": math.nan if exact else 0.011,
             "nll_error_songs": 0.034 if math.isfinite(nll) else math.nan,
-            # the check of a bound is of the first seed
+            # only the first seed of a bound is checked
             **dict.fromkeys(("nll_every", "nll_drawn"), nll if not exact and not seed else math.nan),
             "nll_drawn_error": 0.02 if not exact and not seed else math.nan,
             "changed": CHANGED.get(name, math.nan),
@@ -270,7 +282,7 @@ def _measures(rng: np.random.Generator, rows: Sequence[Row], seeds: int, samples
     for name, _, _, away_by, *_ in rows:
         for seed in seeds_of(name, seeds):
             for measure, about in MEASURES.items():
-                if about.ideal is None:  # real music has a value of its own
+                if about.ideal is None:  # the ideal is the value of real music
                     floor, p95 = 0.4, math.nan
                     value = floor * rng.uniform(0.8, 1.2)
                 else:
@@ -311,3 +323,165 @@ def _curves(rng: np.random.Generator, rows: Sequence[Row], seeds: int) -> pd.Dat
                     value = end + (start - end) * math.exp(-step / 220) + rng.normal() / 60
                     records.append({"experiment": name, "seed": seed, "step": step, "key": key, "value": value})
     return pd.DataFrame(records)
+
+
+def _pairs(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
+    """Return two pairs of a sample and its nearest training window for each experiment."""
+    records = [
+        (name, 0, pair, side, 0.4 / (pair + 1), onset / 2, 0.5, int(rng.integers(48, 80)))
+        for name in names
+        for pair in range(2)
+        for side in ("sample", "train")
+        for onset in range(24)
+    ]
+    columns = ["experiment", "seed", "pair", "side", "share", "onset", "duration", "pitch"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def _notes(rng: np.random.Generator, encodings: Mapping[str, str]) -> pd.DataFrame:
+    """Return the notes of six samples of each experiment, and of real music in each encoding."""
+    records = []
+    for name, encoding in [
+        *(("test", encoding) for encoding in dict.fromkeys(encodings.values())),
+        *encodings.items(),
+    ]:
+        for sample in range(6):
+            if (name, sample) == ("gaussian", 2):
+                continue  # a sample without notes leaves no rows
+            onset, chord = 0.0, 48 + rng.integers(0, 12)
+            for _ in range(11):
+                step = float(rng.choice([0.5, 1, 1, 2]))
+                for voice in (0, 7, 12, 16):
+                    pitch = int(chord + voice + rng.integers(-2, 3))
+                    records.append((name, encoding, sample, onset, step, pitch, 64))
+                onset += step
+                chord += rng.choice([-5, 0, 2, 5]) if 40 < chord < 60 else int(np.sign(50 - chord)) * 5
+    columns = ["experiment", "encoding", "sample", "onset", "duration", "pitch", "velocity"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def _trajectory_notes(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
+    """Return the notes of one sample of each experiment at every noise level; lower levels are more in tune."""
+    records = [
+        (name, 0, level, onset / 2, 0.5, int(48 + 5 * (onset % 4) + level * rng.integers(-24, 24)), 64)
+        for name in names
+        for level in LEVELS
+        for onset in range(32)
+    ]
+    return pd.DataFrame(records, columns=["experiment", "seed", *NOTES])
+
+
+def _form(rng: np.random.Generator, encodings: Mapping[str, str], seeds: int) -> pd.DataFrame:
+    """Return the similarity of bars at lags of 1 to 15 bars.
+
+    Few windows reach the longest lags. Real music repeats itself after 4 bars.
+    """
+    sets = [("test", encoding, 0) for encoding in dict.fromkeys(encodings.values())]
+    sets += [(name, encoding, seed) for name, encoding in encodings.items() for seed in range(seeds)]
+    records = [
+        (*key, lag, 0.1 + 0.2 * (lag % 4 == 0) * (key[0] == "test") + rng.uniform(0, 0.02), 0.01, 1 - lag / 20)
+        for key in sets
+        for lag in range(1, 16)
+    ]
+    return pd.DataFrame(records, columns=["experiment", "encoding", "seed", *FORM])
+
+
+def _embeddings(rng: np.random.Generator, names: list[str], seeds: int, dimension: int = 16) -> pd.DataFrame:
+    """Return an embedding table for each seed of each experiment; every table except a Gaussian one encodes fifths."""
+    words = Paper().vocabulary
+    pitches = np.array([int(word[1:]) if word[0] == "p" and word[1:].isdigit() else 0 for word in words])
+    sung = np.where((pitches >= 36) & (pitches < 82), pitches, np.nan)
+    angle = 2 * np.pi * pitches * 7 / 12
+    music = np.stack([np.cos(angle), np.sin(angle), (pitches - 60) / 20], axis=1) @ rng.normal(size=(3, dimension))
+    frames = []
+    for name in names:
+        for seed in range(seeds):
+            points = rng.normal(size=(len(words), dimension)) + (music if name != "gaussian" else 0)
+            frame = pd.DataFrame(points, columns=[f"d{index}" for index in range(dimension)])
+            frame.insert(0, "pitch", sung)
+            frame.insert(0, "word", words)
+            frame.insert(0, "seed", seed)
+            frame.insert(0, "experiment", name)
+            frames.append(frame)
+    columns = ["experiment", "seed", "word", "pitch"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def _grid(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
+    """Return four tuning points of each arm: the second is chosen and the last failed."""
+    points = [(dimension, scale) for dimension in (32, 64) for scale in (1.0, 0.5)]
+    records = [
+        (name, dimension, scale, 2 + rng.uniform(), 2.5 + rng.uniform(), place == 1)
+        for name in names
+        for place, (dimension, scale) in enumerate(points[:-1])
+    ]
+    records += [(name, *points[-1], math.nan, math.nan, False) for name in names]  # failed
+    return pd.DataFrame(records, columns=["arm", "dimension", "scale", "distance", "nll", "chosen"])
+
+
+def _anomalies(names: list[str]) -> pd.DataFrame:
+    """Return one anomaly of the first seed of each experiment: most of its samples are empty."""
+    records = [(name, 0, anomaly, math.nan, math.nan, 0.61) for name in names for anomaly in ("samples-empty",)]
+    return pd.DataFrame(records, columns=["experiment", "seed", "anomaly", "first", "last", "value"])
+
+
+def _audits(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
+    """Return seven audited steps of each seed of the recipe."""
+    return pd.DataFrame(
+        {
+            "experiment": "recipe",
+            "seed": seed,
+            "step": step,
+            "bits_per_word": 7 * math.exp(-step / 150) + 1e-4,
+            "nll": 4.9 - step / 1000 + rng.normal() / 50,
+            "distance": 20 - step / 150 + rng.normal(),
+        }
+        for seed in range(seeds)
+        for step in (0, 200, 400, 800, 1000, 1500, 2000)
+    )
+
+
+def _trajectory(rng: np.random.Generator, names: list[str], seeds: int) -> pd.DataFrame:
+    """Return twenty sampling steps of each seed of each experiment: fewer tokens change and margins grow."""
+    return pd.DataFrame(
+        {
+            "experiment": name,
+            "seed": seed,
+            "step": step,
+            "t": 1 - step / 20,
+            "flips": math.exp(-step / 5) + rng.uniform(0, 0.02) if step else math.nan,
+            "margin": 0.4 * step / 20 + rng.uniform(0, 0.02),
+            "entropy": 2 + step / 25 if step else math.nan,  # the first step has no notes
+            "validity": step / 20,
+        }
+        for name in names
+        for seed in range(seeds)
+        for step in range(20)
+    )
+
+
+def _samplers(rng: np.random.Generator, names: list[str], seeds: int) -> pd.DataFrame:
+    """Return every sampler at every cost. All improve with cost, and the published one is the worst."""
+    costs = [(row.name, n) for row in SAMPLERS for n in EVALUATIONS] + [(REFERENCE, 2000)]
+    return pd.DataFrame(
+        {
+            "experiment": name,
+            "seed": seed,
+            "sampler": row,
+            "evaluations": n,
+            "distance": (2.5 if row == REFERENCE else 2) + 5 / n + rng.normal() / 50,
+            "classifier_auc": 0.7 + rng.normal() / 50,
+            "validity": 0.97,
+            "entropy": 4.1,
+            "seconds": 0.12 * n,
+        }
+        for name in names
+        for seed in range(seeds)
+        for row, n in costs
+    )
+
+
+def _fingerprints(trials: pd.DataFrame) -> pd.DataFrame:
+    place = {"commit": "abc", "threads": 1, "packages": {"torch": "2.13.0"}}
+    names = trials["experiment"] + "-" + trials["seed"].astype(str)
+    return trials[["experiment", "seed"]].assign(weights=names, samples=names, places=json.dumps([place]))

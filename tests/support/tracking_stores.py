@@ -1,4 +1,4 @@
-"""Real tracking stores for tests, with MLflow's server and PostgreSQL; and the content that a store has of a trial."""
+"""Real tracking stores for tests (MLflow's server, PostgreSQL) and what a store holds of a trial."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from eval.listening.piano_rolls import save_rolls
 from eval.tracking import ui
+from eval.tracking.runs import SENDING, SYNCED
 from eval.tracking.store import Store, StoreError, open_store
 from replication.util.files import read_json
 from tests.support.pieces import SINGLE, piece
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.process import BaseProcess
 
-    from tests.support.line import Line
+    from tests.support.tcp_proxy import Proxy
 
 SCORES = scores_of(2.3, overflow=math.inf)
 PRELOADED = [
@@ -46,8 +48,8 @@ SERVER = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SE
 
 
 @contextmanager
-def served(uri: str, folder: Path) -> Iterator[int]:
-    """Yield the port of an MLflow server over a database, which keeps artifacts below `folder`."""
+def mlflow_server(uri: str, folder: Path) -> Iterator[int]:
+    """Run an MLflow server on a database, with artifacts below `folder`; yield its port."""
     port = ui._free(0)
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", uri, "--artifacts-destination", str(folder / "artifacts")]
@@ -65,7 +67,7 @@ def served(uri: str, folder: Path) -> Iterator[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Postgres:
-    """A PostgreSQL of our own, that stands in `folder`."""
+    """A PostgreSQL server of this test run, with its data in `folder`."""
 
     folder: Path
     programs: Path
@@ -80,11 +82,11 @@ class Postgres:
         self._run("pg_ctl", "-w", "-D", "data", "-l", "log", "-o", options, "start")
 
     def kill(self) -> None:
-        """End it at once, as a crash does."""
+        """Stop at once, as in a crash."""
         self._run("pg_ctl", "-w", "-D", "data", "-m", "immediate", "stop")
 
     def _run(self, program: str, *words: str) -> None:
-        root = not os.getuid()  # as which it refuses to run
+        root = not os.getuid()  # PostgreSQL refuses to run as root
         with (self.folder / "said").open("wb") as log:
             subprocess.run(
                 [self.programs / program, *words],
@@ -99,7 +101,7 @@ class Postgres:
 
 
 def postgres_programs() -> Path | None:
-    """Return where the programs of PostgreSQL are; None without them or the module that speaks to it."""
+    """Return the folder of PostgreSQL's programs, or None if they or psycopg2 are not installed."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     places += [Path(found)] if (found := shutil.which("initdb")) else []
     return places[-1].resolve().parent if places and find_spec("psycopg2") else None
@@ -107,7 +109,7 @@ def postgres_programs() -> Path | None:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """Yield a PostgreSQL that runs; skips the test where there is none."""
+    """Run a PostgreSQL server; skip the test if it is not installed."""
     programs = postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL (Debian: apt install postgresql) or psycopg2 is not installed")
@@ -124,17 +126,19 @@ def postgres() -> Iterator[Postgres]:
             database.kill()
 
 
-def in_process(work: Callable[..., None], *words: object) -> BaseProcess:
-    """Start a process that can be killed, forked from a clean one that has MLflow imported."""
+def start_process(work: Callable[..., None], *words: object) -> BaseProcess:
+    """Start a process that can be killed, forked from a clean one that has imported MLflow."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_work_with, args=(os.environ.get("MLFLOW_TRACKING_URI"), work, words), daemon=True)
+    process = context.Process(
+        target=_work_with_uri, args=(os.environ.get("MLFLOW_TRACKING_URI"), work, words), daemon=True
+    )
     process.start()
     return process
 
 
-def _work_with(uri: str | None, work: Callable[..., None], words: tuple[object, ...]) -> None:
-    """Call `work` with the present tracking store, since the clean process has that of its start."""
+def _work_with_uri(uri: str | None, work: Callable[..., None], words: tuple[object, ...]) -> None:
+    """Call a function with the current tracking URI. The clean process still has the URI of its own start."""
     if uri is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
     else:
@@ -142,76 +146,78 @@ def _work_with(uri: str | None, work: Callable[..., None], words: tuple[object, 
     work(*words)
 
 
-def bring(root: Path, folders: list[Path]) -> None:
-    """Sync trials to the store of a root, as `etude sync` does."""
+def sync_all(root: Path, folders: list[Path]) -> None:
+    """Sync trials to the store of a root as `etude sync` does."""
     store = open_store(root)
     for folder in folders:
         store.sync(folder, final=True)
 
 
-def bring_once(root: Path, folder: Path) -> None:
-    """Assert that after a sync the store agrees with the folder, and that another sync changes nothing."""
+def assert_synced(root: Path, folder: Path) -> None:
+    """Assert that after a sync the store equals the trial folder, and that a second sync changes nothing."""
     for _ in range(2):
         store = open_store(root)
         store.sync(folder, final=True)
-        assert shown(store, folder) == expected(folder)
+        assert stored_run(store, folder) == expected_run(folder)
 
 
-def bring_anew(root: Path, folder: Path) -> None:
-    """Assert the same in a process of its own, since this one may keep an old state of the file."""
-    process = in_process(bring_once, root, folder)
+def assert_synced_in_new_process(root: Path, folder: Path) -> None:
+    """Assert the same in a new process, because this one may cache an earlier state of a file."""
+    process = start_process(assert_synced, root, folder)
     process.join()
     assert process.exitcode == 0
 
 
-def cut_and_brought(line: Line, root: Path, seed: int, *, whole: int) -> None:
-    """Assert that the next sync completes one that was cut off anywhere on the line to a server.
+def assert_recovers_from_cut(proxy: Proxy, root: Path, seed: int, *, whole: int) -> None:
+    """Assert that the sync after one that was cut anywhere makes the store equal the trial folder.
 
     Args:
-        line: Line to the server that MLFLOW_TRACKING_URI names.
-        root: Folder of the project.
-        seed: Seed of the moment of the cut. Odd seeds cut the line for a moment, after which requests are repeated.
-        whole: Bytes of a sync that is not cut off.
+        proxy: Proxy to the server that MLFLOW_TRACKING_URI names.
+        root: Root of the project.
+        seed: Seed of the moment. A cut with an odd seed is a blip, after which the client retries.
+        whole: Number of bytes of an undisturbed sync.
     """
-    line.mend()
+    proxy.reset()
     folder = trial_in(root, f"cut-{seed}")
     store = open_store(root)
     store.sync(folder, final=False)
-    line.passed = 0
-    line.limit, line.blip = int(np.random.default_rng(seed).integers(whole)), seed % 2 == 1
-    with suppress(StoreError):  # and nothing else
-        store.sync(finish(folder), final=True)
-    line.mend()
-    bring_once(root, folder)
+    proxy.passed = 0
+    proxy.limit, proxy.blip = int(np.random.default_rng(seed).integers(whole)), seed % 2 == 1
+    with suppress(StoreError):  # no other exception may escape
+        store.sync(finish_trial(folder), final=True)
+    proxy.reset()
+    assert_synced(root, folder)
 
 
-def killed_and_brought(file: Path, seed: int) -> None:
-    """Assert the same of a process that is killed while it syncs to a database file."""
-    folder = finish(trial_in(file.parent, f"killed-{seed}"))
-    moment = _arrived(file) + np.random.default_rng(seed).integers(1, 40)
-    process = in_process(bring, file.parent, [folder])
-    while process.is_alive() and _arrived(file) < moment:  # however slow the machine is
+def assert_recovers_from_kill(file: Path, seed: int) -> None:
+    """Assert the same after a process is killed while it syncs to a SQLite file."""
+    folder = finish_trial(trial_in(file.parent, f"killed-{seed}"))
+    moment = _rows_stored(file) + np.random.default_rng(seed).integers(1, 40)
+    process = start_process(sync_all, file.parent, [folder])
+    while (
+        process.is_alive() and _rows_stored(file) < moment
+    ):  # counts rows, so the moment does not depend on the machine's speed
         pass
     process.kill()
     process.join()
-    bring_anew(file.parent, folder)
+    assert_synced_in_new_process(file.parent, folder)
 
 
-def eight_writers(root: Path) -> None:
-    """Assert that eight processes that find no store create one, with one run per trial."""
-    shared = finish(trial_in(root, "shared"))
+def assert_eight_writers_share_a_store(root: Path) -> None:
+    """Assert that eight processes that all find no store create one store, with one run for each trial."""
+    shared = finish_trial(trial_in(root, "shared"))
     own = [trial_in(root, f"own-{number}") for number in range(8)]
-    writers = [in_process(bring, root, [shared, folder]) for folder in own]
+    writers = [start_process(sync_all, root, [shared, folder]) for folder in own]
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 8
     store = open_store(root)
-    assert shown(store, shared) == expected(shared)
+    assert stored_run(store, shared) == expected_run(shared)
     assert len(store.runs()) == 9
 
 
-def _arrived(file: Path) -> int:
-    """Return a measure of how much has arrived in a store, some 40 for a whole trial."""
+def _rows_stored(file: Path) -> int:
+    """Return a measure of progress of a sync to a file: about 40 for a whole trial."""
     count = "SELECT (SELECT count(*) FROM tags) + (SELECT count(*) FROM metrics) / 100 + (SELECT count(*) FROM runs)"
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
         (rows,) = connection.execute(count).fetchone()
@@ -219,12 +225,12 @@ def _arrived(file: Path) -> int:
 
 
 def trial_in(root: Path, name: str) -> Path:
-    """Make a trial in the folder of a comparison."""
+    """Make a trial folder at its place in a comparison below a root."""
     return make_trial(root / "runs" / "smoke" / "bach" / "e2e" / name)
 
 
-def finish(folder: Path) -> Path:
-    """Finish a trial with something of everything that is shown, and with points for more than one batch."""
+def finish_trial(folder: Path) -> Path:
+    """Complete a trial with one file of every kind that is synced, and more metric points than one batch holds."""
     append(folder, range(3, 700))
     save_rolls([piece(SINGLE)], folder / "roll.png", colour="#000000")
     for name in ("0.mid", "1.mid"):
@@ -234,21 +240,16 @@ def finish(folder: Path) -> Path:
     return folder
 
 
-def expected(folder: Path) -> dict[str, Any]:
-    """Return what a store must contain of a trial: no more and no less than its folder."""
+def expected_run(folder: Path) -> dict[str, Any]:
+    """Return what a store must hold of a trial: exactly what its folder holds."""
     about = read_json(folder / "trial.json")
     points = []
     for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         time, step = int(record.pop("time") * 1000), record.pop("step")
         points += [(key, step, time, repr(value)) for key, value in record.items()]
-    scores = read_json(folder / "scores.json")
-    final = {"distance": scores["measures"]["distance"]["ratio"], "validity": scores["validity"]}
-    final |= {"classifier_auc": scores["measures"]["classifier_auc"]["value"]}
-    final |= {"teacher_gap": 0.0, "entropy_gap": 0.0}  # the made-up values are those of real music
-    for name, row in scores["measures"].items():
-        final |= {f"measures/{name}": row["value"], f"floors/{name}": row["ratio"]}
-    points += [(key, 0, int(about["ended"] * 1000), repr(_shown(value))) for key, value in final.items()]
+    for key, value in read_json(folder / "scores.json").items():
+        points.append((key, 0, int(about["ended"] * 1000), repr(_stored_value(value))))
     names = ("trial.json", "metrics.jsonl", "scores.json", "roll.png", "midi/0.mid", "midi/1.mid")
     return {
         "runs": 1,
@@ -261,8 +262,8 @@ def expected(folder: Path) -> dict[str, Any]:
     }
 
 
-def shown(store: Store, folder: Path) -> dict[str, Any]:
-    """Return what a store contains of a trial."""
+def stored_run(store: Store, folder: Path) -> dict[str, Any]:
+    """Return what a store holds of a trial."""
     client = store._connect()
     name = read_json(folder / "trial.json")["id"]
     (run, *more) = client.search_runs([store._experiment], f"tags.trial_id = '{name}'")
@@ -287,5 +288,17 @@ def shown(store: Store, folder: Path) -> dict[str, Any]:
     }
 
 
-def _shown(value: float | None) -> float:
+def _stored_value(value: float | None) -> float:
     return math.nan if value is None or math.isinf(value) else value
+
+
+def runs_table(root: Path) -> pd.DataFrame:
+    """Return the runs of a root's store, one row each: `tags.*`, `params.*` and the final values `metrics.*`."""
+    return pd.DataFrame([_row(run) for run in Store(root).runs()])
+
+
+def _row(run: Any) -> dict[str, Any]:  # noqa: ANN401 - MLflow's Run, which only the store imports
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", SYNCED, SENDING))}
+    groups = {"tags": tags, "params": run.data.params, "metrics": run.data.metrics}
+    cells = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+    return {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status, **cells}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Served:
+class ServedFile:
     """The file that is served at `url`; may be changed while the server runs.
 
     Attributes:
@@ -36,7 +36,7 @@ class Served:
 
 
 class _Server(ThreadingHTTPServer):
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: ServedFile) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.served = served
 
@@ -54,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    def _answer(self, served: Served) -> None:
+    def _answer(self, served: ServedFile) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(served.body)))
         self.end_headers()
@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve(served: Served) -> Iterator[Served]:
+def serve(served: ServedFile) -> Iterator[ServedFile]:
     """Serve in a thread; `/moved` beside the file redirects to it, and other paths are not found."""
     with _Server(served) as server:
         served.url = f"http://127.0.0.1:{server.server_port}/file"

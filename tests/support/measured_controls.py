@@ -1,4 +1,4 @@
-"""Real music, the controls made of it, and what every measure says of them: what the acceptance test looks at."""
+"""Measures of real music and of the controls made from it, for the acceptance test."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ if TYPE_CHECKING:
 
     from replication.tokens.protocol import Encoding
 
-# As long as what the measures of form need, and as most pieces have.
+# Bars of a window: enough for the measures of form, and available in most pieces.
 BARS = {"bach": 8, "pop909-cl": 16}
-# By name the order of the n-gram: tokens by themselves, each given the one before, and all words alike.
+# Orders of n-grams by name; "uniform" draws all tokens with equal probability.
 GRAMS = {"unigram": 1, "bigram": 2, "uniform": 0}
 HELD_OUT = "held-out"
-DRAWS = 10  # of the distances of single metrics
-MOST = 400  # windows, so that the sets of all corpora are of one size
+DRAWS = 10  # number of draws for the distances of single metrics
+MOST = 400  # number of windows, so that the sets of all corpora have one size
 
 
 class Evidence(NamedTuple):
-    """What the measures say of the controls of a corpus; a row for each, and one for real music, "held-out".
+    """Measures of the controls of a corpus: one row for each control, and one for real music, "held-out".
 
     Attributes:
-        corpus: its name.
-        values: distances from half of the songs, copying from it, and means of the metrics of single windows.
-        ratios: distances, those of single metrics too, as multiples of what they are of the other half of the songs.
-        changed: by control, the share of the windows in which there was something to change.
+        corpus: Name of the corpus.
+        values: Distances from one half of the songs, copying from it, and means of the metrics of single windows.
+        ratios: Distances, also those of single metrics, as multiples of the distance between the halves.
+        changed: Share of the windows that each control changes.
     """
 
     corpus: str
@@ -61,7 +61,7 @@ class Evidence(NamedTuple):
 
 
 def of_bars(name: str, folder: Path) -> Evidence:
-    """Measure the controls of windows of whole bars, one of each family of pieces, working in a folder."""
+    """Measure the controls of windows of whole bars, one from each family of pieces. Caches files in a folder."""
     windows = cut(name, folder, np.random.default_rng(0))
     third = len(windows) // 3
     real, held_out = (Scored.of(windows.take(part)) for part in (range(third, len(windows)), range(third)))
@@ -69,7 +69,7 @@ def of_bars(name: str, folder: Path) -> Evidence:
 
 
 def of_scale(name: str, folder: Path) -> Evidence:
-    """Measure the controls of windows as trials of a scale see them; real music is also that of its training split."""
+    """Measure the controls of the windows of a scale. Held-out music is from its training split."""
     scale = SCALES[name]
     corpus = located(CORPORA[scale.corpus])
     encoding = encoding_on("paper", corpus.reading.grid)
@@ -81,7 +81,7 @@ def of_scale(name: str, folder: Path) -> Evidence:
 
 
 def gather(name: str, real: Scored, held_out: Scored, folder: Path) -> Evidence:
-    """Measure the controls of real music, and other real music, at the size of the latter."""
+    """Measure the controls of real music and held-out real music, in sets as large as the held-out one."""
     most = len(held_out.windows)
     sets, shares = _controls(real, folder, most)
     sets[HELD_OUT] = held_out
@@ -101,7 +101,7 @@ def gather(name: str, real: Scored, held_out: Scored, folder: Path) -> Evidence:
 
 
 def _compared(sample: Scored, real: Scored, most: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Return distances from real music, and they and those of single metrics as multiples of their floors."""
+    """Return distances from real music, and all distances, also of single metrics, as multiples of their floors."""
     metrics = floor_ratios(
         sample.scores,
         real.scores,
@@ -119,7 +119,7 @@ def _compared(sample: Scored, real: Scored, most: int) -> tuple[dict[str, float]
 
 
 def cut(name: str, folder: Path, rng: np.random.Generator) -> Windows:
-    """Return windows of whole bars of 4 beats, of random pieces and places, one of each family that has one so long."""
+    """Return windows of whole bars of 4 beats at random places, one from each family with a piece long enough."""
     loaded = load(located(CORPORA[name]), folder)
     assert isinstance(loaded.grid, Beats)
     bar = 4 * loaded.grid.steps_per_beat
@@ -136,7 +136,7 @@ def cut(name: str, folder: Path, rng: np.random.Generator) -> Windows:
 
 
 def _between(notes: NDArray[np.void], start: int, length: int) -> NDArray[np.void]:
-    """Return the notes that begin in a stretch of time, counted from the first of them and cut at its end."""
+    """Return the notes that begin in a span of time, shifted to begin at 0 and cut at its end."""
     inside = notes[(notes["onset"] >= start) & (notes["onset"] < start + length)].copy()
     inside["duration"] = np.minimum(inside["duration"], start + length - inside["onset"])
     inside["onset"] -= inside["onset"][:1]
@@ -144,10 +144,10 @@ def _between(notes: NDArray[np.void], start: int, length: int) -> NDArray[np.voi
 
 
 def _controls(real: Scored, folder: Path, most: int) -> tuple[dict[str, Scored], dict[str, float]]:
-    """Return the controls, and of those that are made of real windows which share is not as it was."""
+    """Return the controls, and the share of windows that each control made from real windows changes."""
     windows = real.windows
     encoding, scale = encoding_on("paper", windows.grid), SCALES["cpu"]
-    # In place of trained embeddings those that training starts from.
+    # Initial embeddings instead of trained ones.
     table = torch.randn(len(encoding.vocabulary), scale.dimension, generator=torch.Generator().manual_seed(0))
     save_file({"embedding.weight": table}, folder / "e2e")
     rng = np.random.default_rng(2)
@@ -162,12 +162,12 @@ def _controls(real: Scored, folder: Path, most: int) -> tuple[dict[str, Scored],
 
 
 def _drawn(real: Windows, order: int, encoding: Encoding, count: int) -> Windows:
-    """Return windows of an n-gram of the tokens of real ones, cut to the length of the longest of them."""
+    """Return windows sampled from an n-gram of the real tokens, cut to the longest real window."""
     rows = [encoding.windows(piece.notes, 4000)[0][0] for piece in real.pieces()]
     words = [row[row > SEP] for row in rows]
     length = max(map(len, words))
     stream = np.concatenate(words)
-    # Without [SEP], so that the length in time is that of real windows, not in tokens.
+    # Without [SEP], so that samples match real windows in time, not in number of tokens.
     training = np.insert(stream[: len(stream) // length * length].reshape(-1, length), 0, CLS, axis=1)
     model = NGram(order=order, vocabulary=len(encoding.vocabulary), length=length + 1)
     model._count(torch.from_numpy(training.astype(np.int16)))

@@ -1,4 +1,4 @@
-"""Which files of a folder are whole, and which are only being written."""
+"""Find damaged files and unfinished temporary files in a folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from safetensors import safe_open
 from replication.util import checksums
 
 DRAFT = re.compile(r"\.(.+)-[0-9a-f]{32}|\.tmp.*")
-ARTIFACTS = "mlartifacts"  # MLflow's own copies
-# What files end with whose kind has no reader here.
+ARTIFACTS = "mlartifacts"  # MLflow's own copies, which are not checked
+# What a whole file of a kind without a reader below ends with.
 ENDS = {
     ".html": (b"</html>", b"</figure>"),
     ".svg": (b"</svg>",),
@@ -27,7 +27,7 @@ ENDS = {
 
 
 def drafts(folder: Path) -> list[str]:
-    """Return the files that are being written, or were when their writer was killed."""
+    """Return the temporary files of atomic writes: each is being written, or its writer was killed."""
     found = []
     for place, names, files in os.walk(folder):
         found += [str(Path(place, name)) for name in (*names, *files) if DRAFT.fullmatch(name)]
@@ -36,7 +36,7 @@ def drafts(folder: Path) -> list[str]:
 
 
 def damaged(folder: Path) -> list[str]:
-    """Return which files under their final names cannot be read as a whole, and why."""
+    """Return the files under their final names that cannot be read completely, each with the reason."""
     found = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
@@ -44,15 +44,15 @@ def damaged(folder: Path) -> list[str]:
             continue
         try:
             _read(path)
-        except FileNotFoundError:  # removed by then, by a process that was only about to end
+        except FileNotFoundError:  # a process that is about to end removed it
             continue
-        except Exception as error:  # noqa: BLE001 - told when the block is left: training goes on
+        except Exception as error:  # noqa: BLE001 - any error of any reader is damage
             found.append(f"{path.relative_to(folder)}: {error!r}")
     return found
 
 
 def _read(path: Path) -> None:  # noqa: C901 - one case for each kind of file
-    """Raise what the reader of the file's kind raises unless the file is whole."""
+    """Read a file completely with the reader of its kind, which raises if the file is damaged."""
     content, suffix = path.read_bytes(), path.suffix
     match suffix:
         case ".json":
@@ -62,7 +62,7 @@ def _read(path: Path) -> None:  # noqa: C901 - one case for each kind of file
                 json.loads(line)
         case ".safetensors":
             with safe_open(path, framework="np") as file:
-                for name in file.keys():  # noqa: SIM118 - no dict
+                for name in file.keys():  # noqa: SIM118 - not a dict
                     file.get_tensor(name)
         case ".npz" | ".npy":
             found = np.load(path, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""A line to a server on this machine that can be cut, held and slowed down."""
+"""A TCP proxy to a server on this machine that can be cut, stalled and slowed down."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Line:
-    """A TCP proxy in front of a port of 127.0.0.1; its fields may be changed while it runs.
+class Proxy:
+    """A TCP proxy in front of a port of 127.0.0.1. Fields may be changed while it runs.
 
     Attributes:
-        port: where it listens.
-        asked: bytes that were to go to the server.
-        passed: bytes that went through, both ways.
-        answered: bytes of these that came from the server.
-        limit: bytes after which it is cut.
-        blip: whether a cut ends the connections that are open and no more; else the line is down until it is mended.
-        delay: seconds that every request waits.
-        down: whether new connections are closed at once.
+        port: Port on which the proxy listens.
+        asked: Number of bytes that clients sent, whether or not they reached the server.
+        passed: Number of bytes that went through in either direction.
+        answered: Number of those bytes that came from the server.
+        limit: Number of passed bytes after which all connections are cut.
+        blip: Whether a cut only ends open connections. If false, the proxy refuses new ones until `reset`.
+        delay: Seconds that every request waits.
+        down: Whether new connections are closed at once.
     """
 
-    def __init__(self, there: int) -> None:
-        self.there = there
-        self._held = threading.Event()
-        self.mend()
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._release = threading.Event()
+        self.reset()
         self._lock = threading.Lock()
         self._ends: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
-    def mend(self) -> None:
-        """Be a line like any other, and let through what was held."""
+    def reset(self) -> None:
+        """Behave like a healthy connection again and release delayed requests."""
         self.asked = self.passed = self.answered = 0
         self.limit, self.delay = math.inf, 0.0
         self.blip = self.down = False
-        self._held.set()
-        self._held = threading.Event()
+        self._release.set()
+        self._release = threading.Event()
 
     def cut(self) -> None:
-        """End all connections, in the middle of what they are at."""
+        """End all connections, even in the middle of a message."""
         self.down, self.limit = not self.blip, math.inf
         with self._lock:
             ends, self._ends = self._ends, set()
@@ -53,7 +53,7 @@ class Line:
                 end.shutdown(socket.SHUT_RDWR)
 
     def listen(self) -> None:
-        """Take connections until the listener is closed."""
+        """Accept connections until the listener is closed."""
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
@@ -61,7 +61,7 @@ class Line:
                     near.close()
                     continue
                 try:
-                    far = socket.create_connection(("127.0.0.1", self.there))
+                    far = socket.create_connection(("127.0.0.1", self._server_port))
                 except OSError:
                     near.close()
                     continue
@@ -72,8 +72,8 @@ class Line:
                     threading.Thread(target=self._pump, args=(source, target), kwargs=words, daemon=True).start()
 
     def close(self) -> None:
-        """End it all."""
-        self.mend()
+        """Close the listener and all connections."""
+        self.reset()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
@@ -83,7 +83,7 @@ class Line:
             while data := source.recv(1 << 16):
                 self.asked += len(data) * (not answers)
                 if not answers and self.delay:
-                    self._held.wait(self.delay)
+                    self._release.wait(self.delay)
                 with self._lock:
                     part = data[: max(0, int(min(self.limit - self.passed, len(data))))]
                     self.passed += len(part)
@@ -100,13 +100,13 @@ class Line:
 
 
 @contextmanager
-def line_to(there: int) -> Iterator[Line]:
-    """Yield a line to a port of this machine."""
-    line = Line(there)
-    thread = threading.Thread(target=line.listen, daemon=True)
+def proxy_to(port: int) -> Iterator[Proxy]:
+    """Yield a running proxy to a port of this machine."""
+    proxy = Proxy(port)
+    thread = threading.Thread(target=proxy.listen, daemon=True)
     thread.start()
     try:
-        yield line
+        yield proxy
     finally:
-        line.close()
+        proxy.close()
         thread.join()

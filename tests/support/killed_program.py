@@ -1,4 +1,4 @@
-"""The program in a folder of its own, killed at chosen moments: how far it is, and what is lost."""
+"""Run the program in a folder of its own, kill it at chosen moments, and find what a kill damaged or lost."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 import psutil
 
 from replication.util.checksums import SUFFIX
+from tests.support.damage_check import damaged, drafts
 from tests.support.program import PATHS
-from tests.support.wholeness import damaged, drafts
 
 if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-# In the order of the program's work, of which trials go through the four in the middle.
+# The stages of the program in order. The four in the middle are stages of a trial.
 STAGES = ("prepare", "connect", "fit", "sample", "likelihood", "score", "log", "report")
-OF_TRIALS = STAGES[2:6]
-# What the stages of a trial leave that says nothing of times.
-LEFT = ("checkpoint/model.safetensors", "samples.npz", "samples.txt", "likelihood.json")
-# Random moments within a stage are at most so many seconds after its beginning, on two cores that nobody else uses.
+TRIAL_STAGES = STAGES[2:6]
+# Outputs of trial stages that do not contain times.
+OUTPUTS = ("checkpoint/model.safetensors", "samples.npz", "samples.txt", "likelihood.json")
+# Longest delay in seconds of a random kill after the start of its stage: what the stage takes on two idle cores.
 LENGTHS = {
     "prepare": 2.0,
     "connect": 3.0,
@@ -38,19 +38,20 @@ LENGTHS = {
     "log": 1.0,
     "report": 5.0,
 }
-WRITTEN = {"fit": "last.safetensors"}  # what is waited for in a stage if it is to be killed while it writes, else all
+WRITTEN = {"fit": "last.safetensors"}  # the file whose writing a kill "while writing" waits for; any file if absent
+PLOTTING = "matplotlib"  # a library that only the report loads, as its first step
 POLL = 0.002  # seconds
 TRIALS = ("e2e/0", "ngram/0")
 VICTIMS = ("group", "program", "worker")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """A folder, and the words of the command that is given there again and again.
+class Workspace:
+    """A folder in which one `etude run` command is repeated.
 
     Attributes:
-        folder: holds nothing else.
-        corpus: a folder of music.
+        folder: Folder that holds nothing else.
+        corpus: Folder of the user's music.
     """
 
     folder: Path
@@ -58,22 +59,22 @@ class Place:
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """The words of `etude run`."""
+        """The arguments of `etude run`."""
         only = [trial.partition("/")[0] for trial in TRIALS]
         return ("run", "--scale", "smoke", "--corpus", str(self.corpus), "--seeds", "1", "--only", *only)
 
     @cached_property
     def comparison(self) -> Path:
-        """The folder of the trials."""
+        """The folder of the comparison's trials."""
         return self.folder / "runs" / "smoke" / self.corpus.name
 
     @cached_property
     def log(self) -> Path:
-        """What the program says."""
+        """The file that collects the program's output."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start the program, in a process group of its own."""
+        """Start the program in a process group of its own."""
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = {"PYTHONPATH": PATHS, "ETUDE_DATA": "", "ETUDE_CACHE": str(self.folder / "cache")}
         with self.log.open("ab") as log:
@@ -87,29 +88,29 @@ class Place:
             )
 
     def finish(self, *words: str) -> None:
-        """Give the command again until it is done; once more after a worker's death that it had to tell."""
+        """Rerun the command until it succeeds. A worker that was killed alone makes it fail at most twice."""
         codes: list[int] = []
         while 0 not in codes:
             codes.append(self.start(*words).wait())
             assert len(codes) < 3, (codes, self.log.read_text(encoding="utf-8")[-3000:])
 
     def stage(self, process: subprocess.Popen[bytes], since: float) -> str:
-        """Return what the program, started then, is at: of trials side by side the one that is less far decides."""
+        """Return the stage of the program that started at `since`. Of trials side by side the slower one counts."""
         card, trials = self.comparison / "card.json", [self.comparison / name for name in TRIALS]
         if not card.exists() or card.stat().st_mtime < since:
             return "prepare"
         if not any((trial / "trial.json").exists() for trial in trials):
             return "connect"
-        for stage in OF_TRIALS:
+        for stage in TRIAL_STAGES:
             if not all((trial / f"{stage}{SUFFIX}").exists() for trial in trials):
                 return stage
-        return "report" if any("reports" in words for words in map(_words, family_of(process))) else "log"
+        return "report" if _has_loaded(process, PLOTTING) else "log"
 
     def kept(self) -> dict[str, bytes]:
-        """Return what must never be lost again: what ended stages have left, and the whole lines of the logs."""
+        """Return what no later kill may lose: outputs of finished stages and complete lines of training logs."""
         found = {}
         for trial in TRIALS:
-            for name in LEFT:
+            for name in OUTPUTS:
                 path = self.comparison / trial / name
                 if path.exists():
                     found[f"{trial}/{name}"] = path.read_bytes()
@@ -119,13 +120,20 @@ class Place:
         return found
 
     def lost(self, kept: dict[str, bytes]) -> int:
-        """Return how many bytes of what was there at a kill are not there now."""
+        """Return the number of bytes of `kept` in files that no longer begin with them."""
         now = self.kept()
         return sum(len(content) for name, content in kept.items() if not now.get(name, b"").startswith(content))
 
 
+def _has_loaded(process: subprocess.Popen[bytes], library: str) -> bool:
+    """Return whether a running program has loaded a shared object of a library."""
+    with suppress(psutil.Error):
+        return any(f"/{library}/" in region.path for region in psutil.Process(process.pid).memory_maps())
+    return False
+
+
 def family_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the living descendants of a program that are Python's too."""
+    """Return the living descendants of a program that are Python processes."""
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
         return [one for one in family if "python" in " ".join(_words(one))]
@@ -140,12 +148,12 @@ def _words(process: psutil.Process) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """A moment to kill at.
+    """The moment and the victim of a planned kill.
 
     Attributes:
-        stage: in which it is, or after which, if that is over.
-        writing: just when a file is being written, instead of any time.
-        victim: the program with all it has started, the program alone, or one of those it has started.
+        stage: Stage to kill in, or the next one if that stage is over.
+        writing: Whether to kill while a file is being written instead of at any time.
+        victim: "group" (the program and all its children), "program" (alone) or "worker" (one child).
     """
 
     stage: str
@@ -155,14 +163,14 @@ class Aim:
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
-    """What was found at a kill.
+    """What a kill found.
 
     Attributes:
-        stage: that was really in progress.
-        victim: what was killed.
-        drafts: files that were being written, as they lie there after it.
-        damaged: files that are not whole, of which there must be none.
-        kept: what must be there at the end.
+        stage: Stage that was really in progress.
+        victim: Victim, as in `Aim`.
+        drafts: Temporary files that were being written.
+        damaged: Damaged files. There must be none.
+        kept: Content that must still be there at the end.
     """
 
     stage: str
@@ -178,39 +186,43 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 class Chain:
-    """A program that is killed again and again in one place.
+    """Repeated kills of the program in one workspace.
 
     Attributes:
-        kills: so far.
+        kills: Kills so far.
     """
 
-    def __init__(self, place: Place, random: Random) -> None:
-        self.place, self.random = place, random
+    def __init__(self, workspace: Workspace, random: Random) -> None:
+        self.workspace, self.random = workspace, random
         self.kills: list[Kill] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._since = 0.0
         self._started: list[psutil.Process] = []
 
     def kill(self, aim: Aim) -> None:
-        """Wait for the moment, starting the program if it is not running, and kill."""
+        """Start the program if it is not running, wait for the moment and kill."""
         while True:
             if self._process is None or self._process.poll() is not None:
                 self._since = time.time()
-                self._process = self.place.start()
+                self._process = self.workspace.start()
             process = self._process
             while process.poll() is None and not self._reached(aim):
                 time.sleep(POLL)
             if not aim.writing:
                 time.sleep(self.random.uniform(0, LENGTHS[aim.stage]))
-            if process.poll() is not None:  # it was done before
+            if process.poll() is not None:  # it ended before the moment
                 continue
             self._kill(process, aim.victim)
             return
 
     def _kill(self, process: subprocess.Popen[bytes], victim: str) -> None:
-        """Kill, and note what is there: everything is halted while it is looked at."""
+        """Kill the victim and record what it leaves. The program is stopped while its files are listed."""
         _signal(process, signal.SIGSTOP)
-        stage, writing, family = self.place.stage(process, self._since), drafts(self.place.folder), family_of(process)
+        stage, writing, family = (
+            self.workspace.stage(process, self._since),
+            drafts(self.workspace.folder),
+            family_of(process),
+        )
         self._started += family
         chosen = [one for one in family if victim == "worker"]
         if victim == "group":
@@ -220,27 +232,27 @@ class Chain:
         _signal(process, signal.SIGCONT)
         if not chosen:
             process.wait()
-        found, kept = damaged(self.place.folder), self.place.kept()
+        found, kept = damaged(self.workspace.folder), self.workspace.kept()
         self.kills.append(Kill(stage=stage, victim=victim, drafts=writing, damaged=found, kept=kept))
 
     def _reached(self, aim: Aim) -> bool:
         assert self._process
-        now = STAGES.index(self.place.stage(self._process, self._since)) - STAGES.index(aim.stage)
+        now = STAGES.index(self.workspace.stage(self._process, self._since)) - STAGES.index(aim.stage)
         return now > 0 or (now == 0 and (not aim.writing or self._writes(aim.stage)))
 
     def _writes(self, stage: str) -> bool:
-        return any(WRITTEN.get(stage, "") in draft for draft in drafts(self.place.folder))
+        return any(WRITTEN.get(stage, "") in draft for draft in drafts(self.workspace.folder))
 
     def finish(self) -> list[str]:
-        """Give the command until it is done; return what is wrong then with files, and with processes that are left."""
+        """Rerun the command until it succeeds; return what is wrong with its files and processes."""
         if self._process:
             self._process.wait()
-        self.place.finish()
+        self.workspace.finish()
         left = psutil.wait_procs(self._started, timeout=60)[1]
         wrong = [f"still running: {_words(process)}" for process in left]
-        wrong += [f"left: {draft}" for draft in drafts(self.place.folder)]
+        wrong += [f"left: {draft}" for draft in drafts(self.workspace.folder)]
         for kill in self.kills:
             wrong += kill.damaged
-            if lost := self.place.lost(kill.kept):
+            if lost := self.workspace.lost(kill.kept):
                 wrong.append(f"{lost} bytes lost after a kill at {kill.stage}")
         return wrong

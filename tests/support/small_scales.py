@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SMOKE = SCALES["smoke"]
 
 
-def shrunk(**changes: Any) -> Scale:  # noqa: ANN401 - as dataclasses.replace
-    """Return the smoke scale with fields replaced; those of its budget may be given directly."""
+def small_scale(**changes: Any) -> Scale:  # noqa: ANN401 - as dataclasses.replace
+    """Return the smoke scale with fields replaced. Fields of its budget may be given directly."""
     budget = {field.name for field in fields(SMOKE.budget)}
     inner = {name: value for name, value in changes.items() if name in budget}
     outer = {name: value for name, value in changes.items() if name not in budget}
@@ -28,7 +28,7 @@ def shrunk(**changes: Any) -> Scale:  # noqa: ANN401 - as dataclasses.replace
 
 
 def random_windows(n: int, length: int, vocabulary: int, seed: int = 0) -> torch.Tensor:
-    """Return (n, length) windows that obey the marks' grammar, of random words and random ends."""
+    """Return (n, length) windows of random tokens: [CLS], tokens, [SEP] at a random place, [PAD]."""
     random = torch.Generator().manual_seed(seed)
     tokens = torch.randint(SEP + 1, vocabulary, (n, length), generator=random)
     tokens[:, 0] = CLS
