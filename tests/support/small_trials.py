@@ -92,8 +92,8 @@ def interrupt(plan: Plan, *words: str) -> None:
     program.send_signal(signal.SIGINT)
     error = program.communicate()[1]
     assert program.returncode == 130, error
-    assert "Interrupted; the same command goes on from the last checkpoint." in error
-    with lease(trial.folder / ".lock", beat=1.0):  # no worker holds the lock
+    assert "Interrupted; run the same command again to resume from the last checkpoint." in error
+    with lease(trial.folder / ".lock", heartbeat=1.0):  # no worker holds the lock
         assert not trial.is_done()
 
 

@@ -31,7 +31,7 @@ POINT = TuningPoint(dimension=2, scale=0.5)
 
 def planned(root: Path, *names: str) -> Plan:
     plan = make_plan(scale="smoke", only=names, seeds=1, root=root)
-    return replace(plan, scale=replace(plan.scale, grid=(TuningPoint(), POINT)))
+    return replace(plan, scale=replace(plan.scale, tuning_grid=(TuningPoint(), POINT)))
 
 
 def test_what_a_trial_is_stands_in_fields(tmp_path: Path) -> None:

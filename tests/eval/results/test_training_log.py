@@ -175,7 +175,7 @@ def bar_of(trial: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
     monkeypatch.setattr(tqdm, "tqdm", shown)
     place: Any = SimpleNamespace(folder=trial, budget=SimpleNamespace(steps=10))
     nothing: Any = None
-    return scheduler._Running(place, nothing, nothing, "e2e")
+    return scheduler._RunningTrial(place, nothing, nothing, "e2e")
 
 
 def steps(store: Store, trial: Path) -> list[int]:
