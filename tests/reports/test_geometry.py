@@ -7,8 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.sections.embeddings import embedding_geometry, table
-from reports.sections.geometry import SHUFFLES, STATISTICS, Geometry, against_chance, geometry
+from reports.sections.embeddings import (
+    SHUFFLES,
+    STATISTICS,
+    Geometry,
+    against_chance,
+    embedding_geometry,
+    geometry,
+    geometry_table,
+)
 from tests.support.made_up import made_up
 
 PITCHES = np.arange(30, 96)
@@ -95,10 +102,10 @@ def test_circles_need_all_pitch_classes_and_lifts_need_the_interval() -> None:
 
 def test_the_table_tells_the_arm_without_structure_from_those_with_it() -> None:
     results = made_up(seeds=3, without=("e2e-small", "pretrained-ar"))
-    values = table(results).values.set_index("model")  # noqa: PD011 - a field of the table
+    values = geometry_table(results).values.set_index("model")  # noqa: PD011 - a field of the table
     assert (values.loc["Diffusion-LM, Gaussian", [f"{name}_p" for name in STATISTICS]] > 0.05).all()
     assert (values.loc["Diffusion-LM, end-to-end", ["octave_lift_p", "fifth_lift_p", "fifths_p"]] < 0.05).all()
-    assert "adjusted for all 15 tests" in table(results).caption
+    assert "adjusted for all 15 tests" in geometry_table(results).caption
 
 
 def test_every_arm_has_its_constellation_its_cosines_and_its_chart() -> None:
@@ -114,5 +121,5 @@ def test_a_corpus_of_few_pitches_has_its_figure_and_its_table_too(count: int) ->
     results = made_up(seeds=2, without=("e2e-small", "pretrained-ar"))
     few = results.embeddings["pitch"].where(results.embeddings["pitch"] < 36 + count)
     some = dataclasses.replace(results, embeddings=results.embeddings.assign(pitch=few))
-    assert len(table(some).frame) == (3 if count > 1 else 0)
+    assert len(geometry_table(some).frame) == (3 if count > 1 else 0)
     assert len(embedding_geometry(some).figure.axes) == (3 * 3 + 1 if count > 1 else 0)

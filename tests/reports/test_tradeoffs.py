@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.format.facts import distance_of
+from reports.format.queries import distance_of
+from reports.sections.compute import _frontier, pareto
+from reports.sections.likelihood import frontier
 from reports.sections.memorisation import copies
-from reports.sections.tradeoffs import _frontier, frontier, pareto
 from tests.support.made_up import made_up
 
 
@@ -41,7 +42,7 @@ def test_real_music_is_the_point_to_hit() -> None:
     measures = results.measures
     measures = measures.assign(value=measures["value"].where(measures["measure"] != "teacher_nll"))
     (text,) = frontier(dataclasses.replace(results, measures=measures)).figure.texts
-    assert text.get_text() == "No model was judged by the teacher."
+    assert text.get_text() == "No model was scored by the teacher."
 
 
 def test_what_is_copied_is_shown_sample_by_sample_and_a_search_in_part_is_told() -> None:
@@ -54,7 +55,7 @@ def test_what_is_copied_is_shown_sample_by_sample_and_a_search_in_part_is_told()
     assert samples[:-1].sum() == windows[1:].sum() == 0
     assert "were searched" not in picture.caption
     part = dataclasses.replace(results, trials=results.trials.assign(searched=0.125))
-    assert "Of the training windows, 12.5 % were searched" in copies(part).caption
+    assert "Only 12.5 % of the training windows were searched" in copies(part).caption
 
 
 def test_samples_without_runs_have_no_rate() -> None:
