@@ -97,7 +97,9 @@ def styled(draw: Callable[[Source], CaptionedFigure]) -> Callable[[Source], Capt
             mpl.rcParams.update(STYLE)
             captioned = draw(source)
             # The layout is computed once: it is slow, and each output resolution would give another layout.
-            captioned.figure.draw_without_rendering()
+            engine = captioned.figure.get_layout_engine()
+            if engine is not None and captioned.figure.axes:
+                engine.execute(captioned.figure)
             captioned.figure.set_layout_engine("none")
             return captioned
 
