@@ -42,7 +42,7 @@ def test_verdicts_are_not_stored_but_computed_from_the_results(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["facts.json", "trials.parquet"])
-def test_results_that_are_damaged_or_missing_are_a_sentence(report: Path, name: str) -> None:
+def test_damaged_or_missing_results_are_a_user_error(report: Path, name: str) -> None:
     path = report / "results" / name
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=str(report)):

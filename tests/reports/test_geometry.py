@@ -69,7 +69,7 @@ def test_orthogonal_embeddings_have_no_lift_and_the_even_share_of_every_circle()
     assert found.found["fifths"] == pytest.approx(2 / 11)
 
 
-def test_what_is_there_stands_out_of_every_shuffle() -> None:
+def test_structure_differs_from_every_shuffle() -> None:
     result = against_chance(
         [measured(circle(7) + 0.1 * np.random.default_rng(seed).normal(size=(66, 2))) for seed in range(3)]
     )
@@ -117,7 +117,7 @@ def test_every_arm_has_its_constellation_its_cosines_and_its_chart() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_corpus_of_few_pitches_has_its_figure_and_its_table_too(count: int) -> None:
+def test_a_corpus_of_few_pitches_has_a_figure_and_a_table(count: int) -> None:
     results = made_up(seeds=2, without=("e2e-small", "pretrained-ar"))
     few = results.embeddings["pitch"].where(results.embeddings["pitch"] < 36 + count)
     some = dataclasses.replace(results, embeddings=results.embeddings.assign(pitch=few))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCRIPT = "<script>alert(1)</script>"
 ELEMENT = "\"'><img src=x onerror=alert(2)><b id='injected'>"
 MOST = 5_000_000  # bytes
-DRAWN = ("floor_forest", "nll_bars")  # each takes its time
+DRAWN = ("floor_forest", "nll_bars")  # drawing all would take long
 PLAYING = '.roll[aria-pressed="true"]'
 
 

@@ -151,7 +151,7 @@ def test_figures_have_a_panel_for_each_thing(results: Results, figures: dict[str
 @pytest.mark.parametrize(
     "options", [{"seeds": 1, "without": MANY}, {"seeds": 2, "without": ("e2e", "autoregressive", *MANY)}]
 )
-def test_less_is_rendered_too(options: dict[str, Any]) -> None:
+def test_results_with_fewer_seeds_and_models_are_rendered(options: dict[str, Any]) -> None:
     some = made_up(**options, samples=16)
     for build in TABLES.values():
         assert build(some).markdown() + build(some).latex() + build(some).csv()
@@ -206,7 +206,7 @@ def test_missing_pieces_leave_dashes_and_empty_figures(results: Results) -> None
         assert draw(bare).caption
 
 
-def test_names_of_curves_are_moved_apart_no_more_than_needed() -> None:
+def test_labels_are_separated_no_more_than_needed() -> None:
     assert separate([0.1, 0.5], gap=0.1) == pytest.approx([0.1, 0.5])
     assert separate([0.5, 0.5, 0.5], gap=0.1) == pytest.approx([0.4, 0.5, 0.6])
     moved = separate([0.1, 0.11, 0.12, 0.8], gap=0.1)

@@ -112,7 +112,7 @@ def test_measures_that_are_not_rows_of_the_table_of_measures_are_ignored() -> No
         assert TABLES[name](more).markdown() == TABLES[name](some).markdown()
 
 
-def test_the_share_of_undefined_values_has_real_music_beside_it_not_a_floor(results: Results) -> None:
+def test_the_share_of_undefined_values_is_compared_with_that_of_real_music(results: Results) -> None:
     music = results.scores["experiment"] == "test"
     values = results.scores[features(results)[0]].mask(music & (results.scores["sample"] < 20))
     scores = results.scores.assign(**{features(results)[0]: values})
@@ -152,7 +152,7 @@ def test_captions_say_how_arms_were_tuned_if_they_were(results: Results, tables:
 
 
 @pytest.mark.parametrize("name", ["main", "controls", "metrics_of_controls", "memorisation", "raw"])
-def test_controls_that_leave_windows_as_they_are_are_told(tables: dict[str, Table], name: str) -> None:
+def test_notes_name_the_controls_that_leave_windows_unchanged(tables: dict[str, Table], name: str) -> None:
     notes = [note for note in tables[name].notes if "are changed" in note]
     assert notes == [
         "Test copy (control): 0.0 % of its windows are changed.",
