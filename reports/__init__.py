@@ -1,1 +1,1 @@
-"""Tables and figures, as pure functions of the results."""
+"""The report: tables, figures and pages, as pure functions of the results."""

@@ -1,4 +1,4 @@
-"""The command line of the report: `python -m reports --comparison runs/cpu/bach`, or `--check reports/output`."""
+"""Write a report, `python -m reports --comparison runs/cpu/bach`, or check one, `--check reports/output`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from replication.util.program import end_with
 
 def report(
     comparison: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help="the folder of a scale and a corpus under runs/, or a report")
+        Path | None, tyro.conf.arg(metavar="PATH", help="folder of a scale and a corpus under runs/, or of a report")
     ] = None,
-    output: Annotated[Path, tyro.conf.arg(metavar="PATH", help="where tables and figures go")] = Path("reports/output"),
+    output: Annotated[Path, tyro.conf.arg(metavar="PATH", help="folder to write to")] = Path("reports/output"),
     check: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help="instead: render the report in this folder again and compare")
+        Path | None, tyro.conf.arg(metavar="PATH", help="render the report in this folder again and compare")
     ] = None,
 ) -> int:
-    """Write the tables, the figures, the pages that show them and the data card, and print the main table."""
+    """Write the tables, figures, pages and data card of a comparison, and print the main table."""
     from reports.page.check import differences
     from reports.page.render import make_report
 
@@ -36,7 +36,7 @@ def report(
 
 
 def main() -> None:
-    """Run."""
+    """Run the command line."""
     end_with(lambda: tyro.cli(report, prog="python -m reports", description=__doc__), name="etude")
 
 

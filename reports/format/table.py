@@ -1,4 +1,4 @@
-"""A table that renders to Markdown, LaTeX, CSV and HTML from one definition: cells that know their text and numbers."""
+"""Tables that render to Markdown, LaTeX, CSV and HTML; each cell holds its text and the numbers behind it."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ _LATEX = str.maketrans(
 )
 
 
-_NUMBER = re.compile(rf"[+<={LESS}{MINUS} ]*[\d{INFINITY}]")  # what a cell with a number starts with
-_SENTENCE = 60  # characters
+_NUMBER = re.compile(rf"[+<={LESS}{MINUS} ]*[\d{INFINITY}]")  # the start of a cell with a number
+_SENTENCE = 60  # characters: LaTeX breaks the lines of columns with longer texts
 
 
 class Cell(NamedTuple):
-    """What a cell shows, and the numbers behind it by the column that they get in the CSV file."""
+    """The text of a cell, and the numbers behind it by CSV column."""
 
     text: str
     numbers: Mapping[str, Any]
 
     @property
     def rank(self) -> float | None:
-        """What rows are sorted by: the first of the numbers; None for words, and where the number is missing."""
+        """The sort key: the first number, or None for words and missing numbers."""
         first = next(iter(self.numbers.values()), None)
         return float(first) if isinstance(first, Real) and not math.isnan(first) else None
 
@@ -74,12 +74,12 @@ class Table:
     """A table.
 
     Attributes:
-        name: of its files.
-        caption: what the numbers are and how many there were.
-        frame: the text of the cells.
-        values: the numbers behind the cells, a row for each row of the frame.
-        ranks: what rows are sorted by, column by column; None where there is no number.
-        notes: remarks on single rows, below the table.
+        name: The name of the table's files.
+        caption: The definition of the numbers, with sample sizes.
+        frame: The texts of the cells.
+        values: The numbers behind the cells, one row for each row of the frame.
+        ranks: The sort keys of the cells; None where there is no number.
+        notes: Remarks on single rows, shown below the table.
     """
 
     name: str
@@ -101,14 +101,14 @@ class Table:
         return cls(name=name, caption=caption, frame=frame, values=numbers, ranks=ranks, notes=tuple(notes))
 
     def markdown(self) -> str:
-        """Return a pipe table, its caption and its notes."""
+        """Return the caption, a pipe table and the notes."""
         grid = self._escaped(markdown).to_markdown(index=False, disable_numparse=True, colalign=self._alignment())
         notes = "\n".join(f"- {markdown(note)}" for note in self.notes)
         paragraphs = [f"**Table: {markdown(self.name.replace('_', ' '))}.** {markdown(self.caption)}", grid, notes]
         return "\n\n".join(filter(None, paragraphs)) + "\n"
 
     def latex(self) -> str:
-        """Return a floating environment with booktabs rules; the notes end the caption."""
+        """Return a floating environment with booktabs rules; the notes follow the caption."""
         styler = self._escaped(latex).style.hide(axis="index")
         return str(
             styler.to_latex(
@@ -123,25 +123,25 @@ class Table:
         )
 
     def csv(self) -> str:
-        """Return the numbers in full."""
+        """Return the numbers at full precision."""
         return str(self.values.to_csv(index=False, lineterminator="\n"))
 
     def html(self) -> str:
-        """Return a figure with the table, its caption and its notes; cells carry what rows are sorted by."""
-        from reports.format.templates import led, rendered
+        """Return a figure element with the table, its caption and its notes; cells carry their sort keys."""
+        from reports.format.templates import render_template, split_lead
 
         sides = self._alignment()
         rows = [
             [(text, side, _rank(rank)) for text, side, rank in zip(texts, sides, ranks, strict=True)]
             for texts, ranks in zip(self.frame.to_numpy(), self.ranks.to_numpy(), strict=True)
         ]
-        return rendered(
+        return render_template(
             "table.html.j2",
             name=self.name,
             title=self.name.replace("_", " "),
             columns=list(zip(self.frame, sides, strict=True)),
             rows=rows,
-            **led(self.caption),
+            **split_lead(self.caption),
             notes=self.notes,
         )
 
@@ -149,12 +149,12 @@ class Table:
         return self.frame.map(escape).rename(columns=escape)
 
     def _alignment(self) -> tuple[str, ...]:
-        """Return a side per column: words to the left, columns of numbers to the right."""
+        """Return the alignment of each column: words left, numbers right."""
         numeric = [place and any(map(_NUMBER.match, self.frame[title])) for place, title in enumerate(self.frame)]
         return tuple("right" if number else "left" for number in numeric)
 
     def _columns(self) -> str:
-        """Return the columns to LaTeX: sentences are broken, words and numbers are not."""
+        """Return the column format for LaTeX: the lines of sentences are broken, words and numbers are not."""
         longest = [self.frame[title].str.len().max() for title in self.frame]
         return "".join(
             r"p{0.3\textwidth}" if length > _SENTENCE else side[0]
@@ -163,22 +163,22 @@ class Table:
 
 
 def _rank(value: float | None) -> str | None:
-    """Return a number as scripts read it."""
+    """Return a number in JavaScript notation."""
     return None if value is None else f"{value:.12g}".replace("inf", "Infinity")
 
 
 def markdown(text: str) -> str:
-    """Return the text with everything escaped that Markdown or HTML would take for markup."""
+    """Escape all Markdown and HTML markup."""
     return text.translate(_MARKDOWN)
 
 
 def latex(text: str) -> str:
-    """Return the text with everything escaped that LaTeX would take for a command, mathematical signs as such."""
+    """Escape all LaTeX commands; mathematical signs become LaTeX symbols."""
     return text.translate(_LATEX)
 
 
 def number(value: float, digits: int = 2, *, sign: str = "") -> str:
-    """Return a number for people: a dash for NaN, a lying eight for infinity; `sign` "+" also shows a plus."""
+    """Format a number: "-" for NaN, a sign for infinity; with `sign` "+", positive numbers have a plus sign."""
     if math.isnan(value):
         return MISSING
     text = format(value, f"{sign}z.{digits}f").replace("inf", INFINITY)
@@ -186,31 +186,31 @@ def number(value: float, digits: int = 2, *, sign: str = "") -> str:
 
 
 def thousands(value: float) -> str:
-    """Return a count in three digits and a unit: 1.53 M."""
+    """Format a count with three digits and a unit: 1.53 M."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
     return number(value, 0)
 
 
-def plain(title: str, value: Any = None) -> Cell:  # noqa: ANN401 - whatever a CSV file can hold
-    """Return a cell that shows a text; the number behind it, if any, is named after the key `title`."""
+def text_cell(title: str, value: Any = None) -> Cell:  # noqa: ANN401 - whatever a CSV file can hold
+    """Return a cell with a text, "-" for None; the CSV column `title` has the value."""
     return Cell(MISSING if value is None else str(value), {title: value})
 
 
-def cell(key: str, value: float, digits: int = 2, *, mark: str = "") -> Cell:
-    """Return a cell with a number, and a mark behind it."""
+def number_cell(key: str, value: float, digits: int = 2, *, mark: str = "") -> Cell:
+    """Return a cell with a number followed by a mark."""
     return Cell(number(value, digits) + mark, {key: value})
 
 
-def probability(key: str, p: float) -> Cell:
-    """Return a cell with a p value, which is never 0."""
+def p_cell(key: str, p: float) -> Cell:
+    """Return a cell with a p value; small ones are shown as < 0.001, never as 0."""
     smallest = 0.001
     return Cell(f"< {smallest}" if p < smallest else number(p, 3), {key: p})
 
 
-def span(key: str, over: Interval, digits: int = 2, *, sign: str = "", mark: str = "") -> Cell:
-    """Return a cell with a mean and its interval, where it has one: 1.53 [1.41, 1.65]."""
+def interval_cell(key: str, over: Interval, digits: int = 2, *, sign: str = "", mark: str = "") -> Cell:
+    """Return a cell with a mean and, if it has one, its interval: 1.53 [1.41, 1.65]."""
     if math.isnan(over.mean):
         return Cell(MISSING, _numbers(key, over))
     ends = [number(end, digits, sign=sign) for end in over[1:]]
@@ -218,8 +218,8 @@ def span(key: str, over: Interval, digits: int = 2, *, sign: str = "", mark: str
     return Cell(number(over.mean, digits, sign=sign) + mark + interval, _numbers(key, over))
 
 
-def margin(key: str, over: Interval, digits: int = 2, *, sign: str = "", mark: str = "") -> Cell:
-    """Return a cell with a mean and half the width of its interval, where it has one, in less room: 1.53 +- 0.12."""
+def plus_minus_cell(key: str, over: Interval, digits: int = 2, *, sign: str = "", mark: str = "") -> Cell:
+    """Return a cell with a mean and, if it has one, half the width of its interval: 1.53 +- 0.12."""
     if math.isnan(over.mean):
         return Cell(MISSING, _numbers(key, over))
     mean = number(over.mean, digits, sign=sign) + mark

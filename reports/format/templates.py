@@ -1,4 +1,4 @@
-"""The templates of the report, and the texts that they take in."""
+"""The HTML templates of the report."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent / "assets"
 
 
-def rendered(template: str, **shown: Any) -> str:  # noqa: ANN401 - whatever a template shows
-    """Return a template of the report, filled; everything shown is escaped."""
-    return _environment().get_template(template).render(**shown)
+def render_template(template: str, **values: Any) -> str:  # noqa: ANN401 - templates take values of any type
+    """Render a template of the report; all values are escaped."""
+    return _environment().get_template(template).render(**values)
 
 
-def led(caption: str) -> dict[str, str]:
-    """Return the first sentence of a caption as `lead` and the others as `rest`, as templates take them."""
+def split_lead(caption: str) -> dict[str, str]:
+    """Return the first sentence of a caption as `lead` and the other sentences as `rest`."""
     lead, point, rest = caption.partition(". ")
     return {"lead": lead + point.rstrip(), "rest": rest}
 

@@ -1,4 +1,4 @@
-"""Whether the files of a report are what its results give: nothing in it was written by hand, or by other code."""
+"""Check that the files of a report are exactly what its results give with this code."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from reports.page.render import RESULTS, render
 
 
 def differences(report: Path) -> list[str]:
-    """Return what is wrong with the files of a report, by its results; nothing if all are as they are to be.
+    """Render a report again from its results and return the differences, one text per file.
 
     Raises:
-        UserError: if the report has no results, or damaged ones.
+        UserError: If the report has no results, or they are damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder)
-        render(read_results(report / RESULTS), made)
-        there, wanted = _files(report), _files(made)
+        rendered = Path(folder)
+        render(read_results(report / RESULTS), rendered)
+        found, expected = _files(report), _files(rendered)
         return [
-            *(f"{path} is missing" for path in sorted(wanted - there)),
-            *(f"{path} is not part of the report" for path in sorted(there - wanted)),
+            *(f"{path} is missing" for path in sorted(expected - found)),
+            *(f"{path} is not part of the report" for path in sorted(found - expected)),
             *(
                 f"{path} differs"
-                for path in sorted(wanted & there)
-                if (report / path).read_bytes() != (made / path).read_bytes()
+                for path in sorted(expected & found)
+                if (report / path).read_bytes() != (rendered / path).read_bytes()
             ),
         ]
 
 
 def _files(report: Path) -> set[str]:
-    """Return the files of a report without its results."""
+    """Return the files of a report except its results."""
     names = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
     return {name for name in names if not name.startswith(f"{RESULTS}/")}

@@ -1,4 +1,4 @@
-"""The report as one page for a browser: it needs no network, and nothing on it can run that is not of ours."""
+"""The report as one HTML page that needs no network and runs no script but its own."""
 
 from __future__ import annotations
 
@@ -11,69 +11,61 @@ from markupsafe import Markup
 from eval.claims.claims import verdicts_on
 from eval.listening.player import TEMPO, policy, script, seconds_per, style
 from replication.util.text import printable
-from reports.format.facts import summary
-from reports.format.templates import ASSETS, led, rendered
-from reports.page.listening import Origin, room
-from reports.sections import data_card as card
-from reports.sections.tables import APPENDIX
+from reports.format.captions import summary
+from reports.format.section import FigurePart
+from reports.format.templates import ASSETS, render_template, split_lead
+from reports.page.listening import Origin, listening_room
+from reports.sections import data_card
+from reports.sections.contents import SECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from eval.results.frames import Results
-    from reports.format.picture import Picture
+    from reports.format.figure import CaptionedFigure
+    from reports.format.section import Section
     from reports.format.table import Table
-
-HEAD = ("floor_forest", "main", "events")  # right after the claims
-# The names of figures and tables by the title of their section, figures first where a name is both.
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "Embeddings": ("embedding_geometry", "geometry", "contrasts", "grid"),
-    "Likelihood": ("nll_bars", "likelihood", "frontier", "audit"),
-    "Music": ("metric_distributions", "metrics", "panel", "form", "piano_rolls", "denoising"),
-    "Controls": ("controls", "metrics_of_controls"),
-    "Memorisation": ("copies", "nearest_pairs", "memorisation"),
-    "Steps and compute": ("pareto", "samplers", "training_curves", "cost"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
-    """A part of the page.
+class PageSection:
+    """A section as the template shows it.
 
     Attributes:
-        id: what links to it end with.
-        title: its heading.
-        parts: figures with their captions, as markup.
+        id: The anchor.
+        name: The name in the contents.
+        title: The heading.
+        parts: Tables and figures with their captions, as markup.
     """
 
     id: str
+    name: str
     title: str
     parts: list[Markup]
 
 
-def page(results: Results, tables: Sequence[Table], pictures: Mapping[str, Picture]) -> str:
+def page(results: Results, tables: Mapping[str, Table], figures: Mapping[str, CaptionedFigure]) -> str:
     """Return the page; equal results give equal bytes.
 
     Args:
-        results: what the listening room and the data card are of.
-        tables: those of `reports.sections.tables.TABLES` that there are, the one of the claims among them.
-        pictures: those of `reports.sections.figures.FIGURES` that there are, by name.
+        results: The results, for the verdicts, the listening room and the data card.
+        tables: Tables by name, the table of the claims among them; the page shows those that its sections list.
+        figures: Figures by name.
     """
-    by_name = {table.name: table for table in tables}
-    shown = {name: [_figure(name, picture)] for name, picture in pictures.items()}
-    for table in tables:
-        shown.setdefault(table.name, []).append(Markup(table.html()))  # noqa: S704 - escaped by its template
+    # The verdicts are shown as a list, not as a table.
+    shown = {name: table for name, table in tables.items() if name != "claims"}
+    head, *sections = (_page_section(section, shown, figures) for section in SECTIONS)
     looks = style(ASSETS / "page.css")
     plays = script(ASSETS / "blind.js", ASSETS / "page.js")
-    return rendered(
+    return render_template(
         "page.html.j2",
         about=results.about,
         summary=summary(results),
         claims=verdicts_on(results),
-        judged=by_name["claims"].caption,
-        head=_parts(shown, HEAD),
-        sections=_sections(shown),
-        room=room(results),
+        rule=tables["claims"].caption,
+        head=head.parts,
+        sections=[section for section in sections if section.parts],
+        room=listening_room(results),
         generated=Origin.GENERATED,
         seconds_per_unit=seconds_per(results.about["unit"]),
         tempo=TEMPO,
@@ -84,49 +76,42 @@ def page(results: Results, tables: Sequence[Table], pictures: Mapping[str, Pictu
     )
 
 
-def _sections(shown: Mapping[str, list[Markup]]) -> list[Section]:
-    """Return the sections that have something in them; what no row of `SECTIONS` names has one of its own."""
-    named = {"claims", *HEAD, *APPENDIX, *(name for names in SECTIONS.values() for name in names)}
-    rows = {
-        **SECTIONS,
-        "More": tuple(name for name in shown if name not in named),
-        "Appendix: what other papers report": APPENDIX,
-    }
-    sections = [
-        Section(id=title.partition(":")[0].lower().replace(" ", "-"), title=title, parts=_parts(shown, names))
-        for title, names in rows.items()
-    ]
-    return [section for section in sections if section.parts]
-
-
-def _parts(shown: Mapping[str, list[Markup]], names: Iterable[str]) -> list[Markup]:
-    return [part for name in names for part in shown.get(name, [])]
+def _page_section(section: Section, tables: Mapping[str, Table], figures: Mapping[str, CaptionedFigure]) -> PageSection:
+    """Return a section with those of its parts that there are."""
+    parts = []
+    for part in section.parts:
+        if isinstance(part, FigurePart):
+            parts += [_figure(part.name, figures[part.name])] if part.name in figures else []
+        elif part.name in tables:
+            parts.append(Markup(tables[part.name].html()))  # noqa: S704 - escaped by its template
+    name = section.title.partition(":")[0]
+    return PageSection(id=name.lower().replace(" ", "-"), name=name, title=section.title, parts=parts)
 
 
 def _card(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page shows of the corpus, whose names may command a terminal or turn text around."""
+    """Return the data card for the template, without control characters: names of files may contain any."""
     return {
         "title": printable(facts["title"]),
         "licence": {key: printable(text) for key, text in facts["licence"].items()},
-        "about": {title: printable(text) for title, text in card.about(facts).items()},
+        "about": {title: printable(text) for title, text in data_card.about(facts).items()},
         "figures": [
-            *(_figure(f"corpus_{name}", picture) for name, picture in card.figures(facts).items()),
-            *(Markup(table(facts).html()) for table in card.TABLES),  # noqa: S704 - escaped by its template
+            *(_figure(f"corpus_{name}", figure) for name, figure in data_card.draw_figures(facts).items()),
+            *(Markup(table(facts).html()) for table in data_card.TABLES),  # noqa: S704 - escaped by its template
         ],
-        "lists": {title: [printable(line) for line in lines] for title, lines in card.lists(facts).items()},
+        "lists": {title: [printable(line) for line in lines] for title, lines in data_card.lists(facts).items()},
     }
 
 
-def _figure(name: str, picture: Picture) -> Markup:
-    """Return a figure with its caption; as an image, so that names inside it cannot clash with those of others."""
-    width, height = picture.figure.get_size_inches()
-    text = rendered(
+def _figure(name: str, figure: CaptionedFigure) -> Markup:
+    """Return a figure with its caption; as an image, so that ids inside it cannot clash with those of other figures."""
+    width, height = figure.figure.get_size_inches()
+    text = render_template(
         "figure.html.j2",
         name=name,
         title=name.removeprefix("corpus_").replace("_", " "),
-        source=f"data:image/svg+xml;base64,{base64.b64encode(picture.svg).decode()}",
+        source=f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}",
         width=round(96 * width),
         height=round(96 * height),
-        **led(picture.caption),
+        **split_lead(figure.caption),
     )
     return Markup(text)  # noqa: S704 - escaped by its template

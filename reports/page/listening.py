@@ -1,4 +1,4 @@
-"""The listening room: what is there to be heard of every model, and of real music."""
+"""The listening room: pieces of each model, of some controls and of real music, to play in the browser."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from eval.listening.player import Clip, Frame, clips, end_of
-from reports.format.facts import SOME_CONTROLS, TEST, colours, controls, models, of, real_labels
-from reports.format.picture import REAL
-from reports.sections.music import horizon
+from reports.format.figure import REAL
+from reports.format.piano_roll import end_of_rolls
+from reports.format.queries import SOME_CONTROLS, TEST, colours, controls, models, real_labels, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Origin(StrEnum):
-    """Where music comes from; controls take no part in the blind test."""
+    """The origin of a piece; the blind test has no controls."""
 
     REAL = "real"
     GENERATED = "generated"
@@ -30,10 +30,10 @@ class Shelf:
     """The pieces of one model, or of real music.
 
     Attributes:
-        label: the name for people.
-        origin: where they come from.
-        colour: as #RRGGBB.
-        clips: the pieces.
+        label: The label of the model, or of real music.
+        origin: The origin of the pieces.
+        colour: The colour of the notes, as #RRGGBB.
+        clips: The pieces.
     """
 
     label: str
@@ -44,14 +44,14 @@ class Shelf:
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Everything that can be heard.
+    """All pieces of the page.
 
     Attributes:
-        shelves: real music first.
-        frame: of all rolls.
-        unit: of time, beat or second.
-        count: pieces on a shelf.
-        cut: whether something is longer than the frame.
+        shelves: The pieces by model, real music first.
+        frame: The limits of all piano rolls.
+        unit: The unit of time, beat or second.
+        count: The number of pieces on a shelf.
+        cut: Whether a piece is longer than the frame.
     """
 
     shelves: list[Shelf]
@@ -61,21 +61,21 @@ class Room:
     cut: bool
 
 
-def room(results: Results) -> Room:
-    """Return the first pieces of each model's first seed, and the first windows of distinct test songs: unpicked."""
+def listening_room(results: Results) -> Room:
+    """Return the first samples of each model's first seed and the first windows of distinct test songs."""
     import pandas as pd
 
     paint: dict[str, Any] = colours(results)
-    music = of(results.notes, TEST)
-    # Real music in every encoding, for each may say less or more of the notes.
+    music = rows_of(results.notes, TEST)
+    # Real music in every encoding: an encoding may lose something of the notes.
     found: list[tuple[str, Origin, str, pd.DataFrame]] = [
         (label, Origin.REAL, REAL, music[music["encoding"] == name]) for name, label in real_labels(results).items()
     ]
     shown = {name: label for name, label in controls(results).items() if name in SOME_CONTROLS}
     for origin, names in ((Origin.GENERATED, models(results)), (Origin.CONTROL, shown)):
-        found += [(label, origin, paint[name], of(results.notes, name)) for name, label in names.items()]
+        found += [(label, origin, paint[name], rows_of(results.notes, name)) for name, label in names.items()]
     longest = max([end_of(notes) for *_, notes in found])
-    end = horizon(pd.concat([notes for *_, notes in found]), music)
+    end = end_of_rolls(pd.concat([notes for *_, notes in found]), music)
     frame = Frame.around(results.notes, end=end)
     count = int(results.notes["sample"].max()) + 1 if len(results.notes) else 0
     return Room(

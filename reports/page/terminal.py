@@ -1,4 +1,4 @@
-"""The end of a run on the terminal: what the models are worth, what becomes of the claims, and where to look next."""
+"""The summary of a run on the terminal: the main table in short, anomalies, verdicts, and where to look next."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.table import Table
 
 from eval.claims.claims import verdicts_on
 from eval.results.anomalies import EXCLUDED
-from reports.format.facts import SOME_CONTROLS, controls, labels, models, setting
+from reports.format.captions import setting
+from reports.format.queries import SOME_CONTROLS, controls, labels, models
 from reports.format.table import DAGGER, PLUS_MINUS
-from reports.sections.anomalies import by_trial
-from reports.sections.tables import TABLES
+from reports.sections.claims import anomalies_by_trial, main_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eval.results.frames import Results
 
 WIDTH = 80
-# Titles in short of what fits into the width; the tables of the report have all.
+# The columns that fit the width: the start of a title in the main table, and its short form.
 COLUMNS = {
     "Valid %": "Valid",
     "Distance": "Distance [95 %]",
@@ -32,47 +32,47 @@ COLUMNS = {
 }
 
 LEGEND = (
-    "Distance: multiples of how far real music is from itself; AUC: of a classifier that looks for the real windows, "
-    f"0.5 is best; Copies: runs of 8 notes from training, as a multiple of real music's; {DAGGER}: cannot be told from "
-    "real music by this measure."
+    "Distance: to real music, in multiples of the noise floor. AUC: classifier of samples and real windows, 0.5 is "
+    f"ideal. Copies: runs of 8 notes from training, as a multiple of real music's. {DAGGER}: this measure cannot tell "
+    "the model from real music."
 )
 
 
 def show(results: Results, output: Path) -> None:
-    """Print the main table in short, the verdicts and the addresses of the rest."""
+    """Print the main table in short, the verdicts and where the full results are."""
     console = Console(width=WIDTH, highlight=False, markup=False)
     console.print(setting(results), soft_wrap=False)
-    console.print(_main(results))
-    console.print(_filled(LEGEND), end="\n\n")
-    for line in _wrong(results):
-        console.print(_filled(line), end="\n\n")
+    console.print(_short_main_table(results))
+    console.print(_wrapped(LEGEND), end="\n\n")
+    for line in _anomalies(results):
+        console.print(_wrapped(line), end="\n\n")
     for verdict in verdicts_on(results):
-        console.print(_filled(f"{verdict.name} {verdict.statement}"))
-        console.print(_filled(f"   {verdict.sentence}"))
+        console.print(_wrapped(f"{verdict.name} {verdict.statement}"))
+        console.print(_wrapped(f"   {verdict.sentence}"))
     console.print()
     console.print(f"Report:  {output / 'index.html'}", soft_wrap=True)
     console.print("MLflow:  nox -s ui")
     console.print("Bigger:  nox -s replicate -- --scale gpu --seeds 5")
 
 
-def _wrong(results: Results) -> list[str]:
-    """Return a line for each model with trials in which something went wrong, and for all else that failed."""
+def _anomalies(results: Results) -> list[str]:
+    """Return a line for each model with anomalies, and for each other experiment with trials that were lost."""
     found, names = results.anomalies, labels(results)
-    told = found[found["experiment"].isin(models(results)) | found["anomaly"].isin(EXCLUDED)]
+    listed = found[found["experiment"].isin(models(results)) | found["anomaly"].isin(EXCLUDED)]
     return [
-        f"Went wrong: {names.get(name, name)}: {'; '.join(by_trial(results, name))}."
-        for name in dict.fromkeys(told["experiment"])
+        f"Anomalies: {names.get(name, name)}: {'; '.join(anomalies_by_trial(results, name))}."
+        for name in dict.fromkeys(listed["experiment"])
     ]
 
 
-def _filled(text: str) -> str:
-    """Return lines that fit, all but the first indented."""
+def _wrapped(text: str) -> str:
+    """Wrap a text to the width; all lines but the first are indented."""
     return textwrap.fill(text, WIDTH, subsequent_indent="   ", break_on_hyphens=False)
 
 
-def _main(results: Results) -> Table:
-    """Return the main table's most telling columns without the intervals of all but one."""
-    frame = TABLES["main"](results).frame
+def _short_main_table(results: Results) -> Table:
+    """Return some columns of the main table; only the distance keeps its interval."""
+    frame = main_table(results).frame
     hidden = {label for name, label in controls(results).items() if name not in SOME_CONTROLS}
     titles = {title: short for start, short in COLUMNS.items() for title in frame.columns if title.startswith(start)}
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)

@@ -1,1 +1,1 @@
-"""The sections of the report: their tables, figures and text."""
+"""One file per section of the report: its tables, its figures, its text."""

@@ -1,4 +1,4 @@
-"""The tables for comparison with other papers: what others report, beside what can be said against it."""
+"""Appendix: muspy's own numbers, for comparison with papers that report them; no conclusion uses them."""
 
 from __future__ import annotations
 
@@ -6,54 +6,43 @@ import math
 from typing import TYPE_CHECKING
 
 from eval.metrics.table import METRICS
-from eval.scoring.measures import MEASURES
-from reports.format.facts import (
-    between,
-    changed,
-    controls,
-    floor_of,
-    labels,
-    measures_of,
-    of,
-    over_seeds,
-    panel_of,
-    real,
-    real_labels,
-    setting,
-)
-from reports.format.table import Cell, Table, cell, number, plain
+from reports.format.captions import changed_shares, setting
+from reports.format.queries import labels, real_labels, real_scores, rows_of
+from reports.format.section import Section, TablePart
+from reports.format.table import Cell, Table, number, text_cell
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from eval.results.frames import Results
 
-# muspy's name and that of the metric here which is what the name says.
+# muspy's metric, and the metric here that computes what muspy's name says.
 _CORRECTED = {"pitch_in_scale_rate": "pitch_in_c_major_rate", "polyphony_rate": "polyphony_rate_ge2"}
 
 
-def raw(results: Results) -> Table:
-    """Return muspy's own numbers beside the corrected ones."""
+def raw_table(results: Results) -> Table:
+    """Build the table of muspy's own numbers, with the corrected metrics in brackets."""
     names = list(dict.fromkeys(results.raw["metric"]))
     rows = []
     for encoding, label in real_labels(results).items():
         own = results.experiments[results.experiments["encoding"] == encoding]["name"]
         values = results.raw[results.raw["experiment"].isin(own)].groupby("metric")["real"].mean()
-        rows.append({"Model": plain("model", label), **_pairs(names, values, real(results, encoding))})
+        rows.append({"Model": text_cell("model", label), **_pairs(names, values, real_scores(results, encoding))})
     for name, label in labels(results).items():
-        values = of(results.raw, name).groupby("metric")["value"].mean()
-        rows.append({"Model": plain("model", label), **_pairs(names, values, of(results.scores, name))})
+        values = rows_of(results.raw, name).groupby("metric")["value"].mean()
+        rows.append({"Model": text_cell("model", label), **_pairs(names, values, rows_of(results.scores, name))})
     caption = (
-        f"What muspy computes of the same pieces, and in brackets what the name promises. {setting(results)} "
-        "Means over pieces and seeds without those that are not defined. muspy adds an empty bar or beat to pieces "
-        "that end on a bar line, takes a note's end for part of the next beat and asks for three pitches at once "
-        "where polyphony means two; numbers of another grid than sixteenths differ again. Not for a conclusion."
+        "muspy's metrics of the same pieces; in brackets, the metric that computes what the name says. "
+        f"{setting(results)} Means over pieces and seeds; undefined values are excluded. muspy adds an empty bar or "
+        "beat to pieces that end on a bar line, counts a note's end as part of the next beat, and requires three "
+        "pitches at once for polyphony, where two are usual. Its numbers on other time grids than sixteenths differ "
+        "again. Not for conclusions."
     )
-    return Table.of("raw", rows=rows, caption=caption, notes=changed(results))
+    return Table.of("raw", rows=rows, caption=caption, notes=changed_shares(results))
 
 
 def _pairs(names: list[str], values: pd.Series[float], scores: pd.DataFrame) -> dict[str, Cell]:
-    """Return the cells of a row: muspy's value, and the mean of the corrected metric, where there is one."""
+    """Return the cells of a row: muspy's value and, if there is one, the mean of the corrected metric."""
     row = {}
     for name in names:
         metric = _CORRECTED.get(name, name)
@@ -65,40 +54,7 @@ def _pairs(names: list[str], values: pd.Series[float], scores: pd.DataFrame) -> 
     return row
 
 
-def overlap(results: Results) -> Table:
-    """Return measures that others report although they cannot tell music from noise."""
-    shown = [name for name in measures_of(results) if MEASURES[name].appendix]
-    rows = []
-    for encoding, label in real_labels(results).items():
-        floors = {name: floor_of(results, encoding, name) for name in shown}
-        rows.append(
-            {
-                "Model": plain("model", f"{label} (floor)"),
-                **{MEASURES[name].label: cell(name, value, 3) for name, value in floors.items()},
-            }
-        )
-    found = {
-        (name, measure): over_seeds(panel_of(results, name, measure)["value"]).mean
-        for name in labels(results)
-        for measure in shown
-    }
-    for name, label in labels(results).items():
-        values = {MEASURES[measure].label: cell(measure, found[name, measure], 3) for measure in shown}
-        rows.append({"Model": plain("model", label), **values})
-    caption = (
-        f"Overlapping areas and the like, means over seeds. {setting(results)} They are here for comparison with "
-        f"papers that report them, and are no part of any conclusion. {_fooled(results, found)}"
-    )
-    return Table.of("overlap", rows=rows, caption=caption, notes=changed(results))
-
-
-def _fooled(results: Results, found: dict[tuple[str, str], float]) -> str:
-    """Return the sentence that names the controls which score at least as well as real music."""
-    names, firsts = controls(results), real_labels(results)
-    better = {}
-    for measure in dict.fromkeys(measure for _, measure in found):
-        ideal = MEASURES[measure].ideal or 0.0
-        floor = abs(floor_of(results, next(iter(firsts)), measure) - ideal)
-        better[measure] = [label for name, label in names.items() if abs(found[name, measure] - ideal) <= floor]
-    sentences = [f"{MEASURES[measure].label}: {between(fooled)}." for measure, fooled in better.items() if fooled]
-    return "Controls that score as well as real music or better: " + " ".join(sentences) if sentences else ""
+SECTION = Section(
+    title="Appendix: what other papers report",
+    parts=(TablePart(name="raw", build=raw_table),),
+)

@@ -1,77 +1,373 @@
-"""The tables of the claims: the verdict on each, and every contrast that it rests on."""
+"""Claims: their verdicts, the distance of each model to real music, the main numbers, and numerical anomalies."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eval.claims.claims import CLAIMS, ContrastClaim, verdicts_on
+from eval.metrics.table import METRICS
+from eval.results.anomalies import ANOMALIES, FINITE
+from eval.scoring.measures import MEASURES
 from eval.statistics.comparisons import Interval
-from reports.format.facts import INTERVALS, setting
-from reports.format.table import Table, cell, plain, probability, span
+from reports.format.captions import DAGGERS, INTERVALS, changed_shares, compared_windows, per_encoding, setting
+from reports.format.figure import (
+    FAINT,
+    GREY,
+    INK,
+    LOG_FROM,
+    REAL,
+    CaptionedFigure,
+    label_logarithmic,
+    label_rows,
+    new_figure,
+    styled,
+)
+from reports.format.queries import (
+    by_seed,
+    colours,
+    comparable_nll,
+    controls,
+    deviation,
+    distance_of,
+    encoding_bands,
+    encoding_of,
+    floor_of,
+    has_several_encodings,
+    indistinguishable,
+    labels,
+    measure_rows,
+    measures_of,
+    models,
+    over_seeds,
+    real_labels,
+    real_scores,
+    rows_of,
+)
+from reports.format.section import FigurePart, Section, TablePart
+from reports.format.table import (
+    DAGGER,
+    DELTA,
+    DOUBLE_DAGGER,
+    MISSING,
+    PLUS_MINUS,
+    TIMES,
+    Cell,
+    Table,
+    interval_cell,
+    number,
+    number_cell,
+    p_cell,
+    plus_minus_cell,
+    text_cell,
+)
+from reports.sections.likelihood import infinite_notes, likelihood_cell, nll_scale
 
 if TYPE_CHECKING:
+    from eval.results.anomalies import Anomaly
     from eval.results.frames import Results
 
-_TUNED = " Arms were tuned alike before, by the same points and the same budget, as the table of the grid shows."
+_TUNED = " The arms were tuned beforehand at the same points with the same budget; see the table of the tuning grid."
+_MUSIC = {"pitch_class_entropy": 2, "scale_consistency": 3, "groove_consistency": 3}  # metric: decimals
+_SETS = {"classifier_auc": (1, 2), "bar_similarity": (100, 2), "chords": (1, 3)}  # measure: factor and decimals
+_COPY = "copy_8"
 
 
-def claims(results: Results) -> Table:
-    """Return the verdict on each claim."""
+def claims_table(results: Results) -> Table:
+    """Build the table of verdicts."""
     rows = [
         {
-            "Claim": plain("claim", verdict.name),
-            "Statement": plain("statement", verdict.statement),
-            "Verdict": plain("verdict", verdict.verdict.value),
-            "Grounds": plain("sentence", verdict.sentence),
+            "Claim": text_cell("claim", verdict.name),
+            "Statement": text_cell("statement", verdict.statement),
+            "Verdict": text_cell("verdict", verdict.verdict.value),
+            "Grounds": text_cell("sentence", verdict.sentence),
         }
         for verdict in verdicts_on(results)
     ]
     caption = (
-        f"What becomes of the claims. {setting(results)} Claims, measures and the rule were declared before anything "
-        "was run, and the verdicts are computed. A claim is about a method, so that its unit is the training seed: "
-        "models are compared seed by seed in a few measures, whose p values are adjusted for their number (Holm) at "
-        "level 0.05, two-sided. Reproduced: at least one measure speaks for the claim and none against it. Not "
-        "reproduced: at least one speaks against it and none for it. Inconclusive: anything else, above all where too "
-        "few seeds tell nothing. Values below the noise floor count as 1: to be nearer than real music is to itself is "
-        f"no merit.{_TUNED if results.about['tuned'] else ''} The table of contrasts has the numbers."
+        f"Verdicts on the claims. {setting(results)} Claims, measures and the decision rule were declared before any "
+        "run; the verdicts are computed. A claim is about a method, so its unit is the training seed: models are "
+        "compared seed by seed in a few measures. Their p values are two-sided and adjusted for the number of measures "
+        "(Holm) at level 0.05. Reproduced: at least one measure supports the claim and none contradicts it. Not "
+        "reproduced: at least one contradicts it and none supports it. Inconclusive: all other cases, in particular "
+        "too few seeds. Values below the noise floor count as 1: being closer to real music than real music is to "
+        f"itself has no merit.{_TUNED if results.about['tuned'] else ''} The table of contrasts has the numbers."
     )
     return Table.of("claims", rows=rows, caption=caption, notes=() if rows else ("No claim was judged.",))
 
 
-def contrasts(results: Results) -> Table:
-    """Return every measure of every claim."""
-    labels = _labels()
+def contrasts_table(results: Results) -> Table:
+    """Build the table of all measures of all claims."""
+    names = _measure_labels()
     rows = [
         {
-            "Claim": plain("claim", verdict.name),
-            "Measure": plain("measure", labels[row.measure]),
-            "Difference": span("difference", Interval(row.difference, row.low, row.high), 3, sign="+"),
-            "p": probability("p", row.p),
-            "Test": plain("test", row.test.value),
-            "p (Holm)": probability("p_holm", row.p_holm),
-            "Seeds": plain("seeds", row.seeds),
-            "Detectable": cell("detectable", row.detectable, 3),
-            "Finding": plain("finding", row.finding.value),
+            "Claim": text_cell("claim", verdict.name),
+            "Measure": text_cell("measure", names[row.measure]),
+            "Difference": interval_cell("difference", Interval(row.difference, row.low, row.high), 3, sign="+"),
+            "p": p_cell("p", row.p),
+            "Test": text_cell("test", row.test.value),
+            "p (Holm)": p_cell("p_holm", row.p_holm),
+            "Seeds": text_cell("seeds", row.seeds),
+            "Detectable": number_cell("detectable", row.detectable, 3),
+            "Finding": text_cell("finding", row.finding.value),
         }
         for verdict in verdicts_on(results)
         for row in verdict.rows
     ]
     caption = (
-        f"What the verdicts rest on. {setting(results)} Differences are paired by seed, the model of the claim minus "
-        f"the other: less is closer to real music, but for a correlation. Brackets: {INTERVALS}. Holm: adjusted for "
-        "the measures of a claim. Detectable: the smallest true difference that is found with power 0.8 at the level "
-        "that the claim leaves to one test, with this many seeds and the deviation observed; open does not mean that "
-        "there is no smaller one. Seeds that only one of the two models has are left out. A bound on the likelihood is "
-        "never ranked against an exact value."
+        f"Evidence for the verdicts. {setting(results)} Differences are paired by seed: the model of the claim minus "
+        f"the other model. Smaller is closer to real music, except for correlations. Brackets: {INTERVALS}. Holm: p "
+        "adjusted for the number of measures of the claim. Detectable: the smallest true difference that is found with "
+        "power 0.8, given the number of seeds, the observed deviation and the level that the claim leaves to one test. "
+        "Open does not mean that there is no smaller difference. Seeds that only one of the two models has are "
+        "excluded. A bound on the likelihood is never ranked against an exact value."
     )
     return Table.of("contrasts", rows=rows, caption=caption, notes=() if rows else ("There is nothing to compare.",))
 
 
-def _labels() -> dict[str, str]:
-    """Return the names for people of the measures that claims are judged by, with their units."""
+def _measure_labels() -> dict[str, str]:
+    """Return the labels of the measures that decide claims, with their units, by name."""
     families = [claim.measures if isinstance(claim, ContrastClaim) else (claim.measure,) for claim in CLAIMS]
     found = [measure for family in families for measure in family]
     return {
         one.name: f"{one.label[0].upper()}{one.label[1:]}" + (f" ({one.unit.strip()})" if one.unit else "")
         for one in found
     }
+
+
+@styled
+def floor_forest(results: Results) -> CaptionedFigure:
+    """Draw the distance of each model to real music, with its interval and its seeds."""
+    names, p95 = labels(results), results.encodings.set_index("name")["floor_p95"]
+    paint = colours(results, grey_controls=True)
+    seeds = {name: distance_of(results, name) for name in names}
+    found = {name: over_seeds(values) for name, values in seeds.items()}
+    shown = np.array([1.0, *p95, *(value for values in seeds.values() for value in values)])
+    shown = shown[np.isfinite(shown)]
+    # Copies have distance 0, which a logarithmic axis cannot show.
+    left, right = 0.8 * shown[shown > 0].min(), 1.15 * shown.max()
+
+    figure = new_figure(7.4, 0.9 + 0.3 * len(names))
+    axes = figure.subplots()
+    for encoding, first, last in encoding_bands(results, names):
+        axes.fill_betweenx([first, last], left, p95[encoding], color=FAINT, lw=0)
+        axes.plot([p95[encoding]] * 2, [first, last], color=REAL, lw=0.8, ls=(0, (4, 2)))
+    axes.axvline(1, color=REAL, lw=1)
+    for row, name in enumerate(names):
+        mean, low, high = found[name]
+        axes.plot(seeds[name], [row + 0.22] * len(seeds[name]), ".", color=paint[name], alpha=0.5, ms=5, mew=0)
+        axes.plot([max(low, left), min(high, right)], [row, row], color=paint[name], lw=2.4, solid_capstyle="butt")
+        axes.plot(max(mean, left), row, "D" if name in controls(results) else "o", color=paint[name], ms=5)
+        axes.text(
+            1.02,
+            row,
+            interval_cell("", found[name]).text,
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=8,
+            color=INK,
+        )
+    label_rows(axes, list(names.values()), list(paint.values()))
+    axes.set_xlim(left, right)
+    scale = ""
+    if right / left > LOG_FROM:
+        axes.set_xscale("log")
+        label_logarithmic(axes.xaxis)
+        axes.set_xlim(left, right)
+        scale = ", logarithmic"
+    axes.set_xlabel(f"Distance to the test split (noise floors{scale})")
+    axes.set_title("as close as real music is to itself", fontsize=8, color=GREY, fontweight="normal")
+    caption = (
+        f"Distance to real music. {setting(results)} Large marks: means over seeds. Small dots: single seeds. Bars "
+        f"(cut at the frame) and brackets (in full): {INTERVALS}. Line at 1: the mean distance between two halves of "
+        "the test split, the noise floor. Band and dashed line: its 95th percentile, "
+        f"{per_encoding(results, 'floor_p95', 2)}. Grey: controls, which give distances a "
+        "scale. Values below the axis are drawn at its edge."
+    )
+    return CaptionedFigure(figure, caption)
+
+
+def main_table(results: Results) -> Table:
+    """Build the table of the main numbers of each model and control."""
+    column, unit = comparable_nll(results)
+    valid, distance, nll = "Valid % \N{UPWARDS ARROW}", "Distance (floors) \N{RIGHTWARDS ARROW} 1", f"NLL (nats/{unit})"
+    music = {name: digits for name, digits in _MUSIC.items() if name in results.scores}
+    sets = {name: _title(name, factor) for name, (factor, _) in _SETS.items() if name in measures_of(results)}
+    copies = {_COPY: f"{MEASURES[_COPY].label} ({TIMES})"} if _COPY in measures_of(results) else {}
+    titles = {metric: f"{DELTA} {METRICS[metric].label}" for metric in music}
+    rows = []
+    for encoding, label in real_labels(results).items():
+        test = real_scores(results, encoding)
+        rows.append(
+            {
+                "Model": text_cell("model", f"{label} (floor)"),
+                "Seeds": text_cell("seeds"),
+                valid: number_cell("valid_percent", 100 * test["valid"].mean(), 1),
+                distance: number_cell("distance", 1.0, 0),
+                **{
+                    title: number_cell(name, _SETS[name][0] * floor_of(results, encoding, name), _SETS[name][1])
+                    for name, title in sets.items()
+                },
+                **{title: number_cell(f"{name}_ratio", 1.0, 0) for name, title in copies.items()},
+                **{titles[name]: number_cell(name, test[name].mean(), digits) for name, digits in music.items()},
+                nll: text_cell(column),
+            }
+        )
+    p95 = results.encodings.set_index("name")["floor_p95"]
+    for name, label in labels(results).items():
+        found = over_seeds(distance_of(results, name))
+        inside = DAGGER if found.mean <= p95[encoding_of(results, name)] else ""
+        deviations = {metric: deviation(results, name, metric) for metric in music}
+        ratios = {measure: measure_rows(results, name, measure)["ratio"] for measure in copies}
+        rows.append(
+            {
+                "Model": text_cell("model", label),
+                "Seeds": number_cell("seeds", len(rows_of(results.trials, name)), 0, mark=anomaly_mark(results, name)),
+                valid: plus_minus_cell("valid_percent", over_seeds(100 * by_seed(results, name, "validity")), 1),
+                distance: interval_cell("distance", found, mark=inside),
+                **{title: _set(results, name, measure) for measure, title in sets.items()},
+                **{
+                    title: number_cell(f"{measure}_ratio", ratios[measure].mean(skipna=False), 1)
+                    for measure, title in copies.items()
+                },
+                **{
+                    titles[metric]: plus_minus_cell(f"{metric}_difference", deviations[metric], digits, sign="+")
+                    for metric, digits in music.items()
+                },
+                nll: likelihood_cell(results, name, column),
+            }
+        )
+    anomalies = anomaly_notes(results)
+    gives = "rows give" if has_several_encodings(results) else "row gives"
+    caption = (
+        f"Main results. {setting(results)} {compared_windows(results)} Valid: share of samples that decode without "
+        "repair. Distance: Wasserstein distance to the test split, mean over metrics, as a multiple of the noise "
+        "floor, which is the distance between two halves of the test songs. An undefined value counts as one range of "
+        f"real music. 95 % of noise floors are below {per_encoding(results, 'floor_p95', 2)}. Windows of one song are "
+        "alike, so windows of independent songs can score slightly below 1. "
+        f"{_measure_definitions(results)}{DELTA}: mean over pieces minus the mean of the test split, which the first "
+        f"{gives}; its interval covers seeds and test songs. {nll_scale(results)} {DAGGERS} Brackets and "
+        f"{PLUS_MINUS}: {INTERVALS}. Means over pieces exclude undefined values (NaN); the table of metrics has their "
+        f"rates. {MISSING}: no value.{_tuned(results)}"
+        + (f" {DOUBLE_DAGGER}: see the table of anomalies." if anomalies else "")
+    )
+    notes = [f"{row.label}: {row.note}" for row in results.experiments.itertuples()]
+    notes += [*changed_shares(results), *infinite_notes(results), *anomalies]
+    return Table.of("main", rows=rows, caption=caption, notes=notes)
+
+
+def _set(results: Results, name: str, measure: str) -> Cell:
+    """Return the main table's cell of a measure of a whole set of samples."""
+    rows, (factor, digits) = measure_rows(results, name, measure), _SETS[measure]
+    mark = DAGGER if indistinguishable(measure, rows) else ""
+    return plus_minus_cell(measure, over_seeds(factor * rows["value"]), digits, mark=mark)
+
+
+def _title(measure: str, factor: float) -> str:
+    label = MEASURES[measure].label
+    ideal = MEASURES[measure].ideal
+    scale = f" ({TIMES}{factor:g})" if factor != 1 else ""
+    return f"{label}{scale}" + ("" if ideal is None else f" \N{RIGHTWARDS ARROW} {ideal:g}")
+
+
+def _measure_definitions(results: Results) -> str:
+    """Return the definitions of the measures of sets that the results have."""
+    known = measures_of(results)
+    sentences = {
+        "classifier_auc": "of a classifier of samples and real windows; 0.5 is chance, near copies are below",
+        "bar_similarity": "mean error of the similarity of bars that are 1 to 15 bars apart",
+        "chords": "Jensen-Shannon divergence of pairs of successive chords, in bits",
+        _COPY: "share of runs of 8 notes that also occur in training, as a multiple of the test split's share",
+    }
+    return "".join(f"{MEASURES[name].label}: {text}. " for name, text in sentences.items() if name in known)
+
+
+def _tuned(results: Results) -> str:
+    """Return the sentence with the tuning point of each arm, if any was tuned."""
+    names = labels(results)
+    points = [f"{names[arm]}: {point}" for arm, point in results.about["tuned"].items() if arm in names]
+    return (
+        f" Tuned embeddings (d: dimensions; see the table of the tuning grid): {'; '.join(points)}." if points else ""
+    )
+
+
+def anomalies_table(results: Results) -> Table:
+    """Build the table of all anomalies of all trials; it may be empty."""
+    names, found = labels(results), results.anomalies
+    limits = {row.name: _limits(row) for row in ANOMALIES}
+    rows = [
+        {
+            "Trial": Cell(
+                f"{names.get(row.experiment, row.experiment)}, seed {row.seed}",
+                {"experiment": row.experiment, "seed": row.seed},
+            ),
+            "Anomaly": text_cell("anomaly", row.anomaly),
+            "Steps": Cell(_steps(row.first, row.last), {"first": row.first, "last": row.last}),
+            "Value": number_cell("value", row.value, 3),
+            "Limits": text_cell("limits", limits.get(row.anomaly)),
+        }
+        for row in found.itertuples()
+    ]
+    caption = (
+        f"{_anomaly_lead(results)} {setting(results)} Checked: losses, gradients, likelihoods, the size and distances "
+        "of the embeddings at every validation, and samples that are repeated, monotonous, empty or invalid. Trials "
+        "with anomalies are included in all means, except trials that failed or did not finish. Controls that are not "
+        "music are expected to have anomalies. The audited recipe trains too briefly for valid samples."
+    )
+    notes = [f"{anomaly.name}: {anomaly.meaning}" for anomaly in ANOMALIES if anomaly.name in set(found["anomaly"])]
+    return Table.of("anomalies", rows=rows, caption=caption, notes=notes)
+
+
+def _anomaly_lead(results: Results) -> str:
+    if results.anomalies.empty:
+        return "Numerical anomalies: none."
+    only_controls = set(models(results)).isdisjoint(results.anomalies["experiment"])
+    return f"Numerical anomalies{', none of them in a model' * only_controls}."
+
+
+def anomaly_mark(results: Results, experiment: str) -> str:
+    """Return the mark of an experiment whose trials have anomalies."""
+    return DOUBLE_DAGGER if len(rows_of(results.anomalies, experiment)) else ""
+
+
+def anomaly_notes(results: Results) -> list[str]:
+    """Return a note with the anomalies of each experiment that has any, by trial."""
+    return [
+        f"{DOUBLE_DAGGER} {label}: {'; '.join(trials)}."
+        for name, label in labels(results).items()
+        if (trials := anomalies_by_trial(results, name))
+    ]
+
+
+def anomalies_by_trial(results: Results, experiment: str) -> list[str]:
+    """Return the anomalies of an experiment, a text for each trial: seed 2 failed, loss-not-finite."""
+    trials = rows_of(results.anomalies, experiment).groupby("seed")
+    return [f"seed {seed} {', '.join(own['anomaly'])}" for seed, own in trials]
+
+
+def _steps(first: float, last: float) -> str:
+    if math.isnan(first):
+        return MISSING
+    return f"{first:.0f}" if first == last else f"{first:.0f} to {last:.0f}"
+
+
+def _limits(anomaly: Anomaly) -> str | None:
+    if anomaly.most == FINITE:
+        return "finite"
+    if math.isfinite(anomaly.most):
+        return f"at most {number(anomaly.most, 1)}"
+    return f"at least {number(anomaly.least, 1)}" if math.isfinite(anomaly.least) else None
+
+
+SECTION = Section(
+    title="Claims",
+    parts=(
+        TablePart(name="claims", build=claims_table),
+        FigurePart(name="floor_forest", draw=floor_forest),
+        TablePart(name="main", build=main_table),
+        TablePart(name="anomalies", build=anomalies_table),
+        TablePart(name="contrasts", build=contrasts_table),
+    ),
+)

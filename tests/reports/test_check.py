@@ -34,7 +34,7 @@ def test_a_published_report_is_what_its_results_give_and_what_was_changed_by_han
     assert done.stdout.splitlines() == [f"{report}: {line}" for line in wrong]
 
 
-def test_verdicts_are_not_kept_but_judged_anew(tmp_path: Path) -> None:
+def test_verdicts_are_not_stored_but_computed_from_the_results(tmp_path: Path) -> None:
     results = synthetic_results(samples=16)
     write_results(results, tmp_path)
     assert verdicts_on(read_results(tmp_path)) == verdicts_on(results)
@@ -42,7 +42,7 @@ def test_verdicts_are_not_kept_but_judged_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["facts.json", "trials.parquet"])
-def test_results_that_are_damaged_or_missing_are_a_sentence(report: Path, name: str) -> None:
+def test_damaged_or_missing_results_are_a_user_error(report: Path, name: str) -> None:
     path = report / "results" / name
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=str(report)):
@@ -55,4 +55,4 @@ def test_results_that_are_damaged_or_missing_are_a_sentence(report: Path, name: 
 @pytest.mark.parametrize("words", [(), ("--comparison", "a", "--check", "b")])
 def test_a_report_is_made_or_checked(words: tuple[str, ...], tmp_path: Path) -> None:
     done = python("reports", *words, folder=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "etude: give --comparison or --check, one of the two\n")
+    assert (done.returncode, done.stderr) == (2, "etude: give either --comparison or --check\n")

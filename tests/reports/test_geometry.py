@@ -7,8 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.sections.embeddings import embedding_geometry, table
-from reports.sections.geometry import SHUFFLES, STATISTICS, Geometry, against_chance, geometry
+from reports.sections.embeddings import (
+    SHUFFLES,
+    STATISTICS,
+    Geometry,
+    against_chance,
+    embedding_geometry,
+    geometry,
+    geometry_table,
+)
 from tests.support.synthetic_results import synthetic_results
 
 PITCHES = np.arange(30, 96)
@@ -62,7 +69,7 @@ def test_orthogonal_embeddings_have_no_lift_and_the_even_share_of_every_circle()
     assert found.found["fifths"] == pytest.approx(2 / 11)
 
 
-def test_what_is_there_stands_out_of_every_shuffle() -> None:
+def test_structure_differs_from_every_shuffle() -> None:
     result = against_chance(
         [measured(circle(7) + 0.1 * np.random.default_rng(seed).normal(size=(66, 2))) for seed in range(3)]
     )
@@ -95,10 +102,10 @@ def test_circles_need_all_pitch_classes_and_lifts_need_the_interval() -> None:
 
 def test_the_table_tells_the_arm_without_structure_from_those_with_it() -> None:
     results = synthetic_results(seeds=3, without=("e2e-small", "pretrained-ar"))
-    values = table(results).values.set_index("model")  # noqa: PD011 - a field of the table
+    values = geometry_table(results).values.set_index("model")  # noqa: PD011 - a field of the table
     assert (values.loc["Diffusion-LM, Gaussian", [f"{name}_p" for name in STATISTICS]] > 0.05).all()
     assert (values.loc["Diffusion-LM, end-to-end", ["octave_lift_p", "fifth_lift_p", "fifths_p"]] < 0.05).all()
-    assert "adjusted for all 15 tests" in table(results).caption
+    assert "adjusted for all 15 tests" in geometry_table(results).caption
 
 
 def test_every_arm_has_its_constellation_its_cosines_and_its_chart() -> None:
@@ -110,9 +117,9 @@ def test_every_arm_has_its_constellation_its_cosines_and_its_chart() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_corpus_of_few_pitches_has_its_figure_and_its_table_too(count: int) -> None:
+def test_a_corpus_of_few_pitches_has_a_figure_and_a_table(count: int) -> None:
     results = synthetic_results(seeds=2, without=("e2e-small", "pretrained-ar"))
     few = results.embeddings["pitch"].where(results.embeddings["pitch"] < 36 + count)
     some = dataclasses.replace(results, embeddings=results.embeddings.assign(pitch=few))
-    assert len(table(some).frame) == (3 if count > 1 else 0)
+    assert len(geometry_table(some).frame) == (3 if count > 1 else 0)
     assert len(embedding_geometry(some).figure.axes) == (3 * 3 + 1 if count > 1 else 0)

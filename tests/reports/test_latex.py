@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reports.format.table import Table, plain
-from reports.sections.tables import TABLES
+from reports.format.table import Table, text_cell
+from reports.sections.contents import TABLES
 from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ ODD = r"100 % & $5 #1_a {b} ~ ^ \ <i> | 'quoted' é"
 @pytest.mark.parametrize("triples", [False, True])
 def test_tables_compile(triples: bool, tmp_path: Path) -> None:
     results = synthetic_results(seeds=2, samples=16, triples=triples)
-    odd = Table.of("odd", rows=[{ODD: plain("odd", ODD)}], caption=ODD, notes=[ODD])
+    odd = Table.of("odd", rows=[{ODD: text_cell("odd", ODD)}], caption=ODD, notes=[ODD])
     tables = [*(make(results) for make in TABLES.values()), odd]
     pages = "\n\\clearpage\n".join(table.latex() for table in tables)
     (tmp_path / "tables.tex").write_text(f"{PREAMBLE}{pages}\\end{{document}}\n", encoding="utf-8")

@@ -11,11 +11,10 @@ import pytest
 from playwright.sync_api import expect
 
 from eval.claims.claims import verdicts_on
-from reports.format.picture import nothing
-from reports.format.table import Table, cell, plain
-from reports.page.html import HEAD, SECTIONS, page
-from reports.sections.figures import FIGURES
-from reports.sections.tables import APPENDIX, TABLES
+from reports.format.section import FigurePart
+from reports.format.table import Table, number_cell, text_cell
+from reports.page.html import page
+from reports.sections.contents import FIGURES, SECTIONS, TABLES, build_tables
 from tests.support.browser import DESK, PHONE, chromium, opened, overflow, press, violations
 from tests.support.synthetic_results import synthetic_results
 
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
     from eval.results.frames import Results
-    from reports.format.picture import Picture
+    from reports.format.figure import CaptionedFigure
     from tests.support.browser import Watched
 
 SCRIPT = "<script>alert(1)</script>"
 ELEMENT = "\"'><img src=x onerror=alert(2)><b id='injected'>"
 MOST = 5_000_000  # bytes
-DRAWN = ("floor_forest", "nll_bars")  # each takes its time
+DRAWN = ("floor_forest", "nll_bars")  # drawing all would take long
 PLAYING = '.roll[aria-pressed="true"]'
 
 
@@ -42,18 +41,18 @@ def results() -> Results:
 
 
 @pytest.fixture(scope="module")
-def tables(results: Results) -> list[Table]:
-    return [build(results) for build in TABLES.values()]
+def tables(results: Results) -> dict[str, Table]:
+    return build_tables(results)
 
 
 @pytest.fixture(scope="module")
-def pictures(results: Results) -> dict[str, Picture]:
+def figures(results: Results) -> dict[str, CaptionedFigure]:
     return {name: FIGURES[name](results) for name in DRAWN}
 
 
 @pytest.fixture(scope="module")
-def text(results: Results, tables: list[Table], pictures: dict[str, Picture]) -> str:
-    return page(results, tables, pictures)
+def text(results: Results, tables: dict[str, Table], figures: dict[str, CaptionedFigure]) -> str:
+    return page(results, tables, figures)
 
 
 @pytest.fixture(scope="module")
@@ -94,25 +93,28 @@ def test_the_page_shows_everything_once_and_the_claims_first(text: str, results:
     assert results.about["command"] in text
 
 
-def test_the_sections_name_what_there_is() -> None:
-    named = [name for names in (HEAD, *SECTIONS.values(), APPENDIX) for name in names]
-    assert len(named) == len(set(named))
-    assert set(named) <= set(TABLES) | set(FIGURES)
-
-
-def test_what_no_section_names_has_a_section_of_its_own(results: Results) -> None:
-    new = Table.of("brand_new", rows=[{"Model": plain("model", "x")}], caption="Never seen before.")
-    odd = nothing("Nothing.", "Odd. Not named either.")
-    found = page(results, [TABLES["claims"](results), new], {"oddity": odd})
-    rest = found[found.index('<section id="more">') :]
-    assert rest.index('id="figure-oddity"') < rest.index('id="table-brand_new"') < rest.index('id="listening-room"')
-    assert 'href="#more"' in found
-    assert 'href="#embeddings"' not in found
+def test_every_section_has_its_own_tables_and_figures_in_its_order(
+    results: Results, text: str, figures: dict[str, CaptionedFigure]
+) -> None:
+    parts = [(isinstance(part, FigurePart), part.name) for section in SECTIONS for part in section.parts]
+    assert len(parts) == len(set(parts)) == len(TABLES) + len(FIGURES)
+    shown = [
+        f'id="{"figure" if is_figure else "table"}-{name}"'
+        for is_figure, name in parts
+        if (name in figures if is_figure else name != "claims")
+    ]
+    places = [text.index(part) for part in shown]
+    assert places == sorted(places)
+    claims = {"claims": TABLES["claims"](results)}
+    only = page(results, claims | {"raw": TABLES["raw"](results)}, {})
+    assert only.index('<section id="appendix">') < only.index('id="table-raw"') < only.index('id="listening-room"')
+    assert 'href="#appendix"' in only
+    assert 'href="#embeddings"' not in only  # a section without parts
 
 
 def test_cells_carry_the_numbers_that_rows_are_sorted_by() -> None:
     numbers = (0.25, 1e-9, math.inf, math.nan, 3)
-    rows = [{"Model": plain("model", "<i>"), "Score": cell("score", number, mark="&")} for number in numbers]
+    rows = [{"Model": text_cell("model", "<i>"), "Score": number_cell("score", number, mark="&")} for number in numbers]
     found = Table.of("scores", rows=rows, caption="Some scores. Made up.").html()
     assert re.findall(r'data-value="(.*?)"', found) == ["0.25", "1e-09", "Infinity", "3"]
     assert found.count("&lt;i&gt;</th>") == found.count("&amp;</td>") == len(numbers)
@@ -120,9 +122,9 @@ def test_cells_carry_the_numbers_that_rows_are_sorted_by() -> None:
 
 
 def test_equal_results_give_equal_bytes_that_are_not_many(
-    text: str, results: Results, tables: list[Table], pictures: dict[str, Picture]
+    text: str, results: Results, tables: dict[str, Table], figures: dict[str, CaptionedFigure]
 ) -> None:
-    assert page(results, tables, pictures) == text
+    assert page(results, tables, figures) == text
     assert len(text.encode()) < MOST
 
 
@@ -136,7 +138,7 @@ def test_markup_in_names_never_becomes_an_element(browser: Browser, results: Res
         experiments=experiments.assign(colour=[ELEMENT, *results.experiments["colour"][1:]]),
     )
     path = tmp_path / "index.html"
-    some = [TABLES[name](hostile) for name in ("claims", "main", "cost")]
+    some = {name: TABLES[name](hostile) for name in ("claims", "main", "cost")}
     path.write_text(page(hostile, some, {}), encoding="utf-8")
     asked: list[str] = []
     with opened(browser, path.as_uri()) as found:

@@ -7,45 +7,39 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from eval.statistics.comparisons import Interval
-from reports.format.facts import features
-from reports.format.picture import apart
-from reports.format.table import DAGGER, Table, latex, margin, markdown, number, plain, probability, span, thousands
+from reports.format.figure import separate
+from reports.format.queries import features
+from reports.format.table import (
+    DAGGER,
+    Table,
+    interval_cell,
+    latex,
+    markdown,
+    number,
+    p_cell,
+    plus_minus_cell,
+    text_cell,
+    thousands,
+)
 from reports.page.render import render
-from reports.sections.figures import FIGURES
-from reports.sections.tables import TABLES
+from reports.sections.contents import FIGURES, SECTIONS, TABLES
 from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from eval.results.frames import Results
-    from reports.format.picture import Picture
+    from reports.format.figure import CaptionedFigure
 
 FEW = ("e2e-small", "gaussian", "onsets-shuffled", "pretrained", "pretrained-ar", "unigram")
-ORDER = ("contrasts", "main", "panel", "controls", "likelihood", "audit", "grid", "memorisation", "metrics")
-APPENDED = ("**Table: raw.**", "**Table: overlap.**")
 MANY = ("pretrained", "pretrained-ar", "unigram")
-OWN_SIZES = ("audit", "grid")  # what is measured of other windows than the comparison is
+OWN_SIZES = ("audit", "tuning_grid")  # measured on other windows than the comparison
 ODD = "<b> 50 % of a_b & $c|d$"
-
-
-@pytest.fixture(scope="module")
-def results() -> Results:
-    return synthetic_results()
-
-
-@pytest.fixture(scope="module")
-def pictures(results: Results) -> dict[str, Picture]:
-    before = {**mpl.rcParams, "backend": ""}  # found out when first looked at
-    drawn = {name: draw(results) for name, draw in FIGURES.items()}
-    assert {**mpl.rcParams, "backend": ""} == before
-    return drawn
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -53,8 +47,8 @@ def rows_of(table: Table) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_tables_render_in_every_format(results: Results, name: str) -> None:
-    table = TABLES[name](results)
+def test_tables_render_in_every_format(tables: dict[str, Table], name: str) -> None:
+    table = tables[name]
     assert table.name == name
     lines = [line for line in table.markdown().splitlines() if line.startswith("|")]
     assert len(lines) == len(table.frame) + 2
@@ -79,13 +73,13 @@ def test_the_main_table_starts_at_the_floor_and_follows_the_order_of_experiments
     assert list(table.frame["NLL (nats/token)"].str[0]) == ["-", *5 * "\N{LESS-THAN OR EQUAL TO}", *"==--="]
 
 
-def test_infinite_likelihoods_are_shown_and_explained(results: Results, pictures: dict[str, Picture]) -> None:
+def test_infinite_likelihoods_are_shown_and_explained(results: Results, figures: dict[str, CaptionedFigure]) -> None:
     table = TABLES["main"](results)
     assert table.frame["NLL (nats/token)"].iloc[-1] == "= \N{INFINITY}"
     assert r"= $\infty$" in table.latex()
     assert rows_of(table)[-1]["nll"] == "inf"
     assert "Replay (control): infinite" in table.markdown()
-    assert "Not finite, so not shown: Replay (control)." in pictures["nll_bars"].caption
+    assert "Not finite, so not shown: Replay (control)." in figures["nll_bars"].caption
 
 
 def test_captions_say_where_models_have_different_numbers_of_seeds(results: Results) -> None:
@@ -122,25 +116,25 @@ def test_numbers_for_people() -> None:
         "2 G",
         "-",
     ]
-    assert span("x", Interval(1.5, 1, 2)) == ("1.50 [1.00, 2.00]", {"x": 1.5, "x_low": 1, "x_high": 2})
-    assert span("x", Interval(1.5, math.nan, math.nan), mark=DAGGER).text == f"1.50{DAGGER}"
-    assert span("x", Interval(math.nan, math.nan, math.nan)).text == "-"
-    assert margin("x", Interval(1.5, 1, 2)).text == "1.50 \N{PLUS-MINUS SIGN} 0.50"
-    assert margin("x", Interval(1.5, math.nan, math.nan)).text == "1.50"
-    assert margin("x", Interval(math.inf, math.nan, math.nan)).text == "\N{INFINITY}"
-    assert plain("x").text == "-"
-    assert [probability("p", p).text for p in (0.25, 0.00004, math.nan)] == ["0.250", "< 0.001", "-"]
-    assert margin("x", Interval(1.5, 1, 2), mark=DAGGER).text == f"1.50{DAGGER} \N{PLUS-MINUS SIGN} 0.50"
+    assert interval_cell("x", Interval(1.5, 1, 2)) == ("1.50 [1.00, 2.00]", {"x": 1.5, "x_low": 1, "x_high": 2})
+    assert interval_cell("x", Interval(1.5, math.nan, math.nan), mark=DAGGER).text == f"1.50{DAGGER}"
+    assert interval_cell("x", Interval(math.nan, math.nan, math.nan)).text == "-"
+    assert plus_minus_cell("x", Interval(1.5, 1, 2)).text == "1.50 \N{PLUS-MINUS SIGN} 0.50"
+    assert plus_minus_cell("x", Interval(1.5, math.nan, math.nan)).text == "1.50"
+    assert plus_minus_cell("x", Interval(math.inf, math.nan, math.nan)).text == "\N{INFINITY}"
+    assert text_cell("x").text == "-"
+    assert [p_cell("p", p).text for p in (0.25, 0.00004, math.nan)] == ["0.250", "< 0.001", "-"]
+    assert plus_minus_cell("x", Interval(1.5, 1, 2), mark=DAGGER).text == f"1.50{DAGGER} \N{PLUS-MINUS SIGN} 0.50"
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_say_what_they_show(pictures: dict[str, Picture], name: str) -> None:
-    assert "Scale cpu, corpus bach" in pictures[name].caption
-    assert (": 3 seeds per model, 40 samples per seed" in pictures[name].caption) is (name not in OWN_SIZES)
+def test_figures_say_what_they_show(figures: dict[str, CaptionedFigure], name: str) -> None:
+    assert "Scale cpu, corpus bach" in figures[name].caption
+    assert (": 3 seeds per model, 40 samples per seed" in figures[name].caption) is (name not in OWN_SIZES)
 
 
-def test_figures_have_a_panel_for_each_thing(results: Results, pictures: dict[str, Picture]) -> None:
-    panels = {name: picture.figure.axes for name, picture in pictures.items()}
+def test_figures_have_a_panel_for_each_thing(results: Results, figures: dict[str, CaptionedFigure]) -> None:
+    panels = {name: captioned.figure.axes for name, captioned in figures.items()}
     assert len([axes for axes in panels["metric_distributions"] if axes.get_title(loc="left")]) == len(
         features(results)
     )
@@ -157,7 +151,7 @@ def test_figures_have_a_panel_for_each_thing(results: Results, pictures: dict[st
 @pytest.mark.parametrize(
     "options", [{"seeds": 1, "without": MANY}, {"seeds": 2, "without": ("e2e", "autoregressive", *MANY)}]
 )
-def test_less_is_rendered_too(options: dict[str, Any]) -> None:
+def test_results_with_fewer_seeds_and_models_are_rendered(options: dict[str, Any]) -> None:
     some = synthetic_results(**options, samples=16)
     for build in TABLES.values():
         assert build(some).markdown() + build(some).latex() + build(some).csv()
@@ -212,10 +206,10 @@ def test_missing_pieces_leave_dashes_and_empty_figures(results: Results) -> None
         assert draw(bare).caption
 
 
-def test_names_of_curves_are_moved_apart_no_more_than_needed() -> None:
-    assert apart([0.1, 0.5], gap=0.1) == pytest.approx([0.1, 0.5])
-    assert apart([0.5, 0.5, 0.5], gap=0.1) == pytest.approx([0.4, 0.5, 0.6])
-    moved = apart([0.1, 0.11, 0.12, 0.8], gap=0.1)
+def test_labels_are_separated_no_more_than_needed() -> None:
+    assert separate([0.1, 0.5], gap=0.1) == pytest.approx([0.1, 0.5])
+    assert separate([0.5, 0.5, 0.5], gap=0.1) == pytest.approx([0.4, 0.5, 0.6])
+    moved = separate([0.1, 0.11, 0.12, 0.8], gap=0.1)
     assert np.diff(moved).min() >= 0.1 - 1e-9
 
 
@@ -237,9 +231,13 @@ def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
     for name in TABLES:
         assert f"**Table: {name.replace('_', ' ')}.**" in page
     assert "etude run --scale cpu" in page
-    parts = ["**Table: claims.**", "(figures/floor_forest.svg)", *(f"**Table: {name}.**" for name in ORDER)]
-    places = [page.index(part) for part in (*parts, "(figures/audit.svg)", *APPENDED)]
-    assert places == sorted(places)
+    headings = [f"\n## {section.title}\n" for section in SECTIONS]
+    figures, names = [f"(figures/{name}.svg)" for name in FIGURES], [name.replace("_", " ") for name in TABLES]
+    for parts in (headings, figures, [f"**Table: {name}.**" for name in names]):
+        places = [page.index(part) for part in parts]
+        assert places == sorted(places)
+    assert page.index("**Table: claims.**") < page.index("(figures/floor_forest.svg)") < page.index("**Table: main.**")
+    assert page.index("\n## Appendix: what other papers report\n") < page.index("**Table: raw.**")
 
 
 def test_models_that_play_nothing_leave_the_main_figure_standing() -> None:

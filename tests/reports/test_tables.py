@@ -14,35 +14,31 @@ from eval.claims.claims import CLAIMS, ContrastClaim, verdicts_on
 from eval.metrics.table import METRICS
 from eval.scoring.measures import MEASURES
 from replication.midi.piece import Seconds
-from reports.format.facts import controls, features, metrics_of, models, near, panel_of
+from reports.format.queries import controls, features, indistinguishable, measure_rows, metrics_of, models
 from reports.format.table import DAGGER, Table
 from reports.page.terminal import show
-from reports.sections.figures import FIGURES
-from reports.sections.tables import TABLES
+from reports.sections.contents import FIGURES, TABLES
 from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from eval.results.frames import Results
 
 
-@pytest.fixture(scope="module")
-def results() -> Results:
-    return synthetic_results()
-
-
 def rows_of(table: Table) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(table.csv())))
 
 
-def test_every_claim_has_its_verdict_and_its_grounds(results: Results) -> None:
-    rows = rows_of(TABLES["claims"](results))
+def test_every_claim_has_its_verdict_and_its_grounds(results: Results, tables: dict[str, Table]) -> None:
+    rows = rows_of(tables["claims"])
     assert [row["claim"] for row in rows] == [claim.name for claim in CLAIMS]
     for row, verdict in zip(rows, verdicts_on(results), strict=True):
         assert (row["verdict"], row["sentence"]) == (verdict.verdict.value, verdict.sentence)
 
 
-def test_every_measure_of_a_claim_is_shown_and_no_bound_is_ranked_against_an_exact_value(results: Results) -> None:
-    table = TABLES["contrasts"](results)
+def test_every_measure_of_a_claim_is_shown_and_no_bound_is_ranked_against_an_exact_value(
+    results: Results, tables: dict[str, Table]
+) -> None:
+    table = tables["contrasts"]
     families = {claim.name: len(claim.measures) for claim in CLAIMS if isinstance(claim, ContrastClaim)}
     assert table.frame["Claim"].value_counts().to_dict() == {**families, "C3": 1}
     bounds = table.frame[table.frame["Measure"].str.contains("bound")]
@@ -52,12 +48,12 @@ def test_every_measure_of_a_claim_is_shown_and_no_bound_is_ranked_against_an_exa
     assert float(first["difference"]) == pytest.approx(trials["e2e"] - trials["gaussian"])
 
 
-def test_a_dagger_marks_what_is_inside_the_floor(results: Results) -> None:
-    frame = TABLES["main"](results).frame.set_index("Model")
+def test_a_dagger_marks_what_is_inside_the_floor(tables: dict[str, Table]) -> None:
+    frame = tables["main"].frame.set_index("Model")
     for column in ("Distance (floors) \N{RIGHTWARDS ARROW} 1", "JSD of chord bigrams \N{RIGHTWARDS ARROW} 0"):
         marked = set(frame.index[frame[column].str.contains(DAGGER)])
         assert marked == {"Autoregressive", "Test copy (control)", "Replay (control)"}
-    assert r"$\dagger$" in TABLES["main"](results).latex()
+    assert r"$\dagger$" in tables["main"].latex()
 
 
 @pytest.mark.parametrize(
@@ -77,73 +73,87 @@ def test_a_dagger_marks_what_is_inside_the_floor(results: Results) -> None:
         ("frechet", math.nan, 0.1, math.nan, False),
     ],
 )
-def test_near_means_no_further_from_the_ideal_than_the_floor_and_not_told_apart(
+def test_indistinguishable_is_as_close_to_the_ideal_as_the_floor_and_not_told_apart_by_a_test(
     measure: str, value: float, p95: float, p: float, *, expected: bool
 ) -> None:
-    assert near(measure, pd.DataFrame({"value": [value], "floor_p95": [p95], "p": [p]})) is expected
+    assert indistinguishable(measure, pd.DataFrame({"value": [value], "floor_p95": [p95], "p": [p]})) is expected
 
 
-def test_controls_are_shown_beside_the_floor_in_every_measure(results: Results) -> None:
-    table = TABLES["controls"](results)
+def test_controls_are_shown_beside_the_floor_in_every_measure(results: Results, tables: dict[str, Table]) -> None:
+    table = tables["controls"]
     assert list(table.frame["Control"]) == ["Test split (floor)", *controls(results).values()]
-    assert table.frame.shape[1] - 1 == sum(not measure.appendix for measure in MEASURES.values())
+    assert table.frame.shape[1] - 1 == len(MEASURES)
     rows = {row["control"]: row for row in rows_of(table)}
-    found = panel_of(results, "onsets-shuffled", "chords")
+    found = measure_rows(results, "onsets-shuffled", "chords")
     assert float(rows["Onsets shuffled (control)"]["chords"]) == pytest.approx(found["ratio"].mean())
-    seen = TABLES["metrics_of_controls"](results)
+    seen = tables["metrics_of_controls"]
     assert list(seen.frame.columns[1:]) == list(controls(results).values())
 
 
-def test_copies_are_shown_as_a_multiple_of_those_of_real_music(results: Results) -> None:
-    rows = rows_of(TABLES["memorisation"](results))
+def test_copies_are_shown_as_a_multiple_of_those_of_real_music(results: Results, tables: dict[str, Table]) -> None:
+    rows = rows_of(tables["memorisation"])
     assert len(rows) == 1 + len(results.experiments)
-    found = panel_of(results, "e2e", "copy_12")
+    found = measure_rows(results, "e2e", "copy_12")
     assert float(rows[1]["copy_12_ratio"]) == pytest.approx((found["value"] / found["floor"]).mean())
 
 
-def test_muspys_own_numbers_stand_beside_the_corrected_ones(results: Results) -> None:
-    rows = rows_of(TABLES["raw"](results))
+def test_muspys_own_numbers_stand_beside_the_corrected_ones(results: Results, tables: dict[str, Table]) -> None:
+    rows = rows_of(tables["raw"])
     real = results.scores[results.scores["experiment"] == "test"]
     assert float(rows[0]["polyphony_rate"]) == 0.5
     assert float(rows[0]["polyphony_rate_corrected"]) == pytest.approx(real["polyphony_rate_ge2"].mean())
 
 
-def test_measures_that_prefer_a_control_to_real_music_are_told(results: Results) -> None:
-    assert "Overlapping area (mgeval): Test copy (control)" in TABLES["overlap"](results).caption
+def test_measures_that_are_not_rows_of_the_table_of_measures_are_ignored() -> None:
+    some = synthetic_results(seeds=1, samples=16, without=("pretrained", "pretrained-ar", "e2e-small"))
+    other = some.measures[some.measures["measure"] == "frechet"].assign(measure="of-other-papers", n=7)
+    more = dataclasses.replace(some, measures=pd.concat([some.measures, other]))
+    for name in ("panel", "controls"):
+        assert TABLES[name](more).markdown() == TABLES[name](some).markdown()
 
 
-def test_the_published_number_stands_beside_a_likelihood_at_every_iteration(results: Results) -> None:
-    rows = rows_of(TABLES["audit"](results))
+def test_the_share_of_undefined_values_is_compared_with_that_of_real_music(results: Results) -> None:
+    music = results.scores["experiment"] == "test"
+    values = results.scores[features(results)[0]].mask(music & (results.scores["sample"] < 20))
+    scores = results.scores.assign(**{features(results)[0]: values})
+    some = dataclasses.replace(results, scores=scores)
+    assert float(rows_of(TABLES["controls"](some))[0]["nan_rate"]) == 20 / 80
+    assert float(rows_of(TABLES["panel"](some))[0]["undefined_percent"]) == 25
+    assert "Undefined" not in TABLES["main"](some).frame.columns
+
+
+def test_the_published_number_stands_beside_a_likelihood_at_every_iteration(tables: dict[str, Table]) -> None:
+    rows = rows_of(tables["audit"])
     assert [row["step"] for row in rows] == ["0", "200", "400", "800", "1000", "1500", "2000"]
     assert float(rows[-1]["bits_per_word"]) < 0.001
     assert float(rows[-1]["nll"]) > 1
 
 
-def test_one_point_of_the_grid_is_chosen_for_each_arm(results: Results) -> None:
-    frame = TABLES["grid"](results).frame
+def test_one_point_of_the_grid_is_chosen_for_each_arm(tables: dict[str, Table]) -> None:
+    frame = tables["tuning_grid"].frame
     assert (frame[frame["Chosen"] == "yes"].groupby("Model").size() == 1).all()
-    assert "375 steps" in TABLES["grid"](results).caption
+    assert "375 steps" in tables["tuning_grid"].caption
 
 
 def test_points_of_the_grid_that_failed_have_no_numbers(results: Results) -> None:
     for missing in (None, math.nan):
         grid = results.grid.astype(object).where(results.grid["distance"].notna(), missing)
         grid = grid.assign(**{name: results.grid[name] for name in ("arm", "dimension", "scale", "chosen")})
-        frame = TABLES["grid"](dataclasses.replace(results, grid=grid)).frame
+        frame = TABLES["tuning_grid"](dataclasses.replace(results, grid=grid)).frame
         assert (frame.groupby("Model")["Distance (floors)"].last() == "-").all()
 
 
-def test_captions_say_how_arms_were_tuned_if_they_were(results: Results) -> None:
-    assert "Diffusion-LM, skip-gram: d 32, scale 0.5" in TABLES["main"](results).caption
-    assert "tuned alike" in TABLES["claims"](results).caption
+def test_captions_say_how_arms_were_tuned_if_they_were(results: Results, tables: dict[str, Table]) -> None:
+    assert "Diffusion-LM, skip-gram: d 32, scale 0.5" in tables["main"].caption
+    assert "were tuned beforehand" in tables["claims"].caption
     untuned = dataclasses.replace(results, about=results.about | {"tuned": {}})
-    assert "Embeddings" not in TABLES["main"](untuned).caption
+    assert "Tuned embeddings" not in TABLES["main"](untuned).caption
     assert "tuned" not in TABLES["claims"](untuned).caption
 
 
-@pytest.mark.parametrize("name", ["main", "controls", "metrics_of_controls", "memorisation", "raw", "overlap"])
-def test_controls_that_leave_windows_as_they_are_are_told(results: Results, name: str) -> None:
-    notes = [note for note in TABLES[name](results).notes if "are changed" in note]
+@pytest.mark.parametrize("name", ["main", "controls", "metrics_of_controls", "memorisation", "raw"])
+def test_notes_name_the_controls_that_leave_windows_unchanged(tables: dict[str, Table], name: str) -> None:
+    notes = [note for note in tables[name].notes if "are changed" in note]
     assert notes == [
         "Test copy (control): 0.0 % of its windows are changed.",
         "Onsets shuffled (control): 33.7 % of its windows are changed.",
@@ -183,8 +193,8 @@ def test_the_terminal_shows_models_and_verdicts_in_80_columns(
     ]
 
 
-def test_the_table_of_metrics_counts_what_is_undefined(results: Results) -> None:
-    table = TABLES["metrics"](results)
+def test_the_table_of_metrics_counts_what_is_undefined(results: Results, tables: dict[str, Table]) -> None:
+    table = tables["metrics"]
     assert list(table.frame["Metric"]) == [METRICS[name].label for name in metrics_of(results)]
     cells = table.frame.set_index("Metric")["Diffusion-LM, Gaussian"]
     assert cells["Pitch entropy"].endswith("NaN 7.5 %")
@@ -197,11 +207,13 @@ def test_the_table_of_metrics_counts_what_is_undefined(results: Results) -> None
     assert "\N{INFINITY}" in cells["Empty-beat rate"]  # a floor of 0
 
 
-def test_the_terms_of_a_bound_stand_beside_their_references(results: Results) -> None:
-    table = TABLES["likelihood"](results)
+def test_the_terms_of_a_bound_stand_beside_their_references(results: Results, tables: dict[str, Table]) -> None:
+    table = tables["likelihood"]
     assert list(table.frame["Model"][-2:]) == ["Uniform (ln V)", "Unigram entropy"]
     assert list(table.frame["Kind"]) == ["upper bound"] * 5 + ["exact"] * 3 + ["reference"] * 2
     assert float(rows_of(table)[-2]["nll"]) == math.log(142)
-    assert "Check with every timestep on 2 windows: Diffusion-LM, end-to-end 2.310, of those drawn" in table.notes[-1]
+    assert (
+        "Check with every timestep on 2 windows: Diffusion-LM, end-to-end 2.310, sampled timesteps" in table.notes[-1]
+    )
     exact = dataclasses.replace(results, trials=results.trials.assign(nll_every=math.nan))
     assert "Check" not in " ".join(TABLES["likelihood"](exact).notes)

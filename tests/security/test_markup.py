@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from reports.page import render
 from reports.page.html import page
+from reports.page.render import markdown_page
+from reports.sections.contents import FIGURES, TABLES
 from reports.sections.data_card import card
-from reports.sections.figures import FIGURES
-from reports.sections.tables import APPENDIX, TABLES
 from tests.support.browser import chromium, opened
 from tests.support.synthetic_results import synthetic_results
 
@@ -68,13 +67,13 @@ def hostile_results(results: Results) -> Results:
 def test_no_text_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None:
     markdown_it = pytest.importorskip("markdown_it")
     results = hostile_results(synthetic_results(seeds=1, samples=16, without=("pretrained", "pretrained-ar")))
-    tables = [TABLES[name](results) for name in ("claims", "main", "memorisation", *APPENDIX)]
-    pictures = {"nll_bars": FIGURES["nll_bars"](results)}
+    tables = {name: TABLES[name](results) for name in ("claims", "main", "memorisation", "raw")}
+    figures = {"nll_bars": FIGURES["nll_bars"](results)}
     files = {
-        "index.html": page(results, tables, pictures),
-        "report.html": markdown_it.MarkdownIt().render(render._page(results, tables, pictures)),
-        "nll_bars.svg": pictures["nll_bars"].svg.decode(),
-        "table.html": tables[1].html(),
+        "index.html": page(results, tables, figures),
+        "report.html": markdown_it.MarkdownIt().render(markdown_page(results, tables, figures)),
+        "nll_bars.svg": figures["nll_bars"].svg.decode(),
+        "table.html": tables["main"].html(),
         "card.html": markdown_it.MarkdownIt().render(card(results.card, {})),
     }
     dialogs: list[str] = []

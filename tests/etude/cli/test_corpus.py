@@ -20,8 +20,7 @@ from replication.midi.piece import Piece, sorted_notes
 from replication.midi.smf import write_midi
 from replication.util.text import printable
 from replication.windows.data_card import LENGTH_EDGES, histograms
-from reports.sections.data_card import card
-from reports.sections.data_card_figures import account, step
+from reports.sections.data_card import card, file_counts, time_unit
 from tests.support.program import assert_user_error, etude, music, python
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def facts(described: Path) -> dict[str, Any]:
 
 def test_the_facts_account_for_every_file(folder: Path, facts: dict[str, Any]) -> None:
     assert facts["counts"]["files"] == sum(1 for path in folder.rglob("*") if path.is_file())
-    assert sum(account(facts).values()) == facts["counts"]["files"]
+    assert sum(file_counts(facts).values()) == facts["counts"]["files"]
     assert facts["dropped"]["counts"] == {"unreadable": 2, "empty": 1}
     assert sorted(facts["dropped"]["files"]) == [
         [UGLY, "unreadable"],
@@ -138,7 +137,7 @@ def test_the_card_describes_how_files_are_read(facts: dict[str, Any]) -> None:
         "the tracks named piano and MIDI 01, with drums, pedal applied, in steps of 62.5 ms, programs 0 to 7 only, "
         "at least 16 notes, at least 90 % of onsets on the grid of beats"
     ) in card(facts | {"reading": reading}, {})
-    assert step({"type": "Beats", "steps_per_beat": 24}) == "steps of 1/24 beat"
+    assert time_unit({"type": "Beats", "steps_per_beat": 24}) == "steps of 1/24 beat"
 
 
 def test_synthetic_pieces_are_described_without_hours(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from eval.results.trial_rows import evaluations
 from replication.util.errors import UserError
 from replication.util.files import describe, read_json, sha256, write_json
 from reports.format.table import DAGGER
-from reports.page.render import render
-from reports.sections.samplers import FEW, quality, samplers
+from reports.page.html import page
+from reports.page.render import markdown_page
+from reports.sections.compute import FEW, samplers_figure, samplers_table
+from reports.sections.contents import SECTIONS, build_tables
 from tests.support.small_trials import planned, run_here, windows
 from tests.support.synthetic_results import synthetic_results
 
@@ -78,9 +80,9 @@ def test_the_study_computes_missing_results_and_does_not_change_the_trial(
     assert sampler_rows(trial.folder) is None
 
 
-def test_the_table_marks_results_as_good_as_the_published_sampler_with_all_timesteps() -> None:
+def test_the_table_marks_what_is_as_near_as_the_published_sampler_at_every_timestep() -> None:
     results = synthetic_results()
-    table = samplers(results)
+    table = samplers_table(results)
     assert len(table.frame) == 2 * len(SAMPLERS)
     assert list(table.frame.columns[2:8]) == ["10", "20", "50", "100", "200", "2000"]
     first = table.frame.iloc[0]
@@ -88,11 +90,11 @@ def test_the_table_marks_results_as_good_as_the_published_sampler_with_all_times
     assert DAGGER in first["50"]  # a tenth
     assert not table.frame[["100", "200", "2000"]].map(lambda text: DAGGER in text).any(axis=None)
     assert list(table.frame["2000"] == "-") == [row.name != REFERENCE for row in SAMPLERS] * 2
-    assert f"{DAGGER}: with at most {FEW} evaluations" in table.caption
+    assert f"{DAGGER}: at most {FEW} evaluations" in table.caption
 
 
-def test_the_figure_has_a_panel_per_arm_with_seconds_on_top() -> None:
-    figure = quality(synthetic_results()).figure
+def test_the_figure_has_a_panel_for_each_arm_and_the_seconds_above() -> None:
+    figure = samplers_figure(synthetic_results()).figure
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "Diffusion-LM, end-to-end",
         "Diffusion-LM, Gaussian",
@@ -103,8 +105,13 @@ def test_the_figure_has_a_panel_per_arm_with_seconds_on_top() -> None:
         assert above.get_xlim() == pytest.approx((0.12 * low, 0.12 * high))
 
 
-def test_a_report_without_the_study_does_not_mention_it(tmp_path: Path) -> None:
+def test_a_report_without_the_study_says_nothing_of_it() -> None:
     results = synthetic_results(seeds=1, samples=16, without=("pretrained", "pretrained-ar", "unigram"))
-    written = render(dataclasses.replace(results, samplers=results.samplers.iloc[:0]), tmp_path)
-    assert "samplers" not in {path.stem for path in written if path.parent.name != "results"}
-    assert "samplers" not in written[0].read_text(encoding="utf-8")
+    without = dataclasses.replace(results, samplers=results.samplers.iloc[:0])
+    parts = [part for section in SECTIONS for part in section.parts if part.name == "samplers"]
+    assert [part.present(results) for part in parts] == [True, True]  # a figure and a table
+    assert [part.present(without) for part in parts] == [False, False]
+    tables = build_tables(without)
+    assert "samplers" not in tables
+    assert "samplers" not in page(without, tables, {})
+    assert "samplers" not in markdown_page(without, tables, {})

@@ -35,7 +35,7 @@ from replication.util.generators import seeded
 from reports.format.table import DOUBLE_DAGGER
 from reports.page.html import page
 from reports.page.terminal import show
-from reports.sections.tables import TABLES
+from reports.sections.contents import TABLES
 from tests.support.program import ROOT
 from tests.support.small_scales import job, small_scale
 from tests.support.small_trials import planned, task
@@ -155,10 +155,10 @@ def test_every_fault_is_an_anomaly_of_its_trial_and_of_no_other(results: Results
 def test_the_report_names_the_anomalies_and_marks_the_means(
     results: Results, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = TABLES["events"](results)
-    assert table.caption.startswith("What went wrong with the numbers. ")
-    assert set(table.frame["Event"]) == set(results.anomalies["anomaly"])
-    row = table.frame[table.frame["Event"] == "embeddings-exploded"].iloc[0]
+    table = TABLES["anomalies"](results)
+    assert table.caption.startswith("Numerical anomalies. ")
+    assert set(table.frame["Anomaly"]) == set(results.events["event"])
+    row = table.frame[table.frame["Anomaly"] == "embeddings-exploded"].iloc[0]
     assert (row["Trial"], row["Steps"]) == ("Diffusion-LM, Gaussian, seed 0", "10 to 20")
     assert row["Limits"] == "at most 10.0"
     assert any(note.startswith("samples-repeated: Most samples occur more than once") for note in table.notes)
@@ -171,8 +171,8 @@ def test_the_report_names_the_anomalies_and_marks_the_means(
     assert r"1$\ddagger$" in main.latex()
     for name in ("main", "metrics", "cost"):  # every caption that states the number of seeds
         assert "Missing: Diffusion-LM, Gaussian seed 1 (failed)." in TABLES[name](results).caption
-    shown = page(results, [TABLES[name](results) for name in ("claims", "main", "events")], {})
-    assert "loss-not-finite" in shown.partition('id="table-events"')[2]
+    shown = page(results, {name: TABLES[name](results) for name in ("claims", "main", "anomalies")}, {})
+    assert "loss-not-finite" in shown.partition('id="table-anomalies"')[2]
     show(results, Path("out"))
     assert "seed 1 failed, loss-not-finite." in " ".join(capsys.readouterr().out.split())
 
@@ -229,16 +229,16 @@ def test_results_keep_their_anomalies_and_results_without_their_file_are_refused
         read_results(tmp_path)
 
 
-def test_without_anomalies_the_table_is_one_line(results: Results) -> None:
-    well = replace(results, anomalies=results.anomalies.iloc[:0])
-    table = TABLES["events"](well)
-    assert table.caption.startswith("Nothing went wrong with the numbers. ")
+def test_where_nothing_went_wrong_one_line_says_so(results: Results) -> None:
+    well = replace(results, events=results.events.iloc[:0])
+    table = TABLES["anomalies"](well)
+    assert table.caption.startswith("Numerical anomalies: none. ")
     assert table.frame.empty
     assert "<table>" not in table.html()
     assert DOUBLE_DAGGER not in TABLES["main"](well).markdown()
     spared = synthetic_results(seeds=1, samples=16, without=("e2e-small", "gaussian", "pretrained", "pretrained-ar"))
-    lead = "What went wrong with the numbers, in no trial of a model that competes. "
-    assert TABLES["events"](spared).caption.startswith(lead)
+    lead = "Numerical anomalies, none of them in a model. "
+    assert TABLES["anomalies"](spared).caption.startswith(lead)
 
 
 class Unrounded(DiffusionLM):

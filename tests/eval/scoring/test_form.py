@@ -10,7 +10,7 @@ from eval.metrics.windows import Windows
 from eval.scoring.music import FORM, Music, Scored, form_of
 from eval.statistics.comparisons import ratio_error
 from replication.midi.piece import Piece, Seconds
-from reports.sections.form import form
+from reports.sections.music import form
 from tests.support.pieces import Notes, piece
 from tests.support.synthetic_results import synthetic_results
 
@@ -79,7 +79,7 @@ def test_windows_too_short_for_a_form_say_so() -> None:
     results = synthetic_results(seeds=1)
     short = dataclasses.replace(results, form=results.form[results.form["lag"] < 3])
     (text,) = form(short).figure.texts
-    assert text.get_text() == "Fewer than half the windows hold 4 bars: too short to have a form."
+    assert text.get_text() == "Fewer than half of the windows have 4 bars, too few for form."
 
 
 def test_lags_that_few_windows_reach_are_not_drawn() -> None:
