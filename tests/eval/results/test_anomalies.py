@@ -157,7 +157,7 @@ def test_the_report_names_the_anomalies_and_marks_the_means(
 ) -> None:
     table = TABLES["anomalies"](results)
     assert table.caption.startswith("Numerical anomalies. ")
-    assert set(table.frame["Anomaly"]) == set(results.events["event"])
+    assert set(table.frame["Anomaly"]) == set(results.anomalies["anomaly"])
     row = table.frame[table.frame["Anomaly"] == "embeddings-exploded"].iloc[0]
     assert (row["Trial"], row["Steps"]) == ("Diffusion-LM, Gaussian, seed 0", "10 to 20")
     assert row["Limits"] == "at most 10.0"
@@ -230,7 +230,7 @@ def test_results_keep_their_anomalies_and_results_without_their_file_are_refused
 
 
 def test_where_nothing_went_wrong_one_line_says_so(results: Results) -> None:
-    well = replace(results, events=results.events.iloc[:0])
+    well = replace(results, anomalies=results.anomalies.iloc[:0])
     table = TABLES["anomalies"](well)
     assert table.caption.startswith("Numerical anomalies: none. ")
     assert table.frame.empty

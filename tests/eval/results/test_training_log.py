@@ -151,19 +151,19 @@ def test_mlflow_gets_nothing_of_a_log_from_its_damaged_line_on(trial: Path, stor
 
 
 def test_the_progress_bar_refuses_a_damaged_last_line(trial: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = bar_of(trial, monkeypatch)
-    running._show_progress()
-    assert running._bar.n == 2
+    bar = bar_of(trial, monkeypatch)
+    bar.update()
+    assert bar._bar.n == 2
     add(trial, TORN)
-    running._show_progress()
-    assert running._bar.n == 2
+    bar.update()
+    assert bar._bar.n == 2
     add(trial, b"\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged in line 4 "):
-        running._show_progress()
+        bar.update()
 
 
 def bar_of(trial: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a private class
-    """Return a trial as the scheduler shows it on a terminal."""
+    """Return the progress bar of a trial as the scheduler shows it on a terminal."""
     from types import SimpleNamespace
 
     import tqdm
@@ -174,8 +174,7 @@ def bar_of(trial: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401
     original = tqdm.tqdm
     monkeypatch.setattr(tqdm, "tqdm", shown)
     place: Any = SimpleNamespace(folder=trial, budget=SimpleNamespace(steps=10))
-    nothing: Any = None
-    return scheduler._RunningTrial(place, nothing, nothing, "e2e")
+    return scheduler._ProgressBar(place, "e2e")
 
 
 def steps(store: Store, trial: Path) -> list[int]:
