@@ -12,16 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eval.distances.appendix import (
-    frame_duration,
-    frame_duration_variance,
-    frame_facts,
-    frame_pitch,
-    frame_pitch_variance,
-    mgeval_facts,
-    mgeval_kld,
-    mgeval_oa,
-)
 from eval.distances.harmony import bar_facts, bar_similarity, chord_counts, divergence, interval_counts
 from eval.distances.point_clouds import classifier_auc, coverage, features, frechet, mmd, precision, recall
 
@@ -49,7 +39,6 @@ class Distance:
         in_floors: whether multiples of the noise floor mean something: those of a distance from 0 do, those of a share,
             of an area or of an estimate that is 0 on average do not.
         draws: halvings of the reference for which it is affordable.
-        appendix: published elsewhere and here for comparison only: it cannot tell music from noise.
         needs_beats: not defined for performances without beats.
     """
 
@@ -60,7 +49,6 @@ class Distance:
     ideal: float | None = 0.0
     in_floors: bool = False
     draws: int = 20
-    appendix: bool = False
     needs_beats: bool = False
 
 
@@ -89,27 +77,5 @@ DISTANCES: dict[str, Distance] = {
         in_floors=True,
         draws=100,
         needs_beats=True,
-    ),
-    "mgeval_oa": Distance(
-        facts=mgeval_facts, function=mgeval_oa, label="Overlapping area (mgeval)", ideal=1.0, draws=2, appendix=True
-    ),
-    "mgeval_kld": Distance(
-        facts=mgeval_facts, function=mgeval_kld, label="KLD (mgeval, aligned)", unit="nats", draws=2, appendix=True
-    ),
-    "frame_oa_pitch": Distance(
-        facts=frame_facts, function=frame_pitch, label="Framewise OA, pitch consistency", ideal=1.0, appendix=True
-    ),
-    "frame_oa_duration": Distance(
-        facts=frame_facts, function=frame_duration, label="Framewise OA, duration consistency", ideal=1.0, appendix=True
-    ),
-    "frame_variance_pitch": Distance(
-        facts=frame_facts, function=frame_pitch_variance, label="Framewise OA, pitch variance", ideal=1.0, appendix=True
-    ),
-    "frame_variance_duration": Distance(
-        facts=frame_facts,
-        function=frame_duration_variance,
-        label="Framewise OA, duration variance",
-        ideal=1.0,
-        appendix=True,
     ),
 }

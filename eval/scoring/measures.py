@@ -19,22 +19,17 @@ class Measure:
         label: the name in tables and figures.
         unit: what the number counts; "1" for a rate or a number without unit.
         ideal: its value for sets of equal distribution; None where real music has a value of its own to compare with.
-        appendix: computed for comparison with other papers only, since it cannot tell music from noise.
     """
 
     label: str
     unit: str
     ideal: float | None = None
-    appendix: bool = False
 
 
 DISTANCE = "distance"  # the headline: the mean Wasserstein distance over metrics
 MEASURES: dict[str, Measure] = {
     DISTANCE: Measure(label="Distance", unit="SD", ideal=0.0),
-    **{
-        name: Measure(label=row.label, unit=row.unit, ideal=row.ideal, appendix=row.appendix)
-        for name, row in DISTANCES.items()
-    },
+    **{name: Measure(label=row.label, unit=row.unit, ideal=row.ideal) for name, row in DISTANCES.items()},
     "mmd_p": Measure(label="p (MMD)", unit="1"),
     **{name: Measure(label=row.label, unit=row.unit) for name, row in COPYING.items()},
     "teacher_nll": Measure(label="Teacher NLL", unit="nats per token"),

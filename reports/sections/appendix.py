@@ -6,22 +6,15 @@ import math
 from typing import TYPE_CHECKING
 
 from eval.metrics.table import METRICS
-from eval.scoring.measures import MEASURES
 from reports.format.facts import (
-    between,
     changed,
-    controls,
-    floor_of,
     labels,
-    measures_of,
     of,
-    over_seeds,
-    panel_of,
     real,
     real_labels,
     setting,
 )
-from reports.format.table import Cell, Table, cell, number, plain
+from reports.format.table import Cell, Table, number, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,42 +56,3 @@ def _pairs(names: list[str], values: pd.Series[float], scores: pd.DataFrame) -> 
         title = METRICS[metric].label if metric in METRICS else name
         row[title] = Cell(text, {name: value, f"{name}_corrected": mean})
     return row
-
-
-def overlap(results: Results) -> Table:
-    """Return measures that others report although they cannot tell music from noise."""
-    shown = [name for name in measures_of(results) if MEASURES[name].appendix]
-    rows = []
-    for encoding, label in real_labels(results).items():
-        floors = {name: floor_of(results, encoding, name) for name in shown}
-        rows.append(
-            {
-                "Model": plain("model", f"{label} (floor)"),
-                **{MEASURES[name].label: cell(name, value, 3) for name, value in floors.items()},
-            }
-        )
-    found = {
-        (name, measure): over_seeds(panel_of(results, name, measure)["value"]).mean
-        for name in labels(results)
-        for measure in shown
-    }
-    for name, label in labels(results).items():
-        values = {MEASURES[measure].label: cell(measure, found[name, measure], 3) for measure in shown}
-        rows.append({"Model": plain("model", label), **values})
-    caption = (
-        f"Overlapping areas and the like, means over seeds. {setting(results)} They are here for comparison with "
-        f"papers that report them, and are no part of any conclusion. {_fooled(results, found)}"
-    )
-    return Table.of("overlap", rows=rows, caption=caption, notes=changed(results))
-
-
-def _fooled(results: Results, found: dict[tuple[str, str], float]) -> str:
-    """Return the sentence that names the controls which score at least as well as real music."""
-    names, firsts = controls(results), real_labels(results)
-    better = {}
-    for measure in dict.fromkeys(measure for _, measure in found):
-        ideal = MEASURES[measure].ideal or 0.0
-        floor = abs(floor_of(results, next(iter(firsts)), measure) - ideal)
-        better[measure] = [label for name, label in names.items() if abs(found[name, measure] - ideal) <= floor]
-    sentences = [f"{MEASURES[measure].label}: {between(fooled)}." for measure, fooled in better.items() if fooled]
-    return "Controls that score as well as real music or better: " + " ".join(sentences) if sentences else ""

@@ -75,7 +75,7 @@ def _metric(results: Results, name: str, metric: str) -> Cell:
 
 def controls(results: Results) -> Table:
     """Return every measure of every control: the evidence of what each measure can see."""
-    shown = [name for name in measures_of(results) if not MEASURES[name].appendix]
+    shown = list(measures_of(results))
     rows = []
     for encoding, label in real_labels(results).items():
         row = {"Control": plain("control", f"{label} (floor)")}

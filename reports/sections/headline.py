@@ -133,7 +133,7 @@ def main(results: Results) -> Table:
 def panel(results: Results) -> Table:
     """Return what else was measured of each model as a whole."""
     hidden = {"distance", "nan_rate", "mmd_p", *_JUDGED, *_SETS, *COPYING}
-    sets = [name for name in measures_of(results) if name not in hidden and not MEASURES[name].appendix]
+    sets = [name for name in measures_of(results) if name not in hidden]
     judged = [name for name in _JUDGED if name in measures_of(results)]
     p = "p (MMD)" if "mmd" in sets else None
     rows = []

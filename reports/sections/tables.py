@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.sections.anomalies import events
-from reports.sections.appendix import overlap, raw
+from reports.sections.appendix import raw
 from reports.sections.claims import claims, contrasts
 from reports.sections.embeddings import table as geometry
 from reports.sections.evidence import controls, metrics, metrics_of_controls
@@ -37,6 +37,5 @@ TABLES: dict[str, Callable[[Results], Table]] = {
     "cost": cost,
     "samplers": samplers,
     "raw": raw,
-    "overlap": overlap,
 }
-APPENDIX = ("raw", "overlap")  # for comparison with other papers: no part of any conclusion
+APPENDIX = ("raw",)  # for comparison with other papers: no part of any conclusion

@@ -155,17 +155,6 @@ def test_single_metrics_are_all_but_blind_to_form(evidence: Evidence) -> None:
     assert evidence.values.loc["bars-shuffled", "classifier_auc"] < 0.7  # .64, .58
 
 
-def test_what_is_in_the_appendix_can_not_tell_music_from_noise(evidence: Evidence) -> None:
-    values = evidence.values
-    assert values.loc["mode-collapse", "mgeval_oa"] > 0.9  # .912, .907, of .965, .964 for real music
-    assert values.loc["onsets-shuffled", "mgeval_oa"] > 0.94  # .951, .957
-    for name in ("mode-collapse", "jitter", *HARMLESS, "unigram", "bigram", "uniform"):
-        assert values.loc[name, "frame_oa_pitch"] > 0.95  # .973, .969 for all words alike
-        assert values.loc[name, "frame_oa_duration"] > 0.9  # .921, .912 for the unigram
-    # Of real music and real music it is no more than this.
-    assert values.loc[HELD_OUT, "frame_variance_duration"] < 0.97  # .89, .86
-
-
 def test_in_66_tokens_wrong_notes_are_seen_as_in_8_bars_but_not_so_far_off(short: Evidence) -> None:
     distance, frechet = short.ratios["distance"], short.ratios["frechet"]
     area, p = short.values["classifier_auc"], short.values["mmd_p"]
@@ -214,7 +203,5 @@ def test_in_66_tokens_there_is_no_form_to_see(short: Evidence) -> None:
     assert short.values.loc["bars-shuffled", "mmd_p"] > 0.05  # .61
     assert short.ratios.loc["one-bar", "bar_similarity"] > 20  # 86: repetition is seen in two bars too
     assert short.ratios.loc["one-bar", "chords"] < 1.6  # 1.28
-    # A frame has four bars, and the next begins two bars later: too few windows have two of them.
-    assert np.isnan(short.values.loc[HELD_OUT, "frame_oa_pitch"])
     # Twenty windows are of too few songs for a test.
     assert np.isnan(short.values.loc["mode-collapse", "mmd_p"])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FEW = ("e2e-small", "gaussian", "onsets-shuffled", "pretrained", "pretrained-ar", "unigram")
 ORDER = ("contrasts", "main", "panel", "controls", "likelihood", "audit", "grid", "memorisation", "metrics")
-APPENDED = ("**Table: raw.**", "**Table: overlap.**")
+APPENDED = ("**Table: raw.**",)
 MANY = ("pretrained", "pretrained-ar", "unigram")
 OWN_SIZES = ("audit", "grid")  # what is measured of other windows than the comparison is
 ODD = "<b> 50 % of a_b & $c|d$"
