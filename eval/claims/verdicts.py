@@ -1,7 +1,7 @@
 """The verdict on a claim, and the sentence that says why: written by code, by a rule that was there before the numbers.
 
 A claim is about a method, so that its unit is the training seed. Each claim has a family of measures; in each measure,
-two models are compared seed by seed (`eval.statistics.comparisons.contrast`), and the p values of the family are
+two models are compared seed by seed (`eval.statistics.paired.contrast`), and the p values of the family are
 adjusted by Holm's procedure. A measure speaks for the claim or against it, by the sign of the difference, where its
 adjusted p is at most 0.05, two-sided. The claim is
 
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from eval.statistics.comparisons import ALPHA, Procedure, contrast, detectable_effect, deviation, holm
+from eval.statistics.intervals import deviation
+from eval.statistics.paired import ALPHA, Procedure, contrast, detectable_effect, holm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eval.statistics.comparisons import Contrast
+    from eval.statistics.paired import Contrast
 
 LEAST_SEEDS = 2  # a deviation takes two
 
@@ -123,7 +124,7 @@ class Compared(NamedTuple):
 
     @classmethod
     def of(cls, measure: Measured, differences: NDArray[Any], *, tests: int, resolution: float = 0.0) -> Compared:
-        """Return what (seeds,) differences say, one of so many tests; see `eval.statistics.comparisons.contrast`."""
+        """Return what (seeds,) differences say, one of so many tests; see `eval.statistics.paired.contrast`."""
         nothing = [0.0] * len(differences)
         found = contrast(differences.tolist(), nothing, tests=tests, resolution=resolution)
         spread = deviation(differences, resolution=resolution) if found.test is not Procedure.NONE else math.nan

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from eval.distances.wasserstein import spread, wasserstein
-from eval.statistics.comparisons import cliffs_delta
+from eval.distances.univariate import cliffs_delta, spread, wasserstein
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def floor_ratios(
         rng: where the halves come from.
         features: columns of the reference which the row "mean" averages.
         draws: number of halvings.
-        distance: of (n,) values from (n,) values in units of `scale`, as `eval.distances.wasserstein.wasserstein`.
+        distance: of (n,) values from (n,) values in units of `scale`, as `eval.distances.univariate.wasserstein`.
         origin: which samples may be held against a half.
         songs: (s,) the song of the reference that each sample comes from; needed by `Origin.OTHER_HALF`.
         most: n at most, so that models with different numbers of samples are compared at one size.
@@ -114,7 +113,7 @@ def floor_ratios(
     Returns:
         A row for each metric and a last row "mean", with columns distance, floor, floor_p95 (95th percentile of the
         floor over draws), ratio (inf for a floor of 0, NaN if the distance is 0 too), worst, cliff
-        (`eval.statistics.comparisons.cliffs_delta` of all samples and the whole reference), nan_rate and n. The row
+        (`eval.distances.univariate.cliffs_delta` of all samples and the whole reference), nan_rate and n. The row
         "mean" averages `features` within each draw and has no cliff; its nan_rate is the share of samples that lack at
         least one.
 

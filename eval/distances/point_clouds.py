@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eval.distances.univariate import cliffs_delta
 from eval.metrics.table import features_on
-from eval.statistics.comparisons import cliffs_delta
 
 if TYPE_CHECKING:
     import pandas as pd

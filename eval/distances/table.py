@@ -1,7 +1,7 @@
 """Distances between two sets of windows, say of generated and of real music.
 
 A distance means something only beside that of two sets of real music of the same size: most of them shrink as the sets
-grow, and none says by itself what is far. `eval.statistics.comparisons` puts that floor beside each.
+grow, and none says by itself what is far. `eval.distances.noise_floor` gives that floor.
 
 `wasserstein` compares two samples of one number; the rows of `DISTANCES` compare sets of windows by facts that are
 computed once for each window.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.statistics.comparisons import ratio_error
+from eval.statistics.intervals import ratio_error
 from replication.midi.piece import Beats, Seconds
 from replication.training.model import token_counts
 

@@ -12,7 +12,7 @@ from eval.distances.harmony import bar_facts
 from eval.distances.noise_floor import Origin
 from eval.metrics.table import score
 from eval.metrics.windows import Windows
-from eval.statistics.comparisons import ratio_error
+from eval.statistics.intervals import ratio_error
 from replication.windows.cutting import Cutting, cut
 
 if TYPE_CHECKING:

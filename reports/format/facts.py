@@ -10,7 +10,7 @@ import numpy as np
 from eval.metrics.table import METRICS, features_on
 from eval.results.anomalies import LOST
 from eval.scoring.measures import MEASURES
-from eval.statistics.comparisons import Interval, difference, interval
+from eval.statistics.intervals import Interval, difference, interval
 from replication.midi.piece import Beats, Seconds
 from reports.format.picture import GREY
 from reports.format.table import number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eval.claims.claims import CLAIMS, Contrasted, verdicts_on
-from eval.statistics.comparisons import Interval
+from eval.statistics.intervals import Interval
 from reports.format.facts import INTERVALS, setting
 from reports.format.table import Table, cell, plain, probability, span
 

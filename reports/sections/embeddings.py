@@ -12,7 +12,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
-from eval.statistics.comparisons import holm
+from eval.statistics.paired import holm
 from reports.format.facts import INTERVALS, colours, models, of, over_seeds, setting
 from reports.format.picture import GREY, INK, Picture, look, name_rows, nothing, sheet
 from reports.format.table import Cell, Table, margin, number, plain

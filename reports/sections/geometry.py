@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from eval.statistics.comparisons import Interval
+    from eval.statistics.intervals import Interval
 
 # What depends on which vector is which pitch, by what it is called.
 STATISTICS = {
@@ -170,7 +170,7 @@ def _weighed(values: NDArray[Any], orders: NDArray[np.int64], weights: Sequence[
 
 def against_chance(seeds: Sequence[Geometry]) -> dict[str, Tested]:
     """Return every statistic over the seeds of a model, beside what chance gives."""
-    from eval.statistics.comparisons import interval
+    from eval.statistics.intervals import interval
 
     chance = np.mean([found.chance for found in seeds], axis=0)  # (SHUFFLES, 5)
     result = {}

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from eval.distances.point_clouds import mmd_p
+from eval.distances.rows import Rows
+from eval.distances.table import DISTANCES
+from eval.metrics.table import features_on, score
+from eval.statistics.intervals import difference
 from replication.corpora.catalogue import Published
 from replication.corpora.corpus import CORPORA
 from replication.corpora.download import find
-from tests.support.evidence import BARS, HELD_OUT, Evidence, of_bars, of_scale
+from tests.support.evidence import BARS, HELD_OUT, Evidence, cut, of_bars, of_scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,3 +211,21 @@ def test_in_66_tokens_there_is_no_form_to_see(short: Evidence) -> None:
     assert short.ratios.loc["one-bar", "chords"] < 1.6  # 1.28
     # Twenty windows are of too few songs for a test.
     assert np.isnan(short.values.loc["mode-collapse", "mmd_p"])
+
+
+def test_bach_against_itself_is_told_apart_as_often_as_promised(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    windows = cut(CHORALES, folder, rng)  # one of each song
+    scores = score(windows)
+    facts = Rows(DISTANCES["mmd"].facts(windows, scores), np.arange(len(windows)))
+    features = scores[list(features_on(windows.grid))].to_numpy()
+    p, covered = [], []
+    for _ in range(200):
+        drawn = rng.permutation(len(windows))
+        p.append(mmd_p(facts.take(drawn[:50]), facts.take(drawn[50:100]), rng, permutations=199))
+        seeds, real = np.split(features[drawn[:150]], 3), features[drawn[150:210]]
+        for generated, held_out in zip(np.transpose(seeds, (2, 0, 1)), real.T, strict=True):
+            found = difference(list(generated), held_out, np.arange(60))
+            covered.append(found.low <= 0 <= found.high)
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.03)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval.statistics.comparisons import Interval
+from eval.statistics.intervals import Interval
 from reports.format.facts import features
 from reports.format.picture import apart
 from reports.format.table import DAGGER, Table, latex, margin, markdown, number, plain, probability, span, thousands

@@ -9,8 +9,7 @@ import pytest
 
 from eval.distances.noise_floor import Floor, Origin, against_halves, floor_ratios, one_per_song
 from eval.distances.rows import Rows
-from eval.distances.wasserstein import wasserstein
-from eval.statistics.comparisons import cliffs_delta
+from eval.distances.univariate import cliffs_delta, wasserstein
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:

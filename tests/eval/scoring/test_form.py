@@ -8,7 +8,7 @@ import pytest
 
 from eval.metrics.windows import Windows
 from eval.scoring.music import FORM, Music, Scored, form_of
-from eval.statistics.comparisons import ratio_error
+from eval.statistics.intervals import ratio_error
 from replication.midi.piece import Piece, Seconds
 from reports.sections.form import form
 from tests.support.made_up import made_up
