@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
-    from eval.scoring.reference import Judge
+    from eval.scoring.reference import ReferenceSet
     from replication.midi.piece import Grid
     from replication.training.scales import Scale
 
@@ -89,7 +89,7 @@ def measure(task: Task) -> str:
 
     from etude.trial.workbench import Workbench
     from eval.scoring.measures import DISTANCE
-    from eval.scoring.music import read
+    from eval.scoring.sample_set import read
     from replication.windows.prepared import open_windows
 
     torch.set_num_threads(task.threads)
@@ -122,10 +122,10 @@ def measure(task: Task) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _judge(windows: Path, encoding: str, grid: Grid, scale: Scale, comparison: Path) -> Judge:
+def _judge(windows: Path, encoding: str, grid: Grid, scale: Scale, comparison: Path) -> ReferenceSet:
     """Return the judge of a comparison, once per process."""
-    from eval.scoring.reference import Judge
+    from eval.scoring.reference import ReferenceSet
     from replication.tokens.encodings import encoding_on
     from replication.windows.prepared import open_windows
 
-    return Judge.of(open_windows(windows), encoding_on(encoding, grid), scale, comparison=comparison)
+    return ReferenceSet.of(open_windows(windows), encoding_on(encoding, grid), scale, comparison=comparison)

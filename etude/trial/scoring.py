@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.scoring.controls import FromTest
-from eval.scoring.music import form_of, notes_of, raw_means, read, table_of
-from eval.scoring.reference import SHOWN, Judge
+from eval.scoring.reference import SHOWN, ReferenceSet
+from eval.scoring.sample_set import form_of, notes_of, raw_means, read, table_of
 from eval.scoring.trajectory import trajectory
 from replication.models.ablations import Diffusion
 from replication.util.errors import UserError
@@ -36,7 +36,7 @@ def score_trial(bench: Workbench) -> None:
 
     trial = bench.trial
     since = time.perf_counter()
-    judge = Judge.of(
+    judge = ReferenceSet.of(
         bench.dataset,
         bench.encoding,
         trial.scale,
@@ -44,7 +44,7 @@ def score_trial(bench: Workbench) -> None:
         teacher=trial.teacher,
         device=bench.device,
     )
-    found: dict[str, Any] = {"searched": judge.known.share}
+    found: dict[str, Any] = {"searched": judge.training.share}
     if isinstance(trial.experiment.model, FromTest):
         music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
         found["changed"] = share
@@ -55,7 +55,7 @@ def score_trial(bench: Workbench) -> None:
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
     write_midi_files(pieces, bench.folder / "midi")
     save_rolls(pieces[:ROLLS], bench.folder / "roll.png", colour=trial.experiment.colour)
-    tables = {"scores": table_of(music, judge.known), "distances": distances.reset_index()}
+    tables = {"scores": table_of(music, judge.training), "distances": distances.reset_index()}
     tables["form"] = form_of(music)
     tables["notes"] = notes_of(windows.take(range(min(SHOWN, len(windows)))))
     save_player(

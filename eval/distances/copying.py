@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from eval.metrics.grouped import means
-from eval.metrics.windows import Windows, evenly
+from eval.metrics.windows import Windows, evenly, means
 from replication.midi.piece import NOTE
 from replication.util.errors import UserError
 from replication.util.files import DamagedError, atomic, undamaged
@@ -57,7 +56,7 @@ NOTE_RUNS: dict[int, Kind] = {length: partial(_note_runs, length=length) for len
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Known:
+class TrainingIndex:
     """What training has.
 
     Attributes:
@@ -70,7 +69,7 @@ class Known:
     _hashes: dict[Kind, NDArray[np.uint64]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tokens: NDArray[np.uint16], encoding: Encoding) -> Known:
+    def of(cls, tokens: NDArray[np.uint16], encoding: Encoding) -> TrainingIndex:
         """Index the (n, L) token ids of a training split: all of up to `LIMIT`, else as many evenly spread."""
         rows = evenly(len(tokens), LIMIT)
         decoded = [encoding.decode(tokens[row].tolist()).notes for row in rows]
@@ -82,7 +81,7 @@ class Known:
             np.savez(draft, notes=self.windows.notes, sizes=self.windows.sizes, share=self.share)
 
     @classmethod
-    def load(cls, path: Path, grid: Grid) -> Known:
+    def load(cls, path: Path, grid: Grid) -> TrainingIndex:
         """Return what `save` wrote, on the grid that it was made on.
 
         Raises:
@@ -103,16 +102,16 @@ class Known:
         return duplicates.known(hashes, self._hashes[kind])
 
 
-def known_runs(path: Path, tokens: NDArray[np.uint16], encoding: Encoding) -> Known:
-    """Return `Known.of` from the file, which is made if it is not there; say so if not all is indexed.
+def training_index(path: Path, tokens: NDArray[np.uint16], encoding: Encoding) -> TrainingIndex:
+    """Return `TrainingIndex.of` from the file, which is made if it is not there; say so if not all is indexed.
 
     Raises:
         UserError: if the file is damaged.
     """
     with locked(path):
         if not path.exists():
-            Known.of(tokens, encoding).save(path)
-    known = Known.load(path, encoding.grid)
+            TrainingIndex.of(tokens, encoding).save(path)
+    known = TrainingIndex.load(path, encoding.grid)
     if known.share < 1:
         print(f"warning: copies are looked for in {known.share:.1%} of the training windows", file=sys.stderr)
     return known
@@ -130,11 +129,11 @@ class Copying:
     """
 
     label: str
-    function: Callable[[Windows, Known, NDArray[np.int64]], float]
+    function: Callable[[Windows, TrainingIndex, NDArray[np.int64]], float]
     unit: str = "1"
 
 
-def memorisation(windows: Windows, known: Known, songs: ArrayLike) -> dict[str, float]:
+def memorisation(windows: Windows, known: TrainingIndex, songs: ArrayLike) -> dict[str, float]:
     """Return the value of every row of `COPYING`, of n windows and the (n,) song of each.
 
     Windows of one song may share runs; a sample is a song of its own. The values of distinct_4, self_copy and
@@ -151,7 +150,7 @@ def memorisation(windows: Windows, known: Known, songs: ArrayLike) -> dict[str, 
     return {name: row.function(windows, known, numbers) for name, row in COPYING.items()}
 
 
-def copy_rates(windows: Windows, known: Known) -> NDArray[np.float64]:
+def copy_rates(windows: Windows, known: TrainingIndex) -> NDArray[np.float64]:
     """Return the (n,) share of each window's runs of 8 notes that training has; NaN for a window without such a run."""
     runs = NOTE_RUNS[8]
     grams = runs(windows)
@@ -199,7 +198,7 @@ def _share(kept: NDArray[np.bool_]) -> float:
     return float(kept.mean()) if len(kept) else math.nan
 
 
-def _copied(windows: Windows, known: Known, _: NDArray[np.int64], *, runs: Kind) -> float:
+def _copied(windows: Windows, known: TrainingIndex, _: NDArray[np.int64], *, runs: Kind) -> float:
     """Return the share of the runs of all windows that training has."""
     return _share(known.has(runs(windows).hashes, runs))
 
@@ -209,7 +208,7 @@ def _shared(ours: Grams, theirs: Grams) -> NDArray[np.uint64]:
     return hashes[duplicates.known(hashes, duplicates.distinct(theirs.hashes))]
 
 
-def _longest_run(windows: Windows, known: Known, _: NDArray[np.int64]) -> float:
+def _longest_run(windows: Windows, known: TrainingIndex, _: NDArray[np.int64]) -> float:
     """Return the notes of the longest run that training has; NaN without notes."""
     return float(_longest(windows, known.windows)) or math.nan
 
@@ -233,7 +232,7 @@ def _longest(windows: Windows, training: Windows) -> int:
     return low
 
 
-def _nearest_share(windows: Windows, known: Known, _: NDArray[np.int64]) -> float:
+def _nearest_share(windows: Windows, known: TrainingIndex, _: NDArray[np.int64]) -> float:
     """Return the share of the runs of 8 notes that the closest training window of each window has."""
     total = len(NOTE_RUNS[8](windows).hashes)
     return float(_closest(windows, known.windows)[0].sum() / total) if total else math.nan
@@ -257,13 +256,13 @@ def _closest(windows: Windows, training: Windows) -> tuple[NDArray[np.int64], ND
     return together.max(axis=1).toarray().ravel(), together.argmax(axis=1).ravel()
 
 
-def _distinct(windows: Windows, _: Known, __: NDArray[np.int64]) -> float:
+def _distinct(windows: Windows, _: TrainingIndex, __: NDArray[np.int64]) -> float:
     """Return the distinct runs of 4 notes over all of them (distinct-n, Li et al. 2016)."""
     hashes = NOTE_RUNS[4](windows).hashes
     return len(duplicates.distinct(hashes)) / len(hashes) if len(hashes) else math.nan
 
 
-def _self_copied(windows: Windows, _: Known, songs: NDArray[np.int64]) -> float:
+def _self_copied(windows: Windows, _: TrainingIndex, songs: NDArray[np.int64]) -> float:
     """Return the share of the runs of 8 notes that a window of another song has too."""
     grams = NOTE_RUNS[8](windows)
     runs = np.unique(grams.hashes, return_inverse=True)[1]

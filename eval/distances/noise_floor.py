@@ -33,7 +33,7 @@ LEAST_WINDOWS = 3 * MIN_WINDOWS  # of which halves by song are large enough
 MEAN = "mean"
 
 
-class Origin(enum.Enum):
+class SampleOrigin(enum.Enum):
     """How samples relate to the songs of the reference: which of them may be held against a half."""
 
     INDEPENDENT = "made without the reference, as by a model: any sample"
@@ -77,7 +77,7 @@ def floor_ratios(
     features: Sequence[str],
     draws: int = 100,
     distance: Callable[..., float] = wasserstein,
-    origin: Origin = Origin.INDEPENDENT,
+    origin: SampleOrigin = SampleOrigin.INDEPENDENT,
     songs: ArrayLike | None = None,
     most: int | None = None,
 ) -> pd.DataFrame:
@@ -107,7 +107,7 @@ def floor_ratios(
         draws: number of halvings.
         distance: of (n,) values from (n,) values in units of `scale`, as `eval.distances.univariate.wasserstein`.
         origin: which samples may be held against a half.
-        songs: (s,) the song of the reference that each sample comes from; needed by `Origin.OTHER_HALF`.
+        songs: (s,) the song of the reference that each sample comes from; needed by `SampleOrigin.OTHER_HALF`.
         most: n at most, so that models with different numbers of samples are compared at one size.
 
     Returns:
@@ -168,7 +168,7 @@ def against_halves(
     *,
     rng: np.random.Generator,
     draws: int = 100,
-    origin: Origin = Origin.INDEPENDENT,
+    origin: SampleOrigin = SampleOrigin.INDEPENDENT,
     songs: ArrayLike | None = None,
     most: int | None = None,
 ) -> Floor:
@@ -183,7 +183,7 @@ def against_halves(
         rng: where the halves, and the generators given to `distance`, come from.
         draws: number of halvings.
         origin: which samples may be held against a half.
-        songs: (s,) the song, as in `reference.songs`, that each sample comes from; needed by `Origin.OTHER_HALF`.
+        songs: (s,) the song, as in `reference.songs`, that each sample comes from; needed by `SampleOrigin.OTHER_HALF`.
         most: n at most, so that models with different numbers of samples are compared at one size.
 
     Raises:
@@ -217,7 +217,7 @@ def _draws(
     *,
     rng: np.random.Generator,
     draws: int,
-    origin: Origin,
+    origin: SampleOrigin,
     songs: ArrayLike | None,
     most: int | None,
 ) -> list[_Draw]:
@@ -231,9 +231,9 @@ def _draws(
     n = _common_size(
         samples if most is None else min(samples, most), min(len(half) for pair in halves for half in pair)
     )
-    if origin is Origin.INDEPENDENT:
+    if origin is SampleOrigin.INDEPENDENT:
         return [_Draw(a[:n], b[:n], rng.permutation(samples)[:n]) for a, b in halves]
-    if origin is Origin.SAME_HALF:
+    if origin is SampleOrigin.SAME_HALF:
         if samples != len(song_of):
             raise ValueError(f"{samples} samples are no copy of {len(song_of)} windows")
         return [_Draw(a[:n], b[:n], a[:n]) for a, b in halves]

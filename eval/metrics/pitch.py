@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.metrics.grouped import deviations, means, ratio
 from eval.metrics.rhythm import bars
-from eval.metrics.windows import STEPS_PER_BAR
+from eval.metrics.windows import STEPS_PER_BAR, deviations, means, ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

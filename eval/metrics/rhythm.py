@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from eval.metrics.grouped import deviations, means, ratio
-from eval.metrics.windows import STEPS_PER_BAR, STEPS_PER_BEAT
+from eval.metrics.windows import STEPS_PER_BAR, STEPS_PER_BEAT, deviations, means, ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

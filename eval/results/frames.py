@@ -64,7 +64,7 @@ class Results:
         scores: experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that training
             has), then one column per metric; rows with experiment "test" are real music, the test split in each
             encoding.
-        form: experiment, encoding, seed, lag, value, error, reach; see `eval.scoring.music.form_of`; "test" as in
+        form: experiment, encoding, seed, lag, value, error, reach; see `eval.scoring.sample_set.form_of`; "test" as in
             scores.
         distances: experiment, seed, metric, distance, floor, floor_p95, ratio, worst, nan_rate, n.
         measures: experiment, seed, measure (of `eval.scoring.measures.MEASURES`), value, floor, floor_p95, ratio (in

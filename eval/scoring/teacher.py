@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from replication.training.model import Model
 
 
-class Judgement(NamedTuple):
+class TeacherScore(NamedTuple):
     """What a teacher says of a set of windows.
 
     Attributes:
@@ -36,7 +36,7 @@ class Judgement(NamedTuple):
     sha256: str
 
 
-def teacher_nll(tokens: torch.Tensor, teacher: Model, weights: Path) -> Judgement:
+def teacher_nll(tokens: torch.Tensor, teacher: Model, weights: Path) -> TeacherScore:
     """Return -sum ln p(window) / sum tokens under a teacher, tokens as `token_counts` counts them.
 
     Every token weighs the same, as in all likelihoods here; Li et al. (2022, "lm-score") average over windows first.
@@ -58,7 +58,7 @@ def teacher_nll(tokens: torch.Tensor, teacher: Model, weights: Path) -> Judgemen
     nats = likelihood.total
     known = nats.isfinite()
     count = int(token_counts(windows)[known].sum())
-    return Judgement(
+    return TeacherScore(
         nll=nats[known].sum().item() / count if count else math.nan,
         ruled_out=1 - known.double().mean().item() if len(windows) else math.nan,
         sha256=sha256(weights),

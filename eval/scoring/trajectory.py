@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.metrics.pitch import pitch_class_entropy
 from eval.metrics.windows import Windows
-from eval.scoring.music import notes_of
+from eval.scoring.sample_set import notes_of
 from replication.diffusion.rounding import nearest
 from replication.diffusion.samplers import Walk
 

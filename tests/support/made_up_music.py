@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from eval.scoring.music import FORM
+from eval.scoring.sample_set import FORM
 from eval.scoring.trajectory import LEVELS, NOTES
 from replication.tokens.encodings import Paper
 
