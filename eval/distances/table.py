@@ -1,10 +1,9 @@
-"""Distances between two sets of windows, say of generated and of real music.
+"""The table of distances between two sets of windows, such as generated and real music.
 
-A distance means something only beside that of two sets of real music of the same size: most of them shrink as the sets
-grow, and none says by itself what is far. `eval.distances.noise_floor` gives that floor.
+A distance is meaningful only beside that of two sets of real music of the same size: most distances shrink as the sets
+grow, and none tells by itself what is far. `eval.distances.noise_floor` computes that floor.
 
-`wasserstein` compares two samples of one number; the rows of `DISTANCES` compare sets of windows by facts that are
-computed once for each window.
+The rows of `DISTANCES` compare sets of windows by facts that are computed once per window.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ class Distance:
     """A row of `DISTANCES`.
 
     Attributes:
-        facts: from windows and their scores to the (n, ...) values of `Rows`; distances may share them.
-        function: from the rows of a sample, as many rows of a reference, and a generator, to the distance.
-        label: the name in tables and figures.
-        unit: of the distance; "1" for a number without.
-        ideal: what large sets of one distribution come to; None where that depends on the distribution and on k.
-        in_floors: whether multiples of the noise floor mean something: those of a distance from 0 do, those of a share,
-            of an area or of an estimate that is 0 on average do not.
-        draws: halvings of the reference for which it is affordable.
-        needs_beats: not defined for performances without beats.
+        facts: Function from windows and their scores to the (n, ...) values of `Rows`; distances may share it.
+        function: Function from the rows of a sample, as many rows of a reference and a generator to the distance.
+        label: Name in tables and figures.
+        unit: Unit of the distance; "1" if it has none.
+        ideal: Limit for large sets of one distribution; None if it depends on the distribution and on k.
+        in_floors: Whether multiples of the noise floor are meaningful. They are for a distance from 0, but not for a
+            share, an area or an estimate that is 0 on average.
+        draws: Number of halvings of the reference, as many as the cost allows.
+        needs_beats: Whether the distance is undefined for performances without beats.
     """
 
     facts: Callable[[Windows, pd.DataFrame], NDArray[Any]]

@@ -1,4 +1,4 @@
-"""The panel: everything that is measured of a set of windows as a whole, beside what real music has there."""
+"""Distances between a sample set and real music, with their noise floors."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> pd.DataFrame:
-    """Return the distances between sets, a row each: measure, value, floor, floor_p95, ratio, p, n.
+    """Return one row per distance between the sets: measure, value, floor, floor_p95, ratio, p, n.
 
-    Every set is held against the same halves of the real windows. Ratios are NaN for measures of which no multiple of
-    the floor means anything. The row "mmd_p" has the permutation p value of the MMD, on one window of each song of half
+    Every set is compared with the same halves of the real windows. The ratio is NaN for measures whose multiples of the
+    floor are not meaningful. The row "mmd_p" has the permutation p value of the MMD, on one window of each song of half
     the songs and as many of the sample, as its value and its p, and has no floor; it is NaN below `MIN_SONGS` windows
     on either side. The row "mmd" repeats it as its p; other rows have none.
 
     Args:
-        sample: what is judged.
-        real: the test split.
-        seed: of the halves and of all else that is drawn.
-        most: windows on either side at most, so that all sets are compared at one size.
+        sample: Set that is measured.
+        real: Windows of the test split.
+        seed: Seed of the halves and of all other random draws.
+        most: Maximum number of windows on each side, so that all sets are compared at one size.
     """
     import pandas as pd
 
@@ -60,9 +60,9 @@ def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most
 
 
 def _identities(sample: ScoredWindows, real: ScoredWindows) -> NDArray[Any]:
-    """Return which windows of a sample are of one song, to a distance that keeps songs together.
+    """Return the song of each window of a sample, for distances that keep songs together.
 
-    Generated windows and copies are each on their own, so that a copy is found beside what it copies.
+    Every generated window and every copy is a song of its own, so that a copy may be separated from its source.
     """
     if sample.origin is SampleOrigin.OTHER_HALF:
         return sample.songs

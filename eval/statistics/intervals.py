@@ -93,7 +93,7 @@ def difference(seeds: Sequence[ArrayLike], real: ArrayLike, songs: ArrayLike, *,
 
     >>> found = difference([[1.0, 3.0], [4.0, 4.0], [6.0]], [1.0, 1.0, 2.0, 4.0], ["a", "a", "b", "c"])
     >>> [round(value, 3) for value in found]
-    [2.0, -4.209, 8.209]
+    [2.0, -4.21, 8.21]
     """
     from scipy import stats
 

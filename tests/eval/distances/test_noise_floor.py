@@ -274,10 +274,10 @@ def test_one_window_per_song() -> None:
 @pytest.mark.parametrize(
     ("samples", "groups", "most", "message"),
     [
-        (100, ["a", "b", "c"] * 50, None, r"has 3 songs, and a noise floor takes 8: .* larger corpus"),
-        (100, [f"song {index}" for index in range(20)], None, r"is 10 windows, and a distance takes 16: .* larger"),
-        (7, SONGS, None, r"are 7 samples, and a distance takes 16: draw more"),
-        (100, SONGS, 8, r"are 8 samples, and a distance takes 16: draw more"),
+        (100, ["a", "b", "c"] * 50, None, r"has 3 songs, and a noise floor needs 8: .* larger corpus"),
+        (100, [f"song {index}" for index in range(20)], None, r"is 10 windows, and a distance needs 16: .* larger"),
+        (7, SONGS, None, r"are 7 samples, and a distance needs 16: draw more"),
+        (100, SONGS, 8, r"are 8 samples, and a distance needs 16: draw more"),
     ],
 )
 def test_too_little_music(samples: int, groups: ArrayLike, most: int | None, message: str) -> None:
