@@ -1,11 +1,11 @@
 """Controls: music that is wrong in one known way, or right by construction, made from the windows of the test split.
 
-What a measure says of them is what it can see. They are shown in the tables of the models, so that no number stands
-without that of known music beside it. Controls that are models are rows of `BASELINES`.
+The values of a measure on the controls show what it can detect. They appear in the tables of the models, so that every
+number stands beside that of known music. Controls that are models are rows of `BASELINES`.
 
-Windows of tokens begin with a note anywhere in a bar, so that bars are counted from a window's first onset: a bar is
-four beats, or two seconds where there are no beats. A window in which there is nothing to change stays as it is:
-`changed_windows` tells which did not.
+Windows of tokens begin with a note anywhere in a bar, so bars are counted from a window's first onset: a bar is four
+beats, or two seconds where there are no beats. A window in which nothing can be changed stays as it is;
+`changed_windows` tells which windows differ.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ SECONDS_PER_BAR, BEATS_PER_BAR = 2, 4
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ControlInputs:
-    """What controls are made of.
+    """The inputs from which controls are made.
 
     Attributes:
         real: n windows of the test split.
-        encoding: how they were written.
-        scale: that of the trials.
-        sibling: from an experiment's name to the weights file of its trial with the same seed.
-        rng: where all that is drawn comes from.
+        encoding: Encoding of the trials.
+        scale: Scale of the trials.
+        sibling: Function from an experiment's name to the weights file of its trial with the same seed.
+        rng: Generator of all random draws.
     """
 
     real: Windows
@@ -60,30 +60,30 @@ class ControlInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class FromTest(ABC):
-    """How a control is made from windows of the test split; stands where the config of a model does.
+    """A way to make a control from windows of the test split; takes the place of a model config in an experiment.
 
     Attributes:
-        origin: how the control's windows relate to the songs of the test split.
+        origin: Relation of the control's windows to the songs of the test split.
     """
 
     origin: ClassVar[SampleOrigin] = SampleOrigin.OTHER_HALF
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of experiments whose trial with the same seed must be there first."""
+        """Names of experiments whose trial with the same seed has to be run first."""
         return ()
 
     def build(self, *, vocabulary: int, scale: Scale) -> NoReturn:  # noqa: ARG002 - as in ModelConfig
-        """Refuse, for there is no model."""
-        raise TypeError(f"{self} is made from test windows by `make`: it has no model to build")
+        """Raise TypeError, because a control has no model."""
+        raise TypeError(f"{self} is made from test windows by `make` and has no model to build")
 
     @abstractmethod
     def make(self, inputs: ControlInputs) -> tuple[Windows, NDArray[np.intp]]:
-        """Return the control's n windows, and (n,) the number of the test window that each was made from."""
+        """Return the control's n windows, and (n,) the index of the test window that each was made from."""
 
 
 class _Changed(FromTest):
-    """A control that changes every window by itself."""
+    """A control that changes each window independently."""
 
     def make(self, inputs: ControlInputs) -> tuple[Windows, NDArray[np.intp]]:
         real = inputs.real
@@ -91,11 +91,11 @@ class _Changed(FromTest):
 
     @abstractmethod
     def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:
-        """Return what becomes of (m,) notes, m > 0; of notes with one onset and pitch the longest will stay."""
+        """Return the changed (m,) notes, m > 0; of several notes with one onset and pitch, the longest is kept."""
 
 
 class Copy(_Changed):
-    """The test windows themselves, held against their own songs: what perfect memory of the reference scores."""
+    """The test windows themselves, compared with their own songs: the score of perfect memory of the reference."""
 
     origin = SampleOrigin.SAME_HALF
 
@@ -104,9 +104,9 @@ class Copy(_Changed):
 
 
 class RoundTrip(_Changed):
-    """Written in the encoding and read again: what the encoding loses.
+    """Encoded and decoded again: the loss of the encoding.
 
-    Nothing where the windows were read from tokens, as those of a test split are, since decoding inverts encoding.
+    There is no loss for windows that were decoded from tokens, as test windows are, since decoding inverts encoding.
     """
 
     def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
@@ -115,13 +115,13 @@ class RoundTrip(_Changed):
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseAndRound(FromTest):
-    """Every token's embedding with the noise of x_0 added, rounded to the nearest embedding, and read.
+    """Every token's embedding with the noise of x_0 added, rounded to the nearest embedding, and decoded.
 
-    What a perfect denoiser would lose by rounding: x_0 = E[w] + sigma_0 noise, sigma_0^2 = 1 - abar_0, is where the
+    This is the loss of a perfect denoiser by rounding: x_0 = E[w] + sigma_0 noise, sigma_0^2 = 1 - abar_0, is where the
     diffusion starts and where sampling leads (Li et al. 2022, section 4.2).
 
     Attributes:
-        experiment: whose embeddings E are taken.
+        experiment: Experiment whose embeddings E are used.
     """
 
     experiment: str = "e2e"
@@ -151,10 +151,10 @@ class NoiseAndRound(FromTest):
 
 @dataclass(frozen=True, kw_only=True)
 class Collapse(FromTest):
-    """A few windows over and over: each of them right, and next to no variety.
+    """A few windows repeated: each of them is right, but there is almost no variety.
 
     Attributes:
-        pieces: how many; about half of them are of the songs in a half of the test split.
+        pieces: Number of different windows; about half come from the songs in one half of the test split.
     """
 
     pieces: int = 20
@@ -166,11 +166,11 @@ class Collapse(FromTest):
 
 @dataclass(frozen=True, kw_only=True)
 class Jitter(_Changed):
-    """Wrong notes: each note with some chance moved by as many semitones up or down, within 0..127.
+    """Wrong notes: each note is moved up or down by some semitones with a given probability, within 0..127.
 
     Attributes:
-        share: of the notes that are moved.
-        semitones: how far.
+        share: Probability that a note is moved.
+        semitones: Distance that it is moved.
     """
 
     share: float = 0.2
@@ -183,16 +183,16 @@ class Jitter(_Changed):
 
 
 class PitchesPermuted(_Changed):
-    """Harmony and melody destroyed: the pitches of a window dealt anew among its notes; rhythm and loudness stay."""
+    """Harmony and melody destroyed: the pitches of a window permuted among its notes; rhythm and loudness stay."""
 
     def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
         return _with(notes, pitch=inputs.rng.permutation(notes["pitch"]))
 
 
 class OnsetsShuffled(_Changed):
-    """Rhythm destroyed: every onset drawn anew from the sixteenths between the first and the last of the window.
+    """Rhythm destroyed: every onset redrawn from the sixteenths between the first and the last of the window.
 
-    Where there are no beats, from eighths of a second. Pitches, durations and loudness stay.
+    Where there are no beats, onsets are drawn from eighths of a second. Pitches, durations and loudness stay.
     """
 
     def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
@@ -205,7 +205,7 @@ class OnsetsShuffled(_Changed):
 class BarsShuffled(_Changed):
     """Form destroyed: the whole bars of a window in a random order that is not the one they have.
 
-    A last bar that is not full stays; only a bar that begins with a note, from which bars are counted, comes first.
+    An incomplete last bar stays in place. The first bar must begin with a note, since bars are counted from it.
     """
 
     def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
@@ -224,7 +224,7 @@ class BarsShuffled(_Changed):
 
 
 class OneBarRepeated(_Changed):
-    """Form without change: one of the whole bars of a window that have notes, over and over for the window's length."""
+    """Form without change: one whole bar of a window, with notes, repeated for the window's length."""
 
     def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
         index, whole, length = _bars(notes, inputs.bar)
@@ -240,13 +240,13 @@ class OneBarRepeated(_Changed):
 
 
 def changed_windows(real: Windows, made: Windows, sources: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Return (n,) which of a control's windows differ in any note from the test windows that they were made from."""
+    """Return (n,) whether each window of a control differs in any note from the test window it was made from."""
     pairs = zip(made.pieces(), real.take(sources).pieces(), strict=True)
     return np.array([not np.array_equal(one.notes, other.notes) for one, other in pairs], dtype=bool)
 
 
 def _bars(notes: NDArray[Any], bar: int) -> tuple[NDArray[np.int64], int, int]:
-    """Return (m,) the bar of each note, how many bars are full to their end, and the length in grid steps."""
+    """Return (m,) the bar of each note, the number of complete bars, and the length in grid steps."""
     onset = notes["onset"].astype(np.int64)
     length = int((onset + notes["duration"]).max() - onset.min())
     return (onset - onset.min()) // bar, length // bar, length
@@ -260,15 +260,15 @@ def _with(notes: NDArray[Any], **columns: NDArray[Any]) -> NDArray[Any]:
 
 
 def _encode(notes: NDArray[Any], encoding: Encoding) -> NDArray[np.uint16]:
-    """Return notes as the token ids of one window, however long; no encoding has more than 8 words for a note."""
-    span = int(notes["onset"].max() - notes["onset"].min())  # more than there are waits or bars in it
+    """Encode notes as one window of any length; no encoding has more than 8 tokens per note."""
+    span = int(notes["onset"].max() - notes["onset"].min())  # an upper bound of the waits or bars in it
     (tokens,), _ = encoding.windows(notes, 8 * len(notes) + span + 4)
     found: NDArray[np.uint16] = tokens
     return found
 
 
 def _decode(tokens: list[int], notes: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
-    """Return what tokens say, from the first onset of the notes that they were written from."""
+    """Decode tokens to notes that begin at the first onset of the notes they encode."""
     found = encoding.decode(tokens).notes
     return _with(found, onset=found["onset"] + notes["onset"].min())
 
