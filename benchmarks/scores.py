@@ -81,7 +81,7 @@ def muspy_scores(lap: Lap, *, length: int) -> None:
 
 
 def _windows(length: int) -> Windows:
-    from eval.scoring.music import read
+    from eval.scoring.sample_set import read
     from replication.corpora.catalogue import Published
     from replication.corpora.corpus import CORPORA
     from replication.midi.piece import PAPER_GRID, Piece
@@ -97,9 +97,9 @@ def _windows(length: int) -> Windows:
 def panel(lap: Lap, *, corpus: str, samples: int, size: int, root: Path) -> None:
     """Decode samples and compute all that is said about them: metrics, distances, copying."""
     from etude.runner import plan as suite
-    from eval.distances.copying import Known
-    from eval.scoring.music import read
-    from eval.scoring.reference import Judge
+    from eval.distances.copying import TrainingIndex
+    from eval.scoring.reference import ReferenceSet
+    from eval.scoring.sample_set import read
     from replication.tokens.encodings import encoding_on
 
     plan = suite.plan(scale="cpu", corpus=corpus, root=root)
@@ -109,9 +109,9 @@ def panel(lap: Lap, *, corpus: str, samples: int, size: int, root: Path) -> None
         raise UserError(f"corpus {corpus} has {len(train.tokens)} training windows: choose --samples of half as many")
     # Real windows on both sides: their number is what costs. Halves of the reference are as large as the samples.
     real = read(np.asarray(train.tokens[: 2 * samples]), encoding, train.groups[: 2 * samples].astype(np.int64))
-    tokens, known = np.asarray(train.tokens[-samples:])[:size], Known.of(train.tokens, encoding)
+    tokens, known = np.asarray(train.tokens[-samples:])[:size], TrainingIndex.of(train.tokens, encoding)
     scale = replace(plan.scale, samples=size)
-    judge = Judge(real=real, known=known, encoding=encoding, scale=scale, teacher=None, seed=0)
+    judge = ReferenceSet(real=real, training=known, encoding=encoding, scale=scale, teacher=None, seed=0)
     repeat(lambda: judge.compare(read(tokens, encoding)), size, lap)
 
 

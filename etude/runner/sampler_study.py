@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
-    from eval.scoring.reference import Judge
+    from eval.scoring.reference import ReferenceSet
     from replication.midi.piece import TimeGrid
     from replication.training.scales import Scale
 
@@ -94,7 +94,7 @@ def measure(task: Measurement) -> str:
 
     from etude.trial.workbench import Workbench
     from eval.scoring.measures import DISTANCE
-    from eval.scoring.music import read
+    from eval.scoring.sample_set import read
     from replication.windows.prepared import open_windows
 
     torch.set_num_threads(task.threads)
@@ -111,7 +111,7 @@ def measure(task: Measurement) -> str:
     tokens = model.sample(range(drawn.scale.samples), seed=drawn.seed).numpy().astype(np.uint16)
     seconds = time.perf_counter() - since
     music = read(tokens, bench.encoding)
-    judge = _judge(task.windows, drawn.experiment.encoding, task.grid, task.trial.scale, drawn.comparison)
+    judge = _reference_set(task.windows, drawn.experiment.encoding, task.grid, task.trial.scale, drawn.comparison)
     measures = judge.compare(music)[1].set_index("measure")
     values = measures["value"]
     found = {
@@ -127,10 +127,10 @@ def measure(task: Measurement) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _judge(windows: Path, encoding: str, grid: TimeGrid, scale: Scale, comparison: Path) -> Judge:
-    """Return the judge of a comparison; each process builds it once."""
-    from eval.scoring.reference import Judge
+def _reference_set(windows: Path, encoding: str, grid: TimeGrid, scale: Scale, comparison: Path) -> ReferenceSet:
+    """Return the reference set of a comparison; each process builds it once."""
+    from eval.scoring.reference import ReferenceSet
     from replication.tokens.encodings import encoding_on
     from replication.windows.prepared import open_windows
 
-    return Judge.of(open_windows(windows), encoding_on(encoding, grid), scale, comparison=comparison)
+    return ReferenceSet.of(open_windows(windows), encoding_on(encoding, grid), scale, comparison=comparison)

@@ -14,8 +14,8 @@ from eval.distances.noise_floor import MIN_WINDOWS
 from eval.metrics.table import METRICS
 from eval.scoring.controls import CONTROLS
 from eval.scoring.measures import IN_FLOORS, MEASURES
-from eval.scoring.music import Music, read
-from eval.scoring.reference import Judge
+from eval.scoring.reference import ReferenceSet
+from eval.scoring.sample_set import SampleSet, read
 from replication.corpora.corpus import folder_corpus
 from replication.corpora.reading import load
 from replication.tokens.encodings import encoding_on
@@ -54,7 +54,7 @@ def score_files(path: Path, plan: Plan) -> str:
     dataset, encoding = prepare(plan)[name], encoding_on(name, plan.corpus.reading.grid)
     tokens, outcomes = _windows(path, plan)
     scale = replace(plan.scale, samples=min(len(tokens), plan.scale.samples))
-    judge = Judge.of(dataset, encoding, scale, comparison=plan.comparison)
+    judge = ReferenceSet.of(dataset, encoding, scale, comparison=plan.comparison)
     ours = read(tokens, encoding)
     distances, panel = judge.compare(ours)
     panels = {path.name or str(path): panel}
@@ -122,7 +122,7 @@ def _compared(panels: dict[str, pd.DataFrame], ours: pd.DataFrame) -> str:
     return str(pd.DataFrame(rows).T.astype(float).dropna(axis=1, how="all").round(3).to_string(na_rep="-"))
 
 
-def _metrics(ours: Music, real: Music, distances: pd.DataFrame) -> str:
+def _metrics(ours: SampleSet, real: SampleSet, distances: pd.DataFrame) -> str:
     import pandas as pd
 
     table = pd.DataFrame({"files": ours.scored.scores.mean(), "test": real.scored.scores.mean()})

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.scoring.music import form_of, notes_of, raw_means, read, table_of
-from eval.scoring.reference import SHOWN, Judge
+from eval.scoring.reference import SHOWN, ReferenceSet
+from eval.scoring.sample_set import form_of, notes_of, raw_means, read, table_of
 from eval.scoring.trajectory import trajectory
 from replication.util.errors import UserError
 from replication.util.files import DamagedError, sha256, undamaged, write_json, write_parquet
@@ -40,7 +40,7 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
 
     trial = bench.trial
     since = time.perf_counter()
-    judge = Judge.of(
+    judge = ReferenceSet.of(
         bench.dataset,
         bench.encoding,
         trial.scale,
@@ -48,7 +48,7 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
         teacher=trial.teacher,
         device=bench.device,
     )
-    found: dict[str, Any] = {"searched": judge.known.share}
+    found: dict[str, Any] = {"searched": judge.training.share}
     if control:
         music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
         found["changed"] = share
@@ -59,7 +59,7 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
     write_midi_files(pieces, bench.folder / "midi")
     save_rolls(pieces[:ROLLS], bench.folder / "roll.png", colour=trial.experiment.colour)
-    tables = {"scores": table_of(music, judge.known), "distances": distances.reset_index()}
+    tables = {"scores": table_of(music, judge.training), "distances": distances.reset_index()}
     tables["form"] = form_of(music)
     tables["notes"] = notes_of(windows.take(range(min(SHOWN, len(windows)))))
     save_player(

@@ -161,11 +161,11 @@ def _audits(bench: Workbench) -> Path:
 def _audit(bench: Workbench) -> None:
     """Compare the music report's "bits per word" with a bound and with the samples, at its own iterations: audit/."""
     from eval.scoring.bits_per_word import audit as measure
-    from eval.scoring.reference import Judge
+    from eval.scoring.reference import ReferenceSet
     from replication.models.diffusion_lm import DiffusionLM
 
     since = time.perf_counter()
-    judge = Judge.of(bench.dataset, bench.encoding, bench.trial.scale, comparison=bench.trial.comparison)
+    judge = ReferenceSet.of(bench.dataset, bench.encoding, bench.trial.scale, comparison=bench.trial.comparison)
     real = torch.from_numpy(judge.real.tokens.astype(np.int64))
     model = bench.trained()
     assert isinstance(model, DiffusionLM)

@@ -16,7 +16,7 @@ import numpy as np
 
 from eval.claims.verdicts import Comparison, Measure, Ruling, Verdict, verdict
 from eval.results.anomalies import EXCLUDED
-from eval.statistics.comparisons import same_size
+from eval.statistics.paired import same_size
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Compute the verdict on a claim, and the sentence that explains it, by a rule that was fixed before the results.
 
 A claim is about a method, so its unit is the training seed. Each claim has a family of measures. In each measure, two
-models are compared seed by seed (`eval.statistics.comparisons.contrast`), and the p values of the family are adjusted
+models are compared seed by seed (`eval.statistics.paired.contrast`), and the p values of the family are adjusted
 by Holm's procedure. A measure is for or against the claim, by the sign of the difference, if its adjusted two-sided p
 is at most 0.05. The claim is
 
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from eval.statistics.comparisons import ALPHA, Procedure, contrast, detectable_effect, deviation, holm
+from eval.statistics.intervals import deviation
+from eval.statistics.paired import ALPHA, Procedure, contrast, detectable_effect, holm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from eval.statistics.comparisons import Contrast
+    from eval.statistics.paired import Contrast
 
 MIN_SEEDS = 2  # a standard deviation needs two
 
@@ -123,7 +124,7 @@ class Comparison(NamedTuple):
 
     @classmethod
     def of(cls, measure: Measure, differences: NDArray[Any], *, tests: int, resolution: float = 0.0) -> Comparison:
-        """Test (seeds,) differences, as one of `tests` in a family; see `eval.statistics.comparisons.contrast`."""
+        """Test (seeds,) differences, as one of `tests` in a family; see `eval.statistics.paired.contrast`."""
         nothing = [0.0] * len(differences)
         found = contrast(differences.tolist(), nothing, tests=tests, resolution=resolution)
         spread = deviation(differences, resolution=resolution) if found.test is not Procedure.NONE else math.nan

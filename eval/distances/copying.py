@@ -1,14 +1,13 @@
-"""What a set of windows has from the training split, and how often it repeats itself.
+"""How much a set of windows copies from the training split, and how often it repeats itself.
 
-All of it counts runs of successive notes, written as differences of onset and pitch (in the sense of the originality
-report of Yin et al. 2022): a run in another key, or begun later, is the same; at another tempo, or with one note
-changed, it is not. Other people's music shares runs with training too, so that a share says something beside that of
-the test split alone, of as many windows. There, training windows that share `RUN` onsets with the test split have been
-left out (replication/windows/prepared.py): its share of those is next to 0, and its longest run is shorter than it
-would be.
+All measures count runs of successive notes, written as differences of onset and pitch (as in the originality report of
+Yin et al. 2022): a transposed or delayed run is the same run; a run at another tempo or with one note changed is not.
+Music by other people shares runs with training too, so compare a share only with that of as many windows of the test
+split. Training windows that share `RUN` onsets with the test split were left out (replication/windows/prepared.py): the
+test split's share of those runs is close to 0, and its longest run is shorter than it would otherwise be.
 
-Runs are looked for within single windows of the training split: of a passage that straddles two of them, a copy is seen
-in part.
+Runs are searched within single windows of the training split: a copy of a passage that straddles two of them is found
+only in part.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from eval.metrics.grouped import means
-from eval.metrics.windows import Windows, evenly
+from eval.metrics.windows import Windows, evenly, means
 from replication.midi.piece import NOTE
 from replication.util.errors import UserError
 from replication.util.files import DamagedError, atomic, undamaged
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 
     Kind = Callable[[Windows], NGrams]  # the runs of a kind in windows; `NGrams.pieces` are their numbers
 
-LIMIT = 2**18  # training windows that are indexed at most: half a minute of decoding
+LIMIT = 2**18  # maximum number of indexed training windows, which take half a minute to decode
 
 
 def _note_runs(windows: Windows, *, length: int) -> NGrams:
@@ -52,17 +50,17 @@ def _onset_runs(windows: Windows) -> NGrams:
     return duplicates.onset_runs(windows.notes, windows.owner.astype(np.int32))
 
 
-# By the number of their notes. 8 are a motif, 16 a phrase; 4 tell how varied music is; 1 are the notes.
+# By number of notes: 8 are a motif, 16 a phrase; runs of 4 show how varied music is; runs of 1 are the notes.
 NOTE_RUNS: dict[int, Kind] = {length: partial(_note_runs, length=length) for length in (1, 4, 8, 12, 16)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Known:
-    """What training has.
+class TrainingIndex:
+    """Index of the training split.
 
     Attributes:
-        windows: those of the training split that are indexed.
-        share: how many of all they are, in (0, 1]; below 1, what is copied from the others is not seen.
+        windows: Indexed windows of the training split.
+        share: Share of the training windows that is indexed, in (0, 1]; copies of the others are not found.
     """
 
     windows: Windows
@@ -70,23 +68,23 @@ class Known:
     _hashes: dict[Kind, NDArray[np.uint64]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, tokens: NDArray[np.uint16], encoding: Encoding) -> Known:
-        """Index the (n, L) token ids of a training split: all of up to `LIMIT`, else as many evenly spread."""
+    def of(cls, tokens: NDArray[np.uint16], encoding: Encoding) -> TrainingIndex:
+        """Index (n, L) token ids of a training split: all of them, or `LIMIT` evenly spread ones."""
         rows = evenly(len(tokens), LIMIT)
         decoded = [encoding.decode(tokens[row].tolist()).notes for row in rows]
         return cls(windows=Windows.joined(decoded, encoding.grid), share=len(rows) / max(len(tokens), 1))
 
     def save(self, path: Path) -> None:
-        """Write what is indexed to a file of numpy's, whole or not at all."""
+        """Write the index to an .npz file atomically."""
         with atomic(path) as draft:
             np.savez(draft, notes=self.windows.notes, sizes=self.windows.sizes, share=self.share)
 
     @classmethod
-    def load(cls, path: Path, grid: TimeGrid) -> Known:
-        """Return what `save` wrote, on the grid that it was made on.
+    def load(cls, path: Path, grid: TimeGrid) -> TrainingIndex:
+        """Read the index that `save` wrote; `grid` is the grid it was made on.
 
         Raises:
-            UserError: if the file is damaged.
+            UserError: If the file is damaged.
         """
         try:
             with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -97,22 +95,22 @@ class Known:
         return cls(windows=windows, share=share)
 
     def has(self, hashes: NDArray[np.uint64], kind: Kind) -> NDArray[np.bool_]:
-        """Return which of (m,) hashes of runs of a kind training has; its own are sorted once."""
+        """Return which of (m,) hashes of runs of a kind occur in training; the training hashes are sorted once."""
         if kind not in self._hashes:
             self._hashes[kind] = duplicates.sorted_unique(kind(self.windows).hashes)
         return duplicates.contained(hashes, self._hashes[kind])
 
 
-def known_runs(path: Path, tokens: NDArray[np.uint16], encoding: Encoding) -> Known:
-    """Return `Known.of` from the file, which is made if it is not there; say so if not all is indexed.
+def training_index(path: Path, tokens: NDArray[np.uint16], encoding: Encoding) -> TrainingIndex:
+    """Read the index from `path`, building it first if it is missing; warn if it does not cover all windows.
 
     Raises:
         UserError: if the file is damaged.
     """
     with locked(path):
         if not path.exists():
-            Known.of(tokens, encoding).save(path)
-    known = Known.load(path, encoding.grid)
+            TrainingIndex.of(tokens, encoding).save(path)
+    known = TrainingIndex.load(path, encoding.grid)
     if known.share < 1:
         print(f"warning: copies are looked for in {known.share:.1%} of the training windows", file=sys.stderr)
     return known
@@ -120,29 +118,34 @@ def known_runs(path: Path, tokens: NDArray[np.uint16], encoding: Encoding) -> Kn
 
 @dataclass(frozen=True, kw_only=True)
 class Copying:
-    """A measure of how much is copied, from training or within the set.
+    """A measure of copying, from training or within the set.
 
     Attributes:
-        label: for people.
-        function: (windows, known, songs) -> value, of n windows and the (n,) numbers of their songs; a share in [0, 1]
-            or a number of notes; NaN where there is no run to count.
-        unit: of the value, "1" for a share.
+        label: Name in tables and figures.
+        function: (windows, training, songs) -> value for n windows and the (n,) numbers of their songs: a share in
+            [0, 1] or a number of notes; NaN if there is no run to count.
+        unit: Unit of the value, "1" for a share.
     """
 
     label: str
-    function: Callable[[Windows, Known, NDArray[np.int64]], float]
+    function: Callable[[Windows, TrainingIndex, NDArray[np.int64]], float]
     unit: str = "1"
 
 
-def memorisation(windows: Windows, known: Known, songs: ArrayLike) -> dict[str, float]:
-    """Return the value of every row of `COPYING`, of n windows and the (n,) song of each.
+def memorisation(windows: Windows, known: TrainingIndex, songs: ArrayLike) -> dict[str, float]:
+    """Return the value of every row of `COPYING` for n windows and the (n,) song of each.
 
-    Windows of one song may share runs; a sample is a song of its own. The values of distinct_4, self_copy and
-    longest_run depend on n: compare them at equal n only.
+    Windows of one song may share runs; a sample is a song of its own. distinct_4, self_copy and longest_run depend on
+    n: compare them at equal n only.
 
     Raises:
-        UserError: if the windows are on another grid than training.
-        ValueError: for another number of songs than of windows.
+        UserError: If the windows are on another grid than training.
+        ValueError: If the number of songs differs from the number of windows.
+
+    >>> from eval.metrics.windows import example
+    >>> training = TrainingIndex(windows=example(), share=1.0)
+    >>> memorisation(example(), training, [0, 1])["copy_8"]
+    1.0
     """
     _check_grid(windows, known.windows)
     numbers = np.unique(np.asarray(songs), return_inverse=True)[1].astype(np.int64)
@@ -151,8 +154,14 @@ def memorisation(windows: Windows, known: Known, songs: ArrayLike) -> dict[str, 
     return {name: row.function(windows, known, numbers) for name, row in COPYING.items()}
 
 
-def copy_rates(windows: Windows, known: Known) -> NDArray[np.float64]:
-    """Return the (n,) share of each window's runs of 8 notes that training has; NaN for a window without such a run."""
+def copy_rates(windows: Windows, known: TrainingIndex) -> NDArray[np.float64]:
+    """Return the (n,) share of the 8-note runs of each window that occur in training; NaN without such runs.
+
+    >>> from eval.metrics.windows import example
+    >>> training = TrainingIndex(windows=example(), share=1.0)
+    >>> copy_rates(example(), training).tolist()
+    [1.0, nan]
+    """
     runs = NOTE_RUNS[8]
     grams = runs(windows)
     return means(known.has(grams.hashes, runs), grams.pieces.astype(np.int64), len(windows))
@@ -162,18 +171,22 @@ class Pair(NamedTuple):
     """A window and the training window that shares the most runs of 8 notes with it."""
 
     window: int
-    training: int  # the number of the other among those that were given
-    share: float  # of the window's runs of 8 notes, those that the other has
-    longest: int  # notes of the longest run that both have
+    training: int  # index of the training window
+    share: float  # share of the window's 8-note runs that the training window has
+    longest: int  # notes of the longest shared run
 
 
 def nearest(windows: Windows, training: Windows, k: int = 3) -> list[Pair]:
-    """Return the k windows that share the most runs of 8 notes with one training window; fewer if fewer share any.
+    """Return the k windows that share the most 8-note runs with one training window; fewer if fewer share any.
 
-    By the number of runs, not by their share, which is 1 for any window of a single run that training has.
+    Ordered by the number of runs, not their share, which is 1 for any window whose only run occurs in training.
 
     Raises:
-        UserError: if the windows are on another grid than training.
+        UserError: If the windows are on another grid than training.
+
+    >>> from eval.metrics.windows import example
+    >>> nearest(example(), example())
+    [Pair(window=0, training=0, share=1.0, longest=8)]
     """
     _check_grid(windows, training)
     shared, others = _closest(windows, training)
@@ -192,15 +205,17 @@ def nearest(windows: Windows, training: Windows, k: int = 3) -> list[Pair]:
 
 def _check_grid(windows: Windows, training: Windows) -> None:
     if windows.grid != training.grid:
-        raise UserError(f"windows on {windows.grid} and training on {training.grid} share no grid: read both on one")
+        raise UserError(
+            f"windows on {windows.grid} and training on {training.grid} cannot be compared: read both on one grid"
+        )
 
 
 def _share(kept: NDArray[np.bool_]) -> float:
     return float(kept.mean()) if len(kept) else math.nan
 
 
-def _copied(windows: Windows, known: Known, _: NDArray[np.int64], *, runs: Kind) -> float:
-    """Return the share of the runs of all windows that training has."""
+def _copied(windows: Windows, known: TrainingIndex, _: NDArray[np.int64], *, runs: Kind) -> float:
+    """Return the share of the runs of all windows that occur in training."""
     return _share(known.has(runs(windows).hashes, runs))
 
 
@@ -209,22 +224,22 @@ def _shared(ours: NGrams, theirs: NGrams) -> NDArray[np.uint64]:
     return hashes[duplicates.contained(hashes, duplicates.sorted_unique(theirs.hashes))]
 
 
-def _longest_run(windows: Windows, known: Known, _: NDArray[np.int64]) -> float:
-    """Return the notes of the longest run that training has; NaN without notes."""
+def _longest_run(windows: Windows, known: TrainingIndex, _: NDArray[np.int64]) -> float:
+    """Return the number of notes of the longest run that occurs in training; NaN without notes."""
     return float(_longest(windows, known.windows)) or math.nan
 
 
 def _longest(windows: Windows, training: Windows) -> int:
-    """Search by halves: whoever shares a run shares all shorter ones, so that those who do not can be left aside."""
+    """Find the longest shared run by bisection: a window that shares no run of a length shares no longer one."""
     low, high = 0, int(min(windows.sizes.max(initial=0), training.sizes.max(initial=0)))
-    middle = min(8, high)  # first: it leaves few of a large corpus
+    middle = min(8, high)  # start with 8: few windows of a large corpus remain
     while low < high:
         ours, theirs = (_note_runs(part, length=middle) for part in (windows, training))
-        had = _shared(ours, theirs)
-        if len(had):
+        shared = _shared(ours, theirs)
+        if len(shared):
             low = middle
             windows, training = (
-                part.take(np.unique(grams.pieces[duplicates.contained(grams.hashes, had)]))
+                part.take(np.unique(grams.pieces[duplicates.contained(grams.hashes, shared)]))
                 for part, grams in ((windows, ours), (training, theirs))
             )
         else:
@@ -233,14 +248,14 @@ def _longest(windows: Windows, training: Windows) -> int:
     return low
 
 
-def _nearest_share(windows: Windows, known: Known, _: NDArray[np.int64]) -> float:
-    """Return the share of the runs of 8 notes that the closest training window of each window has."""
+def _nearest_share(windows: Windows, known: TrainingIndex, _: NDArray[np.int64]) -> float:
+    """Return the share of 8-note runs that each window shares with its closest training window."""
     total = len(NOTE_RUNS[8](windows).hashes)
     return float(_closest(windows, known.windows)[0].sum() / total) if total else math.nan
 
 
 def _closest(windows: Windows, training: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (n,) how many runs of 8 notes of each window the closest training window has, and (n,) which that is."""
+    """Return the (n,) numbers of 8-note runs shared with the closest training window, and (n,) its index."""
     from scipy.sparse import csr_array
 
     ours, theirs = NOTE_RUNS[8](windows), NOTE_RUNS[8](training)
@@ -257,14 +272,14 @@ def _closest(windows: Windows, training: Windows) -> tuple[NDArray[np.int64], ND
     return together.max(axis=1).toarray().ravel(), together.argmax(axis=1).ravel()
 
 
-def _distinct(windows: Windows, _: Known, __: NDArray[np.int64]) -> float:
-    """Return the distinct runs of 4 notes over all of them (distinct-n, Li et al. 2016)."""
+def _distinct(windows: Windows, _: TrainingIndex, __: NDArray[np.int64]) -> float:
+    """Return the number of distinct 4-note runs over the number of all of them (distinct-n, Li et al. 2016)."""
     hashes = NOTE_RUNS[4](windows).hashes
     return len(duplicates.sorted_unique(hashes)) / len(hashes) if len(hashes) else math.nan
 
 
-def _self_copied(windows: Windows, _: Known, songs: NDArray[np.int64]) -> float:
-    """Return the share of the runs of 8 notes that a window of another song has too."""
+def _self_copied(windows: Windows, _: TrainingIndex, songs: NDArray[np.int64]) -> float:
+    """Return the share of 8-note runs that also occur in a window of another song."""
     grams = NOTE_RUNS[8](windows)
     runs = np.unique(grams.hashes, return_inverse=True)[1]
     count = int(songs.max(initial=0)) + 1

@@ -34,6 +34,11 @@ def interval_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float
 
     Column k counts, over all pairs of simultaneous notes of different pitch, the steps in which both sound whose
     distance is k semitones modulo 12.
+
+    >>> import pandas as pd
+    >>> from eval.metrics.windows import example
+    >>> interval_counts(example(), pd.DataFrame()).sum().item()  # no two notes sound together
+    0.0
     """
     common = windows.common
     start, end, owner = common.notes["onset"].astype(np.int64), common.ends, common.owner
@@ -54,6 +59,11 @@ def chord_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]
 
     Chords are those of `chords`; column (q * 4 + r) * 12 + m is a chord of quality q before one of quality r whose root
     is m semitones higher, modulo 12. Pairs with silence have m = 0.
+
+    >>> import pandas as pd
+    >>> from eval.metrics.windows import example
+    >>> chord_counts(example(), pd.DataFrame()).sum(axis=1).tolist()
+    [3.0, 0.0]
     """
     quality, root, owner = chords(windows)
     together = owner[1:] == owner[:-1]
@@ -70,6 +80,11 @@ def chords(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     Quality is a place in `TRIADS`, or `SILENCE`; the root is a pitch class. The chord is the triad whose tones sound
     longest within the slot, of equal ones that of which the lowest note is the root, else the third, else the fifth:
     a choice in which transposed music has transposed chords.
+
+    >>> from eval.metrics.windows import example
+    >>> quality, root, window = chords(example())
+    >>> root.tolist()
+    [0, 4, 7, 11]
     """
     common = windows.common
     onset, end = common.notes["onset"].astype(np.int64), common.ends
@@ -112,6 +127,11 @@ def divergence(sample: Rows, reference: Rows, _rng: np.random.Generator) -> floa
     "nothing", so that a set is no nearer for having such windows; never NaN.
 
     J. Lin, "Divergence Measures Based on the Shannon Entropy" (1991).
+
+    >>> from eval.distances.rows import Rows
+    >>> one, other = (Rows(np.array([counts]), np.arange(1)) for counts in ([2.0, 0.0], [0.0, 2.0]))
+    >>> divergence(one, one, np.random.default_rng(0)), divergence(one, other, np.random.default_rng(0))
+    (0.0, 1.0)
     """
     from scipy.spatial.distance import jensenshannon
 
@@ -126,6 +146,11 @@ def bar_facts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]:
 
     Bars are 4 beats from the first onset to the last; that of two bars is |A n B| / |A u B| of their notes, equal in
     place, pitch and duration. Pairs of bars in which no note begins do not count.
+
+    >>> import pandas as pd
+    >>> from eval.metrics.windows import example
+    >>> bar_facts(example(), pd.DataFrame())[:, 1, 0].tolist()  # pairs of adjacent bars
+    [1.0, 0.0]
     """
     common = windows.common
     onset = common.notes["onset"].astype(np.int64)
@@ -159,6 +184,11 @@ def bar_similarity(sample: Rows, reference: Rows, _rng: np.random.Generator) -> 
     would be the noise of a handful of pairs. NaN where the reference has no pairs, as in windows of a single bar.
 
     B. Yu et al., "Museformer" (2022), https://arxiv.org/abs/2210.10349.
+
+    >>> from eval.distances.rows import Rows
+    >>> repeated, varied = (Rows(np.array([[[similar], [1.0]]]), np.arange(1)) for similar in (1.0, 0.25))
+    >>> bar_similarity(repeated, varied, np.random.default_rng(0))
+    0.75
     """
     (ours, pairs), (theirs, real_pairs) = sample.values.sum(axis=0), reference.values.sum(axis=0)
     if not real_pairs.any():

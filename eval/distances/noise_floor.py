@@ -1,12 +1,12 @@
-"""Distances from real music as multiples of the noise floor: of the distance of real music from itself.
+"""Distances from real music as multiples of the noise floor, the distance of real music from itself.
 
-The songs of the reference are halved at random many times over; one half stands for real music, the other for a model
-that makes real music. Pure functions; randomness is an argument.
+The songs of the reference are repeatedly split in half at random; one half stands for real music, the other for a model
+that generates real music. Pure functions; randomness is an argument.
 
-The floor is that of songs, not of windows: windows of one song are alike, so that a half of few songs differs from the
-other half by more than as many independent windows would. Samples of a model are independent. Real music that is spread
-over more songs than a half, such as windows of the training split, therefore scores below 1 (0.86 on Bach), and a ratio
-a little below 1 is no feat.
+The floor is one of songs, not of windows: windows of one song are alike, so that two halves of few songs differ by more
+than as many independent windows would. Samples of a model are independent. Real music that is spread over more songs
+than a half, such as windows of the training split, therefore scores below 1 (0.86 on Bach), and a ratio slightly below
+1 is not an achievement.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from eval.distances.wasserstein import spread, wasserstein
-from eval.statistics.comparisons import cliffs_delta
+from eval.distances.univariate import cliffs_delta, spread, wasserstein
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
 
     from eval.distances.rows import Rows
 
-MIN_SONGS = 8  # 35 ways to halve; with fewer the same halves come again and again
-MIN_WINDOWS = 16  # as few are 0.37 standard deviations from 16 others of the same corpus (mean over features, POP909)
-LEAST_WINDOWS = 3 * MIN_WINDOWS  # of which halves by song are large enough
+MIN_SONGS = 8  # 35 ways to halve; with fewer songs the same halves repeat
+MIN_WINDOWS = 16  # two sets of 16 of one corpus are 0.37 standard deviations apart (mean over features, POP909)
+LEAST_WINDOWS = 3 * MIN_WINDOWS  # enough for halves by song of at least MIN_WINDOWS
 MEAN = "mean"
 
 
-class Origin(enum.Enum):
-    """How samples relate to the songs of the reference: which of them may be held against a half."""
+class SampleOrigin(enum.Enum):
+    """How samples relate to the songs of the reference, which decides the samples that a half is compared with."""
 
     INDEPENDENT = "made without the reference, as by a model: any sample"
     OTHER_HALF = "made of windows of the reference: samples of the other half's songs, so that no song is on both sides"
@@ -78,24 +77,25 @@ def floor_ratios(
     features: Sequence[str],
     draws: int = 100,
     distance: Callable[..., float] = wasserstein,
-    origin: Origin = Origin.INDEPENDENT,
+    origin: SampleOrigin = SampleOrigin.INDEPENDENT,
     songs: ArrayLike | None = None,
     most: int | None = None,
 ) -> pd.DataFrame:
-    """Return how far generated music is from real music in each metric, as a multiple of how far real music is.
+    """Return the distance of generated music from real music in each metric, beside that of real music from itself.
 
     Each draw k halves the reference's songs at random into A and B of about equally many windows and takes n windows of
     A, of B and of the samples: n is the same in all draws, because distances shrink as samples grow.
 
         floor_k = d(B, A),  distance_k = d(samples, A),  ratio = mean_k distance_k / mean_k floor_k
 
-    A ratio of 1 is music that this metric cannot tell from real music. All distances of a metric share one scale, the
-    spread of the whole reference. The halves depend on the generator and the groups only: equal seeds give every model
-    the same halves, which makes models comparable in pairs; n is the same too as long as no model has fewer samples.
+    A ratio of 1 means that this metric cannot tell the samples from real music. All distances of a metric share one
+    scale, the spread of the whole reference. The halves depend on the generator and the groups only: equal seeds give
+    every model the same halves, which makes models comparable in pairs; n is the same too as long as no model has fewer
+    samples.
 
     NaNs are left out of a metric's `distance`, which must not make a set look better for having them: `nan_rate` says
     how many of the samples that is, and `worst` is the ratio if every missing value, of real windows too, lies one
-    range of the reference above its maximum. The row "mean" has those in all its columns, so that what is undefined is
+    range of the reference above its maximum. The row "mean" has those in all its columns, so that undefined values are
     never a reward: its ratio is its worst. A metric that is NaN throughout has no distance of its own, and in the mean
     the one of values so far away; one that the whole reference lacks makes the mean NaN.
 
@@ -106,20 +106,27 @@ def floor_ratios(
         rng: where the halves come from.
         features: columns of the reference which the row "mean" averages.
         draws: number of halvings.
-        distance: of (n,) values from (n,) values in units of `scale`, as `eval.distances.wasserstein.wasserstein`.
+        distance: of (n,) values from (n,) values in units of `scale`, as `eval.distances.univariate.wasserstein`.
         origin: which samples may be held against a half.
-        songs: (s,) the song of the reference that each sample comes from; needed by `Origin.OTHER_HALF`.
+        songs: (s,) the song of the reference that each sample comes from; needed by `SampleOrigin.OTHER_HALF`.
         most: n at most, so that models with different numbers of samples are compared at one size.
 
     Returns:
         A row for each metric and a last row "mean", with columns distance, floor, floor_p95 (95th percentile of the
         floor over draws), ratio (inf for a floor of 0, NaN if the distance is 0 too), worst, cliff
-        (`eval.statistics.comparisons.cliffs_delta` of all samples and the whole reference), nan_rate and n. The row
+        (`eval.distances.univariate.cliffs_delta` of all samples and the whole reference), nan_rate and n. The row
         "mean" averages `features` within each draw and has no cliff; its nan_rate is the share of samples that lack at
         least one.
 
     Raises:
-        UserError: for too few songs, windows or samples to tell a distance from noise.
+        UserError: If there are too few songs, windows or samples to tell a distance from noise.
+
+    >>> import pandas as pd
+    >>> rng = np.random.default_rng(0)
+    >>> real, sample = (pd.DataFrame({"pitch": rng.normal(loc, 1, 64)}) for loc in (0, 2))
+    >>> found = floor_ratios(sample, real, np.arange(64) // 4, rng=rng, features=["pitch"])
+    >>> bool(found.loc["mean", "ratio"] > 5)
+    True
     """
     import pandas as pd
 
@@ -169,13 +176,13 @@ def against_halves(
     *,
     rng: np.random.Generator,
     draws: int = 100,
-    origin: Origin = Origin.INDEPENDENT,
+    origin: SampleOrigin = SampleOrigin.INDEPENDENT,
     songs: ArrayLike | None = None,
     most: int | None = None,
 ) -> Floor:
-    """Return the distance of a set from halves of the reference beside the noise floor, as `floor_ratios` does.
+    """Return the distance of a set from halves of the reference and its noise floor; see `floor_ratios`.
 
-    Equal seeds give every set, and every distance, the same halves; the floor depends on the samples through n alone.
+    Equal seeds give every set and every distance the same halves; the floor depends on the samples only through n.
 
     Args:
         distance: a function of `eval.distances.table.DISTANCES`: of a set from a reference of equally many rows.
@@ -184,11 +191,19 @@ def against_halves(
         rng: where the halves, and the generators given to `distance`, come from.
         draws: number of halvings.
         origin: which samples may be held against a half.
-        songs: (s,) the song, as in `reference.songs`, that each sample comes from; needed by `Origin.OTHER_HALF`.
+        songs: (s,) the song, as in `reference.songs`, that each sample comes from; needed by `SampleOrigin.OTHER_HALF`.
         most: n at most, so that models with different numbers of samples are compared at one size.
 
     Raises:
-        UserError: for too few songs, windows or samples to tell a distance from noise.
+        UserError: If there are too few songs, windows or samples to tell a distance from noise.
+
+    >>> from eval.distances.point_clouds import recall
+    >>> from eval.distances.rows import Rows
+    >>> rng = np.random.default_rng(0)
+    >>> real, sample = (Rows(rng.normal(loc, 1, (64, 2)), np.arange(64) // 4) for loc in (0, 2))
+    >>> found = against_halves(recall, sample, real, rng=rng, draws=5)
+    >>> found.value < found.floor, found.n
+    (True, 32)
     """
     for_gaps, for_floors = rng.spawn(2)
     halvings = _draws(reference.songs, len(sample.songs), rng=rng, draws=draws, origin=origin, songs=songs, most=most)
@@ -203,9 +218,12 @@ def against_halves(
 
 
 def one_per_song(songs: ArrayLike, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return the number of one random window of each song.
+    """Return the index of one random window of each song.
 
-    Windows of different songs are exchangeable, those of one song are not: permutation tests are made of these.
+    Windows of different songs are exchangeable, windows of one song are not: permutation tests take one per song.
+
+    >>> one_per_song([5, 5, 7], np.random.default_rng(0)).shape
+    (2,)
     """
     order = rng.permutation(np.size(songs))
     _, firsts = np.unique(np.asarray(songs)[order], return_index=True)
@@ -218,25 +236,25 @@ def _draws(
     *,
     rng: np.random.Generator,
     draws: int,
-    origin: Origin,
+    origin: SampleOrigin,
     songs: ArrayLike | None,
     most: int | None,
 ) -> list[_Draw]:
-    """Return the rows of each halving; all halves are drawn before anything that depends on the samples."""
+    """Return the rows of each halving. All halves are drawn before anything that depends on the samples."""
     names, song_of = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < MIN_SONGS:
         raise UserError(
-            f"the reference has {len(names)} songs, and a noise floor takes {MIN_SONGS}: evaluate on a larger corpus"
+            f"the reference has {len(names)} songs, and a noise floor needs {MIN_SONGS}: evaluate on a larger corpus"
         )
     halves = [_halve(song_of, rng) for _ in range(draws)]
     n = _common_size(
         samples if most is None else min(samples, most), min(len(half) for pair in halves for half in pair)
     )
-    if origin is Origin.INDEPENDENT:
+    if origin is SampleOrigin.INDEPENDENT:
         return [_Draw(a[:n], b[:n], rng.permutation(samples)[:n]) for a, b in halves]
-    if origin is Origin.SAME_HALF:
+    if origin is SampleOrigin.SAME_HALF:
         if samples != len(song_of):
-            raise ValueError(f"{samples} samples are no copy of {len(song_of)} windows")
+            raise ValueError(f"{samples} samples cannot be copies of {len(song_of)} windows")
         return [_Draw(a[:n], b[:n], a[:n]) for a, b in halves]
     made_of = np.asarray([] if songs is None else songs)
     if made_of.shape != (samples,):
@@ -245,17 +263,17 @@ def _draws(
     for a, b in halves:
         eligible = np.flatnonzero(np.isin(made_of, names[np.unique(song_of[b])]))
         if not len(eligible):
-            raise UserError("a half of the reference has no samples that come from it: make them of more windows")
-        # Where there are too few, they come again rather than that n, and with it every distance, differ.
+            raise UserError("a half of the reference has no samples that come from it: make samples from more windows")
+        # If there are too few, they repeat: a smaller n would change every distance.
         found.append(_Draw(a[:n], b[:n], np.resize(rng.permutation(eligible), n)))
     return found
 
 
 def _halve(song_of: NDArray[np.intp], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the windows of either half in random order; no song is in both."""
+    """Return the windows of each half in random order; no song is in both halves."""
     sizes = np.bincount(song_of)
     shuffled = rng.permutation(len(sizes))
-    # Songs in a row, as long as their windows are many: those whose middle is past the row's middle are the second.
+    # Songs are laid in a row, each as long as its number of windows; those centred past the middle are the second.
     middles = np.cumsum(sizes[shuffled]) - sizes[shuffled] / 2
     in_second = np.isin(song_of, shuffled[middles > len(song_of) / 2])
     windows = rng.permutation(len(song_of))
@@ -263,13 +281,13 @@ def _halve(song_of: NDArray[np.intp], rng: np.random.Generator) -> tuple[NDArray
 
 
 def _common_size(samples: int, half: int) -> int:
-    """Return the number of windows of which all distances are made."""
+    """Return the number of windows on each side of every distance."""
     if half < MIN_WINDOWS:
         raise UserError(
-            f"half of the reference is {half} windows, and a distance takes {MIN_WINDOWS}: evaluate on a larger corpus"
+            f"half of the reference is {half} windows, and a distance needs {MIN_WINDOWS}: evaluate on a larger corpus"
         )
     if samples < MIN_WINDOWS:
-        raise UserError(f"there are {samples} samples, and a distance takes {MIN_WINDOWS}: draw more samples")
+        raise UserError(f"there are {samples} samples, and a distance needs {MIN_WINDOWS}: draw more samples")
     return min(samples, half)
 
 
@@ -284,6 +302,6 @@ def _ratio(value: NDArray[Any], floor: NDArray[Any]) -> NDArray[Any]:
 
 
 def _beyond(values: NDArray[Any]) -> float:
-    """Return what lies one range, or 1 if all are equal, above the greatest of (r,) values; NaN if all are NaN."""
+    """Return the maximum of (r,) values plus their range, or plus 1 if all are equal; NaN if all are NaN."""
     present = values[~np.isnan(values)]
     return float(present.max() + (np.ptp(present) or 1.0)) if len(present) else np.nan

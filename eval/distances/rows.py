@@ -1,4 +1,4 @@
-"""Facts of windows as rows of arrays, which distances between sets compare."""
+"""Arrays of facts (precomputed values) of windows, which distances between sets compare."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Rows(NamedTuple):
     """Facts of windows.
 
     Attributes:
-        values: (n, ...) facts, a row for each window.
-        songs: (n,) song of each; a generated window is a song of its own.
+        values: (n, ...) facts, one row per window.
+        songs: (n,) song of each window; a generated window is a song of its own.
     """
 
     values: NDArray[Any]
     songs: NDArray[np.int64]
 
     def take(self, indices: ArrayLike) -> Rows:
-        """Return the rows with these numbers, which may come again, in this order."""
+        """Return the rows with these indices, in this order; indices may repeat."""
         chosen = np.asarray(indices, dtype=np.int64)
         return Rows(self.values[chosen], self.songs[chosen])

@@ -1,10 +1,9 @@
-"""Distances between two sets of windows, say of generated and of real music.
+"""The table of distances between two sets of windows, such as generated and real music.
 
-A distance means something only beside that of two sets of real music of the same size: most of them shrink as the sets
-grow, and none says by itself what is far. `eval.statistics.comparisons` puts that floor beside each.
+A distance is meaningful only beside that of two sets of real music of the same size: most distances shrink as the sets
+grow, and none tells by itself what is far. `eval.distances.noise_floor` computes that floor.
 
-`wasserstein` compares two samples of one number; the rows of `DISTANCES` compare sets of windows by facts that are
-computed once for each window.
+The rows of `DISTANCES` compare sets of windows by facts that are computed once per window.
 """
 
 from __future__ import annotations
@@ -12,16 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eval.distances.appendix import (
-    frame_duration,
-    frame_duration_variance,
-    frame_facts,
-    frame_pitch,
-    frame_pitch_variance,
-    mgeval_facts,
-    mgeval_kld,
-    mgeval_oa,
-)
 from eval.distances.harmony import bar_facts, bar_similarity, chord_counts, divergence, interval_counts
 from eval.distances.point_clouds import classifier_auc, coverage, features, frechet, mmd, precision, recall
 
@@ -41,16 +30,15 @@ class Distance:
     """A row of `DISTANCES`.
 
     Attributes:
-        facts: from windows and their scores to the (n, ...) values of `Rows`; distances may share them.
-        function: from the rows of a sample, as many rows of a reference, and a generator, to the distance.
-        label: the name in tables and figures.
-        unit: of the distance; "1" for a number without.
-        ideal: what large sets of one distribution come to; None where that depends on the distribution and on k.
-        in_floors: whether multiples of the noise floor mean something: those of a distance from 0 do, those of a share,
-            of an area or of an estimate that is 0 on average do not.
-        draws: halvings of the reference for which it is affordable.
-        appendix: published elsewhere and here for comparison only: it cannot tell music from noise.
-        needs_beats: not defined for performances without beats.
+        facts: Function from windows and their scores to the (n, ...) values of `Rows`; distances may share it.
+        function: Function from the rows of a sample, as many rows of a reference and a generator to the distance.
+        label: Name in tables and figures.
+        unit: Unit of the distance; "1" if it has none.
+        ideal: Limit for large sets of one distribution; None if it depends on the distribution and on k.
+        in_floors: Whether multiples of the noise floor are meaningful. They are for a distance from 0, but not for a
+            share, an area or an estimate that is 0 on average.
+        draws: Number of halvings of the reference, as many as the cost allows.
+        needs_beats: Whether the distance is undefined for performances without beats.
     """
 
     facts: Callable[[Windows, pd.DataFrame], NDArray[Any]]
@@ -60,7 +48,6 @@ class Distance:
     ideal: float | None = 0.0
     in_floors: bool = False
     draws: int = 20
-    appendix: bool = False
     needs_beats: bool = False
 
 
@@ -89,27 +76,5 @@ DISTANCES: dict[str, Distance] = {
         in_floors=True,
         draws=100,
         needs_beats=True,
-    ),
-    "mgeval_oa": Distance(
-        facts=mgeval_facts, function=mgeval_oa, label="Overlapping area (mgeval)", ideal=1.0, draws=2, appendix=True
-    ),
-    "mgeval_kld": Distance(
-        facts=mgeval_facts, function=mgeval_kld, label="KLD (mgeval, aligned)", unit="nats", draws=2, appendix=True
-    ),
-    "frame_oa_pitch": Distance(
-        facts=frame_facts, function=frame_pitch, label="Framewise OA, pitch consistency", ideal=1.0, appendix=True
-    ),
-    "frame_oa_duration": Distance(
-        facts=frame_facts, function=frame_duration, label="Framewise OA, duration consistency", ideal=1.0, appendix=True
-    ),
-    "frame_variance_pitch": Distance(
-        facts=frame_facts, function=frame_pitch_variance, label="Framewise OA, pitch variance", ideal=1.0, appendix=True
-    ),
-    "frame_variance_duration": Distance(
-        facts=frame_facts,
-        function=frame_duration_variance,
-        label="Framewise OA, duration variance",
-        ideal=1.0,
-        appendix=True,
     ),
 }

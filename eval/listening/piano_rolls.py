@@ -1,4 +1,4 @@
-"""Piano rolls as small images, for a look at a trial's samples wherever its artifacts are shown."""
+"""Piano rolls as small images, to show a trial's samples beside its other artifacts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from replication.midi.piece import Piece
 
 COLUMNS = 4
-STEPS, LOW, HIGH = 256, 24, 108  # the part of a piece, at most, and of the keyboard that a roll shows
-FRAME, ZOOM = 4, 2  # pixels around a roll; pixels a step
-HEIGHT = ZOOM * (HIGH - LOW + 2 * FRAME)  # of a row of the image
+STEPS, LOW, HIGH = 256, 24, 108  # maximum length and the pitches that a roll shows
+FRAME, ZOOM = 4, 2  # pixels around a roll; pixels per step
+HEIGHT = ZOOM * (HIGH - LOW + 2 * FRAME)  # pixels of a row of the image
 
 
 def roll(piece: Piece, *, colour: str, steps: int) -> NDArray[np.uint8]:
@@ -37,7 +37,7 @@ def roll(piece: Piece, *, colour: str, steps: int) -> NDArray[np.uint8]:
 
 
 def save_rolls(pieces: Sequence[Piece], path: Path, *, colour: str) -> None:
-    """Write the pieces' rolls as one PNG, in rows of four, all as long as the longest needs."""
+    """Write the rolls of pieces as one PNG in rows of four, all as wide as the longest piece."""
     from matplotlib.image import imsave
 
     ends = [int((piece.notes["onset"] + piece.notes["duration"]).max(initial=1)) for piece in pieces]
@@ -52,11 +52,13 @@ def save_rolls(pieces: Sequence[Piece], path: Path, *, colour: str) -> None:
 
 @contextmanager
 def first_images(rolls: Path, name: str) -> Iterator[list[Path]]:
-    """Yield the first roll as files for MLflow: full, and within 256 pixels, on which of all rolls nothing is seen.
+    """Yield the first roll as files for MLflow: at full size, and as a thumbnail of at most 256 pixels.
+
+    All rolls together would be illegible as a thumbnail. The files are deleted at the end of the block.
 
     Args:
-        rolls: what `save_rolls` wrote.
-        name: of the files, without what they end with; they go with the block.
+        rolls: File that `save_rolls` wrote.
+        name: Name of the files without their suffix.
     """
     from PIL import Image
 

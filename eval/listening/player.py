@@ -1,4 +1,4 @@
-"""Piano rolls that play in a browser: markup, style and script, for the folder of a trial and for the report."""
+"""Piano rolls that play in a browser: markup, style and script for trial folders and for the report."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ASSETS = Path(__file__).parent / "assets"
-TEMPO = 100  # beats a minute: models do not choose a tempo
+TEMPO = 100  # beats per minute; models do not choose a tempo
 _TOP = 127  # the highest MIDI pitch, in row 0
-_GAP = 0.06  # beats or seconds by which notes end early, so that repeated ones are told apart, by eye and by ear
+_GAP = 0.06  # beats or seconds by which notes end early, so that repeated notes can be seen and heard
 _ROOM = 2  # semitones above and below the notes
 _BAR = 4  # beats or seconds from a line to the next
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """What is the same for all rolls of a page, so that they can be compared.
+    """The range of time and pitch that all rolls of a page share, so that they can be compared.
 
     Attributes:
-        end: beats or seconds; later notes are neither drawn nor played.
-        low: the lowest MIDI pitch that is drawn.
-        high: the highest.
+        end: End in beats or seconds; later notes are neither drawn nor played.
+        low: Lowest MIDI pitch that is drawn.
+        high: Highest MIDI pitch that is drawn.
     """
 
     end: float
@@ -47,7 +47,7 @@ class Frame:
 
     @property
     def box(self) -> str:
-        """The part of the plane that SVG shows: x in beats or seconds, y in semitones from the highest pitch down."""
+        """The SVG view box: x in beats or seconds, y in semitones from the highest pitch down."""
         return f"0 {_TOP - self.high - 0.5:g} {self.end:g} {self.high - self.low + 1}"
 
     @property
@@ -62,10 +62,10 @@ class Clip:
     """One piece as it is drawn and played.
 
     Attributes:
-        index: which sample of its model, or which window of real music, from 0.
-        count: how many notes.
-        path: "M onset row h duration" for each note by onset, which is both the drawing and the score.
-        velocities: of these notes, 1 to 127, with spaces between.
+        index: Index of the sample of its model, or of the window of real music, from 0.
+        count: Number of notes.
+        path: "M onset row h duration" for each note by onset; it is both drawn and played.
+        velocities: Velocities of these notes, 1 to 127, separated by spaces.
     """
 
     index: int
@@ -75,7 +75,7 @@ class Clip:
 
 
 def end_of(notes: pd.DataFrame) -> float:
-    """Return the beats or seconds after which the last note ends; 1 without notes, for a frame needs some room."""
+    """Return the beats or seconds after which the last note ends; 1 without notes, because a frame needs a width."""
     return float((notes["onset"] + notes["duration"]).max()) if len(notes) else 1.0
 
 
@@ -84,8 +84,8 @@ def clips(notes: pd.DataFrame, frame: Frame, *, count: int) -> list[Clip]:
 
     Args:
         notes: sample (from 0), onset and duration (beats or seconds), pitch (0 to 127), velocity (1 to 127).
-        frame: what is cut off.
-        count: how many pieces there are; one without rows has no notes.
+        frame: Range to which notes are cut.
+        count: Number of pieces; a piece without rows has no notes.
     """
     inside = notes[notes["onset"] < frame.end].sort_values(["sample", "onset", "pitch"])
     length = np.minimum(inside["duration"], frame.end - inside["onset"])
@@ -104,12 +104,12 @@ def _clip(index: int, notes: pd.DataFrame) -> Clip:
 
 
 def seconds_per(unit: str) -> float:
-    """Return how long a "beat" or a "second" lasts when it is played."""
+    """Return the seconds that a "beat" or a "second" lasts in playback."""
     return 60 / TEMPO if unit == "beat" else 1.0
 
 
 def templates(*folders: Path) -> Environment:
-    """Return the templates of the player and of other folders; what they are given is escaped: it may be anybody's."""
+    """Return the templates of the player and of other folders, with escaping, since values may be untrusted."""
     return Environment(
         loader=FileSystemLoader([*folders, ASSETS]),
         autoescape=True,
@@ -121,12 +121,12 @@ def templates(*folders: Path) -> Environment:
 
 
 def style(*others: Path) -> Markup:
-    """Return the player's style sheet, and others after it."""
+    """Return the player's style sheet, followed by others."""
     return _joined(ASSETS / "player.css", *others)
 
 
 def script(*others: Path) -> Markup:
-    """Return the synthesiser, the player, and other scripts after them."""
+    """Return the synthesiser and the player, followed by other scripts."""
     return _joined(ASSETS / "tinysynth.min.js", ASSETS / "player.js", *others)
 
 
@@ -145,15 +145,15 @@ def policy(*, style: str, script: str) -> str:
 
 
 def save_player(notes: pd.DataFrame, path: Path, *, title: str, colour: str, unit: str, count: int) -> None:
-    """Write a page, whole in itself, that plays the first samples of a trial, unpicked.
+    """Write a self-contained page that plays the first samples of a trial, without selection.
 
     Args:
         notes: see `clips`.
-        path: the .html file to create or replace.
-        title: whose samples they are.
-        colour: of the notes, as #RRGGBB.
-        unit: of time: beat or second.
-        count: how many samples to show.
+        path: The .html file to create or replace.
+        title: Title of the page.
+        colour: Colour of the notes, as #RRGGBB.
+        unit: Unit of time: beat or second.
+        count: Number of samples to show.
     """
     frame = Frame.around(notes, end=end_of(notes))
     looks, plays = style(ASSETS / "samples.css"), script()

@@ -1,7 +1,7 @@
-"""What muspy itself computes of windows: for comparison with papers that report its numbers as they are.
+"""Values of muspy's own metrics, for comparison with papers that report them unchanged.
 
 Some of them are not what their names say; see `eval.metrics.rhythm` for the corrected ones. The library's two metrics
-of drum patterns are left out: without drums they are always NaN.
+of drum patterns are left out, because without drums they are always NaN.
 
 muspy: H.-W. Dong, K. Chen, J. McAuley and T. Berg-Kirkpatrick, "MusPy: A Toolkit for Symbolic Music Generation",
 ISMIR 2020, https://arxiv.org/abs/2008.01951.
@@ -42,9 +42,13 @@ def score_raw(windows: Windows) -> pd.DataFrame:
     """Return (n, metrics) float64 values of muspy's functions on the common grid: row i is window i, columns are `RAW`.
 
     Defaults are the library's: `polyphony_rate` counts steps with more than two pitches. A beat is 4 steps and a bar
-    16. On a grid without beats these are half a second and two seconds, a convention and nothing that was played, so
-    that `empty_beat_rate`, `empty_measure_rate` and `groove_consistency` say little there. A window without notes is
-    NaN but for counts and a range of 0.
+    16. On a grid without beats these are half a second and two seconds by convention, unrelated to what was played, so
+    that `empty_beat_rate`, `empty_measure_rate` and `groove_consistency` say little there. A window without notes has
+    counts and a range of 0 and NaN for everything else.
+
+    >>> from eval.metrics.windows import example
+    >>> score_raw(example())["pitch_range"].tolist()
+    [12.0, 0.0]
     """
     import muspy
     import pandas as pd
@@ -52,7 +56,7 @@ def score_raw(windows: Windows) -> pd.DataFrame:
     rows = []
     for piece in windows.common.pieces():
         columns = (piece.notes[name].tolist() for name in ("onset", "pitch", "duration", "velocity"))
-        # Always one track, as without any five metrics raise; and notes alone, as pedal events would add to the length.
+        # Always one track, because five metrics raise without one; only notes, because pedal events add to the length.
         track = muspy.Track(notes=list(map(muspy.Note, *columns)))
         music = muspy.Music(resolution=STEPS_PER_BEAT, tracks=[track])
         rows.append([float(getattr(muspy, name)(music, **options)) for name, options in _ARGUMENTS.items()])

@@ -4,9 +4,8 @@ Polyphony, empty time and groove are measured on the common grid (`Windows.commo
 corpora and encodings can be compared; groove above all depends on the grid. Density, durations, times between onsets
 and velocities are of the notes as they are, in beats, or in seconds on a grid without beats.
 
-muspy: see `eval.metrics.pitch`. Where muspy's version is not what it says the metric is corrected here, and the
-    docstring says
-how; `eval.metrics.muspy_values` has muspy's own numbers.
+muspy: see `eval.metrics.pitch`. Where muspy's version is not what its name says, the metric is corrected here and the
+docstring says how; `eval.metrics.muspy_values` has muspy's own numbers.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from eval.metrics.grouped import deviations, means, ratio
-from eval.metrics.windows import STEPS_PER_BAR, STEPS_PER_BEAT
+from eval.metrics.windows import STEPS_PER_BAR, STEPS_PER_BEAT, deviations, means, ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def polyphony(windows: Windows) -> NDArray[np.float64]:
-    """Mean number of sounding pitches over the steps with at least one, 1 to 128; NaN without notes (muspy)."""
+    """Mean number of sounding pitches over the steps with at least one, 1 to 128; NaN without notes (muspy).
+
+    >>> from eval.metrics.windows import example
+    >>> polyphony(example()).round(3).tolist()
+    [1.0, nan]
+    """
     owner, keys, steps = _sounding(windows)
     return ratio(_sums(keys * steps, owner, windows.count), _sums(steps * (keys > 0), owner, windows.count))
 
@@ -35,6 +38,10 @@ def polyphony_rate_ge2(windows: Windows) -> NDArray[np.float64]:
 
     muspy's `polyphony_rate` with threshold 1: its default of 2 asks for *more than* two pitches and gives a piece of
     nothing but dyads 0. Dong et al., "MuseGAN" (AAAI 2018).
+
+    >>> from eval.metrics.windows import example
+    >>> polyphony_rate_ge2(example()).round(3).tolist()
+    [0.0, nan]
     """
     owner, keys, steps = _sounding(windows)
     return ratio(_sums(steps * (keys > 1), owner, windows.count), _lengths(windows.common))
@@ -45,23 +52,36 @@ def empty_beat_rate(windows: Windows) -> NDArray[np.float64]:
 
     #(beats that no interval [onset, end) meets) / ceil(length in beats). muspy's version also counts the beat that
     starts where a note ends, and one beat too many where the piece ends on a beat. Dong et al., "MuseGAN" (AAAI 2018).
+
+    >>> from eval.metrics.windows import example
+    >>> empty_beat_rate(example()).round(3).tolist()
+    [0.0, nan]
     """
     return _empty_rate(windows, STEPS_PER_BEAT)
 
 
 def empty_measure_rate(windows: Windows) -> NDArray[np.float64]:
-    """Share of bars without a sounding note, 0 to 1; NaN without notes. As `empty_beat_rate`, of bars of 4 beats."""
+    """Share of bars without a sounding note, 0 to 1; NaN without notes. As `empty_beat_rate`, of bars of 4 beats.
+
+    >>> from eval.metrics.windows import example
+    >>> empty_measure_rate(example()).round(3).tolist()
+    [0.0, nan]
+    """
     return _empty_rate(windows, STEPS_PER_BAR)
 
 
 def groove_consistency(windows: Windows) -> NDArray[np.float64]:
     """1 - mean over adjacent bars of the Hamming distance of their onset patterns / 16, 0 to 1; NaN below 2 bars.
 
-    The pattern of a bar says for each of 16 sixteenths whether a note starts there; the last bar is that of the last
-    onset.
-    muspy's version adds an empty bar to a piece that ends on a bar line: four equal bars would not score 1. The share
-    is of slots, not of onsets, so that random onsets score well above 0 and finer grids score higher still: read it
-    beside a control with shuffled onsets. After Wu & Yang (ISMIR 2020), who compare all pairs: `grooving_similarity`.
+    The pattern of a bar says for each of 16 sixteenths whether a note starts there; the last bar is the bar of the last
+    onset. muspy's version adds an empty bar to a piece that ends on a bar line: four equal bars would not score 1. The
+    share is of slots, not of onsets, so that random onsets score well above 0 and finer grids score higher still: read
+    it beside a control with shuffled onsets. After Wu & Yang (ISMIR 2020), who compare all pairs:
+    `grooving_similarity`.
+
+    >>> from eval.metrics.windows import example
+    >>> groove_consistency(example()).round(3).tolist()
+    [1.0, nan]
     """
     owner, one, other = _neighbours(windows)
     return means(1 - np.mean(one != other, axis=1), owner, windows.count)
@@ -70,8 +90,12 @@ def groove_consistency(windows: Windows) -> NDArray[np.float64]:
 def groove_jaccard(windows: Windows) -> NDArray[np.float64]:
     """Mean over adjacent bars of |A and B| / |A or B|, A and B their onsets, 0 to 1; NaN without such bars.
 
-    As `groove_consistency`, but of onsets instead of slots: what neither bar has does not count as agreement. Two bars
-    without onsets are no pair.
+    As `groove_consistency`, but of onsets instead of slots: slots that are empty in both bars do not count as
+    agreement. Two bars without onsets are not a pair.
+
+    >>> from eval.metrics.windows import example
+    >>> groove_jaccard(example()).round(3).tolist()
+    [1.0, nan]
     """
     owner, one, other = _neighbours(windows)
     either = np.count_nonzero(one | other, axis=1)
@@ -85,6 +109,10 @@ def grooving_similarity(windows: Windows) -> NDArray[np.float64]:
 
     Of b bars c_s have an onset in slot s, so that the distances add up to sum_s c_s (b - c_s). Wu & Yang (ISMIR 2020),
     who draw pairs at random from long pieces, and have 64 slots a bar.
+
+    >>> from eval.metrics.windows import example
+    >>> grooving_similarity(example()).round(3).tolist()
+    [1.0, nan]
     """
     patterns, owner = _patterns(windows)
     lengths = bars(windows)
@@ -96,17 +124,32 @@ def grooving_similarity(windows: Windows) -> NDArray[np.float64]:
 
 
 def note_density(windows: Windows) -> NDArray[np.float64]:
-    """Notes / (last end - first onset), in notes per beat or second, above 0; NaN without notes."""
+    """Notes / (last end - first onset), in notes per beat or second, above 0; NaN without notes.
+
+    >>> from eval.metrics.windows import example
+    >>> note_density(example()).round(3).tolist()
+    [1.0, nan]
+    """
     return ratio(windows.sizes, _lengths(windows)) * windows.steps
 
 
 def mean_duration(windows: Windows) -> NDArray[np.float64]:
-    """Mean note duration in beats or seconds, above 0; NaN without notes."""
+    """Mean note duration in beats or seconds, above 0; NaN without notes.
+
+    >>> from eval.metrics.windows import example
+    >>> mean_duration(example()).round(3).tolist()
+    [1.0, nan]
+    """
     return means(windows.notes["duration"], windows.owner, windows.count) / windows.steps
 
 
 def duration_deviation(windows: Windows) -> NDArray[np.float64]:
-    """Standard deviation (divisor n) of the note durations in beats or seconds, from 0; NaN without notes."""
+    """Standard deviation (divisor n) of the note durations in beats or seconds, from 0; NaN without notes.
+
+    >>> from eval.metrics.windows import example
+    >>> duration_deviation(example()).round(3).tolist()
+    [0.0, nan]
+    """
     return deviations(windows.notes["duration"], windows.owner, windows.count) / windows.steps
 
 
@@ -114,39 +157,73 @@ def mean_inter_onset(windows: Windows) -> NDArray[np.float64]:
     """Mean time from one distinct onset to the next in beats or seconds, above 0; NaN below two distinct onsets.
 
     Distinct onsets: the notes of a chord count once.
+
+    >>> from eval.metrics.windows import example
+    >>> mean_inter_onset(example()).round(3).tolist()
+    [1.0, nan]
     """
     owner, times = _inter_onsets(windows)
     return means(times, owner, windows.count) / windows.steps
 
 
 def inter_onset_deviation(windows: Windows) -> NDArray[np.float64]:
-    """Standard deviation (divisor n) of the times of `mean_inter_onset`, in beats or seconds, from 0; NaN below two."""
+    """Standard deviation (divisor n) of the times of `mean_inter_onset`, in beats or seconds, from 0; NaN below two.
+
+    >>> from eval.metrics.windows import example
+    >>> inter_onset_deviation(example()).round(3).tolist()
+    [0.0, nan]
+    """
     owner, times = _inter_onsets(windows)
     return deviations(times, owner, windows.count) / windows.steps
 
 
 def mean_velocity(windows: Windows) -> NDArray[np.float64]:
-    """Mean MIDI velocity, 0 to 127; NaN without notes. Of scores it is what the file or the decoder put there."""
+    """Mean MIDI velocity, 0 to 127; NaN without notes. For scores it is the value that the file or the decoder set.
+
+    >>> from eval.metrics.windows import example
+    >>> mean_velocity(example()).round(3).tolist()
+    [64.0, nan]
+    """
     return means(windows.notes["velocity"], windows.owner, windows.count)
 
 
 def velocity_deviation(windows: Windows) -> NDArray[np.float64]:
-    """Standard deviation (divisor n) of the MIDI velocity, 0 to 63.5; NaN without notes."""
+    """Standard deviation (divisor n) of the MIDI velocity, 0 to 63.5; NaN without notes.
+
+    >>> from eval.metrics.windows import example
+    >>> velocity_deviation(example()).round(3).tolist()
+    [0.0, nan]
+    """
     return deviations(windows.notes["velocity"], windows.owner, windows.count)
 
 
 def notes(windows: Windows) -> NDArray[np.float64]:
-    """Number of notes, from 0; never NaN."""
+    """Number of notes, from 0; never NaN.
+
+    >>> from eval.metrics.windows import example
+    >>> notes(example()).round(3).tolist()
+    [8.0, 0.0]
+    """
     return windows.sizes.astype(np.float64)
 
 
 def length(windows: Windows) -> NDArray[np.float64]:
-    """Time from the first onset to the last end in beats or seconds, above 0; NaN without notes."""
+    """Time from the first onset to the last end in beats or seconds, above 0; NaN without notes.
+
+    >>> from eval.metrics.windows import example
+    >>> length(example()).round(3).tolist()
+    [8.0, nan]
+    """
     return np.where(windows.sizes > 0, _lengths(windows) / windows.steps, np.nan)
 
 
 def bars(windows: Windows) -> NDArray[np.int64]:
-    """Return the (n,) numbers of bars on the common grid, up to that of the last onset, 0 without notes."""
+    """Return the (n,) numbers of bars on the common grid, up to that of the last onset, 0 without notes.
+
+    >>> from eval.metrics.windows import example
+    >>> bars(example()).tolist()
+    [2, 0]
+    """
     common, lengths = windows.common, np.zeros(windows.count, np.int64)
     np.maximum.at(lengths, common.owner, common.notes["onset"].astype(np.int64) // STEPS_PER_BAR + 1)
     return lengths

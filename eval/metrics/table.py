@@ -1,16 +1,16 @@
-"""Objective metrics of windows of piano music: the table of them, and scores by them.
+"""The table of metrics of windows of piano music, and their scores.
 
-A metric is a function from `Windows` to (n,) float64, of all windows at once: see `eval.metrics.pitch` and
+A metric is a function from `Windows` to (n,) float64, for all windows at once: see `eval.metrics.pitch` and
 `eval.metrics.rhythm`.
 
-Grids. Metrics of beats and bars are refused on a `Seconds` grid, which has none: a beat of a performance is a guess,
-and groove by such beats is near chance. There densities, durations and times between onsets are in seconds instead.
+Grids. Metrics of beats and bars are not computed on a `Seconds` grid, which has none: a beat of a performance is a
+guess, and groove by such beats is near chance. Densities, durations and times between onsets are in seconds there.
 
 NaN policy. A metric that is not defined for a window is NaN and never raises: a window without notes has counts and a
-range of 0 and NaN for all else. Averages over windows must report how many were NaN.
+range of 0 and NaN for everything else. Averages over windows must report how many were NaN.
 
-Most metrics grow with the length of the window: compare windows of equal length only. Of none of them is more or less
-better: what counts is the distance from the music of the test split.
+Most metrics grow with the length of the window: compare windows of equal length only. For no metric is more or less
+better; what counts is the distance from the music of the test split.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from eval.metrics.windows import Windows
 
-EDITION = 2  # raise it when a metric or a distance comes to give other numbers
+EDITION = 2  # raise when a metric gives other numbers; tests/eval/scoring/test_stored_scores.py checks it
 
 _REASONS: dict[type[Beats | Seconds], str] = {
     Beats: "it is of beats and bars, which the grid of this corpus does not have",
@@ -45,13 +45,13 @@ class Metric:
     """A row of `METRICS`.
 
     Attributes:
-        function: from n windows to (n,) float64, NaN where the metric is not defined; `per_piece` makes one of a
-            function of a piece.
-        unit: what the number counts; "1" for a rate.
-        low: no window has less.
-        high: no window has more.
-        label: the name in tables and figures.
-        needs: the kind of grid that the metric means something on; None for any.
+        function: Function from n windows to (n,) float64, NaN where the metric is not defined; `per_piece` makes one
+            from a function of a piece.
+        unit: Unit of the number; "1" for a rate.
+        low: Smallest possible value.
+        high: Largest possible value.
+        label: Name in tables and figures.
+        needs: Kind of grid on which the metric is defined; None for any.
     """
 
     function: Callable[[Windows], NDArray[np.float64]]
@@ -62,12 +62,17 @@ class Metric:
     needs: type[Beats | Seconds] | None = None
 
     def admits(self, grid: TimeGrid) -> bool:
-        """Whether the metric means something on a grid."""
+        """Return whether the metric is defined on a grid."""
         return self.needs is None or isinstance(grid, self.needs)
 
 
 def per_piece(function: Callable[[Piece], float]) -> Callable[[Windows], NDArray[np.float64]]:
-    """Return a function of one piece as one of windows, for a row of `METRICS`."""
+    """Turn a function of one piece into a function of windows, for a row of `METRICS`.
+
+    >>> from eval.metrics.windows import example
+    >>> per_piece(lambda piece: float(len(piece.notes)))(example()).tolist()
+    [8.0, 0.0]
+    """
 
     def of_windows(windows: Windows) -> NDArray[np.float64]:
         return np.array([function(piece) for piece in windows.pieces()], dtype=np.float64)
@@ -149,9 +154,10 @@ METRICS: dict[str, Metric] = {
     "notes": Metric(function=rhythm.notes, unit="notes", low=0, high=math.inf, label="Notes"),
 }
 
-# What distances between sets average. Empty beats and bars hardly occur in real music: divided by so small a deviation
-# one rare value would outweigh all else. The number of notes is the density again where windows have a length in beats,
-# and a property of the encoding where they have a length in tokens. The others measure once more what one here does.
+# Metrics that distances between sets average. Empty beats and bars hardly occur in real music: divided by so small a
+# deviation, one rare value would outweigh everything else. The number of notes is the density again where windows have
+# a length in beats, and a property of the encoding where they have a length in tokens. The others repeat what one of
+# these measures.
 _COMPARED = (
     "n_pitches_used", "n_pitch_classes_used", "pitch_range", "pitch_entropy", "pitch_class_entropy",
     "scale_consistency", "polyphony", "polyphony_rate_ge2", "groove_consistency", "note_density",
@@ -162,19 +168,34 @@ _COMPARED = (
 
 
 def features_on(grid: TimeGrid) -> tuple[str, ...]:
-    """Return the names of the metrics that distances between sets of windows on a grid use."""
+    """Return the names of the metrics that distances between sets of windows on a grid use.
+
+    >>> "groove_consistency" in features_on(Beats(steps_per_beat=8))
+    True
+    >>> "groove_consistency" in features_on(Seconds(steps_per_second=100.0))
+    False
+    """
     return tuple(name for name in _COMPARED if METRICS[name].admits(grid))
 
 
 def refused(grid: TimeGrid) -> dict[str, str]:
-    """Return why each metric that means nothing on a grid is not measured there, by name."""
+    """Return the reason for each metric that is not defined on a grid, by name.
+
+    >>> refused(Beats(steps_per_beat=8))["length_seconds"][:16]
+    'it is in seconds'
+    """
     return {
         name: _REASONS[metric.needs] for name, metric in METRICS.items() if metric.needs and not metric.admits(grid)
     }
 
 
 def score(windows: Windows) -> pd.DataFrame:
-    """Return (n, metrics) float64 values: row i is window i, the columns are the metrics that the grid admits."""
+    """Return (n, metrics) float64 values: row i is window i, the columns are the metrics that are defined on the grid.
+
+    >>> from eval.metrics.windows import example
+    >>> score(example())["notes"].tolist()
+    [8.0, 0.0]
+    """
     import pandas as pd
 
     admitted = {name: metric.function for name, metric in METRICS.items() if metric.admits(windows.grid)}

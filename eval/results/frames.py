@@ -64,8 +64,8 @@ class Results:
         scores: Columns experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that occur
             in training), then one column per metric. Rows of experiment "test" are real music: the test split in each
             encoding.
-        form: Columns experiment, encoding, seed, lag, value, error, reach; see `eval.scoring.music.form_of`. "test" as
-            in scores.
+        form: Columns experiment, encoding, seed, lag, value, error, reach; see `eval.scoring.sample_set.form_of`.
+            "test" as in scores.
         distances: Columns experiment, seed, metric, distance, floor, floor_p95, ratio, worst, nan_rate, n.
         measures: Columns experiment, seed, measure (a name in `eval.scoring.measures.MEASURES`), value, floor,
             floor_p95, ratio (multiple of the noise floor), p, n: every number that describes a sample set as a whole.

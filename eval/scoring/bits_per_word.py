@@ -1,9 +1,9 @@
-"""The audit of "bits per word": what that number was, beside what a likelihood and a distance say of the same weights.
+"""The audit of "bits per word": that number beside a likelihood and a distance of the same weights.
 
-The report on Diffusion-LM for music compares models by "bits per word" of about 0.0001. Numbers like that are the
-rounding term of the training loss: how surely a token is told from its own embedding under the noise of the first
-timestep. The network has no part in it. Here it is measured while the report's recipe runs, beside the bound of the
-likelihood and the distance of samples from real music.
+The report on Diffusion-LM for music compares models by "bits per word" of about 0.0001. Such numbers are the rounding
+term of the training loss: the certainty with which a token is recovered from its own embedding under the noise of the
+first timestep. The network does not enter. Here it is measured at the milestones of the report's recipe, beside the
+bound of the likelihood and the distance of samples from real music.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from replication.models.diffusion_lm import DiffusionLM
 
-WINDOWS = 64  # whose bound is measured, evenly spread over the test split
-SAMPLES = 128  # that are drawn and compared with real music
+WINDOWS = 64  # windows whose bound is measured, evenly spread over the test split
+SAMPLES = 128  # samples that are compared with real music
 COLUMNS = ("step", "bits_per_word", "nll", "nll_error", "prior", "diffusion", "rounding", "distance")
 
 
@@ -44,17 +44,17 @@ def audit(
     path: Path,
     seed: int,
 ) -> pd.DataFrame:
-    """Measure the weights that a training run has kept at the milestones of its budget.
+    """Measure the weights that a training run kept at the milestones of its budget.
 
-    Each milestone is written to `path` (JSON) when it is done, and those that are there are not measured again.
+    Each result is written to `path` (JSON) when it is ready; milestones that are already there are skipped.
 
     Args:
-        model: a model of the run, on the device to compute on; its weights are replaced.
-        folder: where `train_network` left the milestones.
+        model: Model of the run, on the device to compute on; its weights are replaced.
+        folder: Folder of the milestones of the training run.
         test: (n, L) token ids of the test split.
-        distance: from SAMPLES windows of token ids (SAMPLES, L) to their distance from real music.
-        path: the file of the results.
-        seed: of the samples and of all noise.
+        distance: Function from (SAMPLES, L) token ids to their distance from real music.
+        path: File of the results.
+        seed: Seed of the samples and of all noise.
 
     Returns:
         A row per milestone, in order: `step`, number of updates; `bits_per_word`, see there; `nll`, the upper bound of
@@ -62,7 +62,7 @@ def audit(
         standard error `nll_error` from the timesteps drawn; `distance`.
 
     Raises:
-        UserError: for a milestone whose weights are damaged or of another model.
+        UserError: If the weights of a milestone are damaged or belong to another model.
     """
     import pandas as pd
 
@@ -93,15 +93,15 @@ def _measure(
 
 @torch.no_grad()
 def bits_per_word(model: DiffusionLM, tokens: torch.Tensor, *, seed: int) -> float:
-    """Return the rounding term of the training loss in bits: no likelihood, and no measure of what a model generates.
+    """Return the rounding term of the training loss in bits, which is not a likelihood or a measure of samples.
 
-    mean over all positions, padding included, of -log2 softmax(E (e + sigma_0 noise) + b)[w]: next to 0 for embeddings
-    far apart against the noise, as random ones in 128 dimensions are; log2 V for equal ones.
+    mean over all positions, padding included, of -log2 softmax(E (e + sigma_0 noise) + b)[w]: close to 0 for embeddings
+    that are far apart compared with the noise, as random ones in 128 dimensions are; log2 V for equal ones.
 
     Args:
-        model: its table E and the bias b of its rounding head count, its network does not.
+        model: Model with table E and bias b of the rounding head; its network is not used.
         tokens: (n, L) ids w.
-        seed: of the noise.
+        seed: Seed of the noise.
     """
     table, abar = model.embedding.weight.double(), model.alpha_bar
     total = 0.0

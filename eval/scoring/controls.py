@@ -1,11 +1,11 @@
 """Controls: music that is wrong in one known way, or right by construction, made from the windows of the test split.
 
-What a measure says of them is what it can see. They are shown in the tables of the models, so that no number stands
-without that of known music beside it. Controls that are models are rows of `BASELINES`.
+The values of a measure on the controls show what it can detect. They appear in the tables of the models, so that every
+number stands beside that of known music. Controls that are models are rows of `BASELINES`.
 
-Windows of tokens begin with a note anywhere in a bar, so that bars are counted from a window's first onset: a bar is
-four beats, or two seconds where there are no beats. A window in which there is nothing to change stays as it is:
-`changed` tells which did not.
+Windows of tokens begin with a note anywhere in a bar, so bars are counted from a window's first onset: a bar is four
+beats, or two seconds where there are no beats. A window in which nothing can be changed stays as it is;
+`changed_windows` tells which windows differ.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
-from eval.distances.noise_floor import Origin
+from eval.distances.noise_floor import SampleOrigin
 from eval.metrics.windows import STEPS_PER_BAR
 from replication.models.ablations import Experiment
 
@@ -35,15 +35,15 @@ SECONDS_PER_BAR, BEATS_PER_BAR = 2, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Material:
-    """What controls are made of.
+class ControlInputs:
+    """The inputs from which controls are made.
 
     Attributes:
         real: n windows of the test split.
-        encoding: how they were written.
-        scale: that of the trials.
-        sibling: from an experiment's name to the weights file of its trial with the same seed.
-        rng: where all that is drawn comes from.
+        encoding: Encoding of the trials.
+        scale: Scale of the trials.
+        sibling: Function from an experiment's name to the weights file of its trial with the same seed.
+        rng: Generator of all random draws.
     """
 
     real: Windows
@@ -60,68 +60,68 @@ class Material:
 
 @dataclass(frozen=True, kw_only=True)
 class FromTest(ABC):
-    """How a control is made from windows of the test split; stands where the config of a model does.
+    """A way to make a control from windows of the test split; takes the place of a model config in an experiment.
 
     Attributes:
-        origin: how the control's windows relate to the songs of the test split.
+        origin: Relation of the control's windows to the songs of the test split.
     """
 
-    origin: ClassVar[Origin] = Origin.OTHER_HALF
+    origin: ClassVar[SampleOrigin] = SampleOrigin.OTHER_HALF
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of experiments whose trial with the same seed must be there first."""
+        """Names of experiments whose trial with the same seed has to be run first."""
         return ()
 
     def build(self, *, vocabulary: int, scale: Scale) -> NoReturn:  # noqa: ARG002 - as in ModelConfig
-        """Refuse, for there is no model."""
-        raise TypeError(f"{self} is made from test windows by `make`: it has no model to build")
+        """Raise TypeError, because a control has no model."""
+        raise TypeError(f"{self} is made from test windows by `make` and has no model to build")
 
     @abstractmethod
-    def make(self, material: Material) -> tuple[Windows, NDArray[np.intp]]:
-        """Return the control's n windows, and (n,) the number of the test window that each was made from."""
+    def make(self, inputs: ControlInputs) -> tuple[Windows, NDArray[np.intp]]:
+        """Return the control's n windows, and (n,) the index of the test window that each was made from."""
 
 
 class _Changed(FromTest):
-    """A control that changes every window by itself."""
+    """A control that changes each window independently."""
 
-    def make(self, material: Material) -> tuple[Windows, NDArray[np.intp]]:
-        real = material.real
-        return real.map(lambda notes: self.change(notes, material) if len(notes) else notes), np.arange(len(real))
+    def make(self, inputs: ControlInputs) -> tuple[Windows, NDArray[np.intp]]:
+        real = inputs.real
+        return real.map(lambda notes: self.change(notes, inputs) if len(notes) else notes), np.arange(len(real))
 
     @abstractmethod
-    def change(self, notes: NDArray[Any], material: Material) -> NDArray[Any]:
-        """Return what becomes of (m,) notes, m > 0; of notes with one onset and pitch the longest will stay."""
+    def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:
+        """Return the changed (m,) notes, m > 0; of several notes with one onset and pitch, the longest is kept."""
 
 
 class Copy(_Changed):
-    """The test windows themselves, held against their own songs: what perfect memory of the reference scores."""
+    """The test windows themselves, compared with their own songs: the score of perfect memory of the reference."""
 
-    origin = Origin.SAME_HALF
+    origin = SampleOrigin.SAME_HALF
 
-    def change(self, notes: NDArray[Any], material: Material) -> NDArray[Any]:  # noqa: ARG002, D102 - see _Changed
+    def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: ARG002, D102 - see _Changed
         return notes
 
 
 class RoundTrip(_Changed):
-    """Written in the encoding and read again: what the encoding loses.
+    """Encoded and decoded again: the loss of the encoding.
 
-    Nothing where the windows were read from tokens, as those of a test split are, since decoding inverts encoding.
+    There is no loss for windows that were decoded from tokens, as test windows are, since decoding inverts encoding.
     """
 
-    def change(self, notes: NDArray[Any], material: Material) -> NDArray[Any]:  # noqa: D102 - see _Changed
-        return _read(_written(notes, material.encoding).tolist(), notes, material.encoding)
+    def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
+        return _decode(_encode(notes, inputs.encoding).tolist(), notes, inputs.encoding)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseAndRound(FromTest):
-    """Every token's embedding with the noise of x_0 added, rounded to the nearest embedding, and read.
+    """Every token's embedding with the noise of x_0 added, rounded to the nearest embedding, and decoded.
 
-    What a perfect denoiser would lose by rounding: x_0 = E[w] + sigma_0 noise, sigma_0^2 = 1 - abar_0, is where the
+    This is the loss of a perfect denoiser by rounding: x_0 = E[w] + sigma_0 noise, sigma_0^2 = 1 - abar_0, is where the
     diffusion starts and where sampling leads (Li et al. 2022, section 4.2).
 
     Attributes:
-        experiment: whose embeddings E are taken.
+        experiment: Experiment whose embeddings E are used.
     """
 
     experiment: str = "e2e"
@@ -130,123 +130,123 @@ class NoiseAndRound(FromTest):
     def needs(self) -> tuple[str, ...]:  # noqa: D102 - see FromTest
         return (self.experiment,)
 
-    def make(self, material: Material) -> tuple[Windows, NDArray[np.intp]]:  # noqa: D102 - see FromTest
+    def make(self, inputs: ControlInputs) -> tuple[Windows, NDArray[np.intp]]:  # noqa: D102 - see FromTest
         import torch
 
         from replication.diffusion.rounding import nearest
         from replication.util.checkpoint import read_tensors
 
-        table = read_tensors(material.sibling(self.experiment))[0]["embedding.weight"].double()
-        sigma = math.sqrt(1 - material.scale.schedule.alpha_bar(material.scale.timesteps)[0])
+        table = read_tensors(inputs.sibling(self.experiment))[0]["embedding.weight"].double()
+        sigma = math.sqrt(1 - inputs.scale.schedule.alpha_bar(inputs.scale.timesteps)[0])
 
         def change(notes: NDArray[Any]) -> NDArray[Any]:
             if not len(notes):
                 return notes
-            clean = table[torch.from_numpy(_written(notes, material.encoding).astype(np.int64))]
-            noise = torch.from_numpy(material.rng.standard_normal(clean.shape))
-            return _read(nearest(table, clean + sigma * noise).tolist(), notes, material.encoding)
+            clean = table[torch.from_numpy(_encode(notes, inputs.encoding).astype(np.int64))]
+            noise = torch.from_numpy(inputs.rng.standard_normal(clean.shape))
+            return _decode(nearest(table, clean + sigma * noise).tolist(), notes, inputs.encoding)
 
-        return material.real.map(change), np.arange(len(material.real))
+        return inputs.real.map(change), np.arange(len(inputs.real))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collapse(FromTest):
-    """A few windows over and over: each of them right, and next to no variety.
+    """A few windows repeated: each of them is right, but there is almost no variety.
 
     Attributes:
-        pieces: how many; about half of them are of the songs in a half of the test split.
+        pieces: Number of different windows; about half come from the songs in one half of the test split.
     """
 
     pieces: int = 20
 
-    def make(self, material: Material) -> tuple[Windows, NDArray[np.intp]]:  # noqa: D102 - see FromTest
-        chosen = np.resize(material.rng.permutation(len(material.real))[: self.pieces], len(material.real))
-        return material.real.take(chosen), chosen
+    def make(self, inputs: ControlInputs) -> tuple[Windows, NDArray[np.intp]]:  # noqa: D102 - see FromTest
+        chosen = np.resize(inputs.rng.permutation(len(inputs.real))[: self.pieces], len(inputs.real))
+        return inputs.real.take(chosen), chosen
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jitter(_Changed):
-    """Wrong notes: each note with some chance moved by as many semitones up or down, within 0..127.
+    """Wrong notes: each note is moved up or down by some semitones with a given probability, within 0..127.
 
     Attributes:
-        share: of the notes that are moved.
-        semitones: how far.
+        share: Probability that a note is moved.
+        semitones: Distance that it is moved.
     """
 
     share: float = 0.2
     semitones: int = 1
 
-    def change(self, notes: NDArray[Any], material: Material) -> NDArray[Any]:  # noqa: D102 - see _Changed
-        moved = (material.rng.random(len(notes)) < self.share) * self.semitones
-        pitch = notes["pitch"] + moved * material.rng.choice((-1, 1), len(notes))
+    def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
+        moved = (inputs.rng.random(len(notes)) < self.share) * self.semitones
+        pitch = notes["pitch"] + moved * inputs.rng.choice((-1, 1), len(notes))
         return _with(notes, pitch=np.clip(pitch, 0, 127))
 
 
 class PitchesPermuted(_Changed):
-    """Harmony and melody destroyed: the pitches of a window dealt anew among its notes; rhythm and loudness stay."""
+    """Harmony and melody destroyed: the pitches of a window permuted among its notes; rhythm and loudness stay."""
 
-    def change(self, notes: NDArray[Any], material: Material) -> NDArray[Any]:  # noqa: D102 - see _Changed
-        return _with(notes, pitch=material.rng.permutation(notes["pitch"]))
+    def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
+        return _with(notes, pitch=inputs.rng.permutation(notes["pitch"]))
 
 
 class OnsetsShuffled(_Changed):
-    """Rhythm destroyed: every onset drawn anew from the sixteenths between the first and the last of the window.
+    """Rhythm destroyed: every onset redrawn from the sixteenths between the first and the last of the window.
 
-    Where there are no beats, from eighths of a second. Pitches, durations and loudness stay.
+    Where there are no beats, onsets are drawn from eighths of a second. Pitches, durations and loudness stay.
     """
 
-    def change(self, notes: NDArray[Any], material: Material) -> NDArray[Any]:  # noqa: D102 - see _Changed
-        slot = material.bar / STEPS_PER_BAR
+    def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
+        slot = inputs.bar / STEPS_PER_BAR
         first, last = notes["onset"].min(), notes["onset"].max()
-        slots = material.rng.integers(0, math.floor((last - first) / slot), len(notes), endpoint=True)
+        slots = inputs.rng.integers(0, math.floor((last - first) / slot), len(notes), endpoint=True)
         return _with(notes, onset=first + np.rint(slots * slot))
 
 
 class BarsShuffled(_Changed):
     """Form destroyed: the whole bars of a window in a random order that is not the one they have.
 
-    A last bar that is not full stays; only a bar that begins with a note, from which bars are counted, comes first.
+    An incomplete last bar stays in place. The first bar must begin with a note, since bars are counted from it.
     """
 
-    def change(self, notes: NDArray[Any], material: Material) -> NDArray[Any]:  # noqa: D102 - see _Changed
-        index, whole, _ = _bars(notes, material.bar)
-        within = _with(notes, onset=notes["onset"] - notes["onset"].min() - index * material.bar)
+    def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
+        index, whole, _ = _bars(notes, inputs.bar)
+        within = _with(notes, onset=notes["onset"] - notes["onset"].min() - index * inputs.bar)
         bars = [within[index == number].tobytes() for number in range(whole)]
         leading = np.unique(index[(within["onset"] == 0) & (index < whole)])
         if len(set(bars[1:])) < 2 and all(bars[number] == bars[0] for number in leading):  # noqa: PLR2004 - all alike
             return notes
         order = np.arange(whole)
         while [bars[number] for number in order] == bars:
-            first = material.rng.choice(leading)
-            order = np.append(first, material.rng.permutation(np.delete(np.arange(whole), first)))
+            first = inputs.rng.choice(leading)
+            order = np.append(first, inputs.rng.permutation(np.delete(np.arange(whole), first)))
         place = np.append(np.argsort(order), whole)  # the last bar, if it is not full, stays
-        return _with(notes, onset=notes["onset"] + (place[index] - index) * material.bar)
+        return _with(notes, onset=notes["onset"] + (place[index] - index) * inputs.bar)
 
 
 class OneBarRepeated(_Changed):
-    """Form without change: one of the whole bars of a window that have notes, over and over for the window's length."""
+    """Form without change: one whole bar of a window, with notes, repeated for the window's length."""
 
-    def change(self, notes: NDArray[Any], material: Material) -> NDArray[Any]:  # noqa: D102 - see _Changed
-        index, whole, length = _bars(notes, material.bar)
+    def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
+        index, whole, length = _bars(notes, inputs.bar)
         if not whole:
             return notes
-        chosen = material.rng.choice(np.unique(index[index < whole]))
-        times = np.arange(-(-length // material.bar))
+        chosen = inputs.rng.choice(np.unique(index[index < whole]))
+        times = np.arange(-(-length // inputs.bar))
         repeated = np.tile(notes[index == chosen], len(times))
-        shift = np.repeat((times - chosen) * material.bar, np.count_nonzero(index == chosen))
+        shift = np.repeat((times - chosen) * inputs.bar, np.count_nonzero(index == chosen))
         repeated["onset"] += shift.astype(repeated["onset"].dtype)
         kept: NDArray[Any] = repeated[repeated["onset"] < notes["onset"].min() + length]
         return kept
 
 
-def changed(real: Windows, made: Windows, sources: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Return (n,) which of a control's windows differ in any note from the test windows that they were made from."""
+def changed_windows(real: Windows, made: Windows, sources: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return (n,) whether each window of a control differs in any note from the test window it was made from."""
     pairs = zip(made.pieces(), real.take(sources).pieces(), strict=True)
     return np.array([not np.array_equal(one.notes, other.notes) for one, other in pairs], dtype=bool)
 
 
 def _bars(notes: NDArray[Any], bar: int) -> tuple[NDArray[np.int64], int, int]:
-    """Return (m,) the bar of each note, how many bars are full to their end, and the length in grid steps."""
+    """Return (m,) the bar of each note, the number of complete bars, and the length in grid steps."""
     onset = notes["onset"].astype(np.int64)
     length = int((onset + notes["duration"]).max() - onset.min())
     return (onset - onset.min()) // bar, length // bar, length
@@ -259,16 +259,16 @@ def _with(notes: NDArray[Any], **columns: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def _written(notes: NDArray[Any], encoding: Encoding) -> NDArray[np.uint16]:
-    """Return notes as the token ids of one window, however long; no encoding has more than 8 words for a note."""
-    span = int(notes["onset"].max() - notes["onset"].min())  # more than there are waits or bars in it
+def _encode(notes: NDArray[Any], encoding: Encoding) -> NDArray[np.uint16]:
+    """Encode notes as one window of any length; no encoding has more than 8 tokens per note."""
+    span = int(notes["onset"].max() - notes["onset"].min())  # an upper bound of the waits or bars in it
     (tokens,), _ = encoding.windows(notes, 8 * len(notes) + span + 4)
     found: NDArray[np.uint16] = tokens
     return found
 
 
-def _read(tokens: list[int], notes: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
-    """Return what tokens say, from the first onset of the notes that they were written from."""
+def _decode(tokens: list[int], notes: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
+    """Decode tokens to notes that begin at the first onset of the notes they encode."""
     found = encoding.decode(tokens).notes
     return _with(found, onset=found["onset"] + notes["onset"].min())
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.statistics.comparisons import ratio_error
+from eval.statistics.intervals import ratio_error
 from replication.midi.piece import Beats, Seconds
 from replication.training.model import token_counts
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from replication.tokens.protocol import Encoding
     from replication.training.model import Model
 
-LIKELIHOOD_WINDOWS = 256  # of the held-out split at most, evenly spread
-FULL_WINDOWS = 2  # of which the first seed's bound is taken at every timestep too
+LIKELIHOOD_WINDOWS = 256  # maximum number of held-out windows, evenly spread
+FULL_WINDOWS = 2  # windows on which the first seed's bound is also computed at every timestep
 
 
 def measure(
@@ -34,16 +34,17 @@ def measure(
 ) -> dict[str, Any]:
     """Measure the likelihood of held-out windows, in nats per token, per note, and per beat or second.
 
-    The terms are per token. Tokens of different encodings say different amounts; notes and time can be compared.
+    The terms are per token. Tokens of different encodings carry different amounts of music; notes and time can be
+    compared.
 
     Args:
-        model: trained, on the device.
+        model: Trained model on the device.
         windows: (n, L) int64 token ids.
-        songs: (n,) the song of each.
-        encoding: of the tokens.
-        seed: of what a bound draws.
-        device: where to compute.
-        every_timestep: also take the bound of `FULL_WINDOWS` windows at every timestep, as a check. It takes long.
+        songs: (n,) song of each window.
+        encoding: Encoding of the tokens.
+        seed: Seed of the draws of a bound.
+        device: Device to compute on.
+        every_timestep: Whether to compute the bound of `FULL_WINDOWS` windows at every timestep too, as a slow check.
 
     Returns:
         Plain JSON data: exact, terms, windows, the amounts and nats per unit, error_of_estimate, error_over_songs,
@@ -72,7 +73,7 @@ def measure(
 
 
 def _full_bound(model: Model, windows: torch.Tensor) -> dict[str, float] | None:
-    """Return the bound (nats per token) of a few windows with every timestep, and with those drawn, as a check.
+    """Return the bound (nats per token) of a few windows at every timestep and at the drawn ones, as a check.
 
     None for a model whose likelihood is exact.
     """
@@ -92,12 +93,12 @@ def _full_bound(model: Model, windows: torch.Tensor) -> dict[str, float] | None:
 
 
 def _song_error(nats: NDArray[Any], tokens: NDArray[Any], songs: NDArray[Any]) -> float | None:
-    """Return the standard error of nats per token over songs; None where infinite."""
+    """Return the standard error of nats per token over songs; None if they are infinite."""
     return ratio_error(nats, tokens, songs) if np.isfinite(nats).all() else None
 
 
 def _music(windows: list[NDArray[Any]], grid: TimeGrid) -> dict[str, float | None]:
-    """Return how much there is in windows: notes, and beats or seconds from each one's first onset to its last end."""
+    """Return the amount of music in windows: notes, and beats or seconds from first onset to last end."""
     steps = sum(int((notes["onset"] + notes["duration"]).max() - notes["onset"].min()) for notes in windows)
     return {
         "note": sum(len(notes) for notes in windows),

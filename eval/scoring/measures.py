@@ -13,28 +13,23 @@ from replication.util.files import digest
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What a measure is called and what it would be for music like the real one.
+    """The name and unit of a measure, and its value for music like real music.
 
     Attributes:
-        label: the name in tables and figures.
-        unit: what the number counts; "1" for a rate or a number without unit.
-        ideal: its value for sets of equal distribution; None where real music has a value of its own to compare with.
-        appendix: computed for comparison with other papers only, since it cannot tell music from noise.
+        label: Name in tables and figures.
+        unit: Unit of the number; "1" for a rate or a number without unit.
+        ideal: Value for sets of equal distribution; None if it has to be compared with the value of real music.
     """
 
     label: str
     unit: str
     ideal: float | None = None
-    appendix: bool = False
 
 
 DISTANCE = "distance"  # the headline: the mean Wasserstein distance over metrics
 MEASURES: dict[str, Measure] = {
     DISTANCE: Measure(label="Distance", unit="SD", ideal=0.0),
-    **{
-        name: Measure(label=row.label, unit=row.unit, ideal=row.ideal, appendix=row.appendix)
-        for name, row in DISTANCES.items()
-    },
+    **{name: Measure(label=row.label, unit=row.unit, ideal=row.ideal) for name, row in DISTANCES.items()},
     "mmd_p": Measure(label="p (MMD)", unit="1"),
     **{name: Measure(label=row.label, unit=row.unit) for name, row in COPYING.items()},
     "teacher_nll": Measure(label="Teacher NLL", unit="nats per token"),
@@ -48,11 +43,11 @@ MEASURES: dict[str, Measure] = {
 IN_FLOORS = (DISTANCE, *(name for name, row in DISTANCES.items() if row.in_floors))
 
 
-# Raise this when a measure comes to give other numbers or to mean something else: what was scored before is scored
-# again.
+# Raise this when a measure gives other numbers or changes its meaning; runs are then scored again.
+# tests/eval/scoring/test_stored_scores.py checks it.
 EDITION = 2
 
 
 def scoring_version() -> str:
-    """Return the name of what scores are: results under another name are scored again."""
+    """Return the version of the scores; trials that were scored under another version are scored again."""
     return digest(EDITION, METRICS_EDITION, list(METRICS), list(MEASURES))[:16]

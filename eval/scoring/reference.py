@@ -1,4 +1,4 @@
-"""What samples are held against: the real music of a split that training has not seen, and the training split."""
+"""The reference set that samples are compared with: real music of a held-out split, and the training split."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from baselines import TEACHER
-from eval.distances.copying import known_runs, memorisation, nearest
-from eval.distances.noise_floor import MEAN, Origin, floor_ratios
+from eval.distances.copying import memorisation, nearest, training_index
+from eval.distances.noise_floor import MEAN, SampleOrigin, floor_ratios
 from eval.metrics.table import features_on
 from eval.metrics.windows import evenly
-from eval.scoring.controls import Material, changed
+from eval.scoring.controls import ControlInputs, changed_windows
 from eval.scoring.measures import DISTANCE, scoring_version
-from eval.scoring.music import Music, Scored, form_of, notes_of, raw_means, read, table_of, written
-from eval.scoring.panel import set_distances
-from eval.scoring.teacher import Judgement, teacher_nll, token_entropy
+from eval.scoring.sample_set import (
+    SampleSet,
+    ScoredWindows,
+    encode_windows,
+    form_of,
+    notes_of,
+    raw_means,
+    read,
+    table_of,
+)
+from eval.scoring.set_distances import set_distances
+from eval.scoring.teacher import TeacherScore, teacher_nll, token_entropy
 from replication.util.checksums import missing, write_checksums
 from replication.util.files import write_json, write_parquet
 from replication.util.generators import seed_of
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from eval.distances.copying import Known
+    from eval.distances.copying import TrainingIndex
     from eval.metrics.windows import Windows
     from eval.scoring.controls import FromTest
     from replication.models.ablations import Experiment
@@ -39,29 +48,29 @@ if TYPE_CHECKING:
     from replication.training.scales import Scale
     from replication.windows.prepared import Dataset
 
-REFERENCE_WINDOWS = 2048  # real windows, evenly spread, that samples are compared with; more add seconds, not power
-SHOWN = 8  # windows that figures may show: the first, unpicked
+REFERENCE_WINDOWS = 2048  # real windows, evenly spread; more of them cost seconds and add no power
+SHOWN = 8  # first windows, which figures may show; not selected
 INK = "#202020"  # the colour of real music
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Judge:
-    """Everything that samples are held against.
+class ReferenceSet:
+    """The real music that samples are compared with.
 
     Attributes:
-        real: windows of real music.
-        known: the training split.
-        encoding: how music is written.
-        scale: the budget, whose number of samples is the size at which sets are compared.
-        teacher: what says how likely (k, L) token ids are, where there is one in this encoding.
-        seed: of the halves of the real music, the same for all trials.
+        real: Windows of real music.
+        training: Index of the training split.
+        encoding: Encoding of the tokens.
+        scale: Scale of the trials; its number of samples is the size at which sets are compared.
+        teacher: Function from (k, L) token ids to their score, or None if there is no teacher in this encoding.
+        seed: Seed of the halves of the real music, the same for all trials.
     """
 
-    real: Music
-    known: Known
+    real: SampleSet
+    training: TrainingIndex
     encoding: Encoding
     scale: Scale
-    teacher: Callable[[torch.Tensor], Judgement] | None
+    teacher: Callable[[torch.Tensor], TeacherScore] | None
     seed: int
 
     @classmethod
@@ -74,52 +83,52 @@ class Judge:
         comparison: Path,
         teacher: Path | None = None,
         device: torch.device | None = None,
-    ) -> Judge:
-        """Return the judge of all trials of a comparison in an encoding; what it takes long to make, it keeps there."""
-        real = reference(dataset, encoding, split=scale.held_out)
+    ) -> ReferenceSet:
+        """Return the reference set of a comparison in an encoding; what takes long to compute is kept in its folder."""
+        real = reference_windows(dataset, encoding, split=scale.held_out)
         path = comparison / "reference" / f"{dataset.digest[:32]}-train.npz"
-        known = known_runs(path, dataset.splits["train"].tokens, encoding)
-        _keep_reference(real, known, comparison, dataset.digest)
+        training = training_index(path, dataset.splits["train"].tokens, encoding)
+        _keep_reference(real, training, comparison, dataset.digest)
         return cls(
             real=real,
-            known=known,
+            training=training,
             encoding=encoding,
             scale=scale,
             teacher=None
             if teacher is None
-            else partial(_taught, weights=teacher, scale=scale, encoding=encoding, device=device),
+            else partial(_teacher_score, weights=teacher, scale=scale, encoding=encoding, device=device),
             seed=seed_of("halves", dataset.digest),
         )
 
-    def control(self, experiment: Experiment, *, seed: int, sibling: Callable[[str], Path]) -> tuple[Music, float]:
-        """Return a control that is made from the real music, a row of `CONTROLS`, and the share of windows it changes.
+    def control(self, experiment: Experiment, *, seed: int, sibling: Callable[[str], Path]) -> tuple[SampleSet, float]:
+        """Make a control from the real windows; return it and the share of windows that differ from their source.
 
-        As tokens its windows may have become longer, and are cut; those that fill less than half a window are left out.
+        A changed window may need more tokens than before and is cut; one that fills less than half of L is left out.
         """
         model = cast("FromTest", experiment.model)
-        material = Material(
+        inputs = ControlInputs(
             real=self.real.scored.windows,
             encoding=self.encoding,
             scale=self.scale,
             sibling=sibling,
             rng=np.random.default_rng(seed_of("control", experiment.name, seed)),
         )
-        windows, sources = model.make(material)
+        windows, sources = model.make(inputs)
         songs = self.real.scored.songs
-        music = Music(
-            scored=Scored.of(windows, songs=songs[sources], origin=model.origin),
-            kin=songs[sources] + (int(songs.max()) + 1) * _turns(sources),
-            tokens=written(windows, self.encoding, length=self.scale.length),
+        music = SampleSet(
+            scored=ScoredWindows.of(windows, songs=songs[sources], origin=model.origin),
+            groups=songs[sources] + (int(songs.max()) + 1) * _repeat_numbers(sources),
+            tokens=encode_windows(windows, self.encoding, length=self.scale.length),
             valid=np.full(len(windows), math.nan),
             repairs=np.full(len(windows), math.nan),
         )
-        return music, float(changed(self.real.scored.windows, windows, sources).mean())
+        return music, float(changed_windows(self.real.scored.windows, windows, sources).mean())
 
-    def compare(self, music: Music) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the distances of each metric, indexed by it, and everything that is measured of the set as a whole.
+    def compare(self, music: SampleSet) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the distances of single metrics and the measures of the set as a whole.
 
-        See `floor_ratios`. The second frame has a row per row of `MEASURES`, with columns measure, value, floor,
-        floor_p95, ratio, p and n.
+        The first frame is indexed by metric; see `floor_ratios`. The second has one row per row of `MEASURES`, with
+        columns measure, value, floor, floor_p95, ratio, p and n.
         """
         import pandas as pd
 
@@ -130,8 +139,8 @@ class Judge:
         first |= {name: mean[name] for name in ("floor", "floor_p95", "ratio", "n")}
         undefined = {"measure": "nan_rate", "value": mean["nan_rate"], "n": mean["n"]}
         alone = [
-            *_beside(self._copied(music, self.real), self._copied(self.real, music)),
-            *_beside(self._said(music, self.real), self._said(self.real, music)),
+            *_reference_rows(self._copying_measures(music, self.real), self._copying_measures(self.real, music)),
+            *_reference_rows(self._token_measures(music, self.real), self._token_measures(self.real, music)),
         ]
         parts = [
             pd.DataFrame([first]),
@@ -142,22 +151,25 @@ class Judge:
         return distances.drop(MEAN), measures[["measure", "value", "floor", "floor_p95", "ratio", "p", "n"]]
 
     def closest(self, windows: Windows) -> pd.DataFrame:
-        """Return the notes of the samples that have most from one training window, and of those windows."""
+        """Return the notes of the samples that share most runs with one training window, and of those windows."""
         import pandas as pd
 
         frames = [
             notes_of(found.take([index])).assign(pair=number, side=side, share=pair.share)
-            for number, pair in enumerate(nearest(windows, self.known.windows))
-            for side, found, index in (("sample", windows, pair.window), ("train", self.known.windows, pair.training))
+            for number, pair in enumerate(nearest(windows, self.training.windows))
+            for side, found, index in (
+                ("sample", windows, pair.window),
+                ("train", self.training.windows, pair.training),
+            )
         ]
         return pd.concat([notes_of(windows.take([])).assign(pair=0, side="", share=0.0), *frames], ignore_index=True)
 
     def distance(self, tokens: torch.Tensor) -> float:
-        """Return how many floors the music in (n, L) token ids is from the real one, the mean over features."""
+        """Return the distance of (n, L) token ids from real music as a multiple of the floor, mean over features."""
         sample = read(tokens.numpy().astype(np.uint16), self.encoding).scored
         return float(self._distances(sample).loc[MEAN, "ratio"])
 
-    def _distances(self, sample: Scored) -> pd.DataFrame:
+    def _distances(self, sample: ScoredWindows) -> pd.DataFrame:
         real = self.real.scored
         return floor_ratios(
             sample.scores,
@@ -166,18 +178,18 @@ class Judge:
             rng=np.random.default_rng(self.seed),
             features=features_on(real.windows.grid),
             origin=sample.origin,
-            songs=None if sample.origin is Origin.INDEPENDENT else sample.songs,
+            songs=None if sample.origin is SampleOrigin.INDEPENDENT else sample.songs,
             most=self.scale.samples,
         )
 
-    def _copied(self, music: Music, other: Music) -> dict[str, float]:
-        """Return what a set copies; most of it depends on n, so that both sets are of one size, evenly spread."""
+    def _copying_measures(self, music: SampleSet, other: SampleSet) -> dict[str, float]:
+        """Return the copying measures of a set; most depend on n, so n windows of each set are taken, evenly."""
         n = min(self.scale.samples, len(music.scored.windows), len(other.scored.windows))
         chosen = evenly(len(music.scored.windows), n)
-        return {**memorisation(music.scored.windows.take(chosen), self.known, music.kin[chosen]), "n": n}
+        return {**memorisation(music.scored.windows.take(chosen), self.training, music.groups[chosen]), "n": n}
 
-    def _said(self, music: Music, other: Music) -> dict[str, float]:
-        """Return what there is to say of the tokens of a set, of as many windows as of the other."""
+    def _token_measures(self, music: SampleSet, other: SampleSet) -> dict[str, float]:
+        """Return the token measures of a set, on as many windows as of the other set."""
         import torch
 
         n = min(self.scale.samples, len(music.tokens), len(other.tokens))
@@ -191,8 +203,8 @@ class Judge:
         }
 
 
-def _beside(ours: dict[str, float], theirs: dict[str, float]) -> list[dict[str, Any]]:
-    """Return rows of the panel for what is measured of sets by themselves; both have "n", the size of the sets."""
+def _reference_rows(ours: dict[str, float], theirs: dict[str, float]) -> list[dict[str, Any]]:
+    """Return rows for measures of single sets, with real music's value as the floor; both have "n", their size."""
     return [
         {
             "measure": name,
@@ -208,10 +220,10 @@ def _beside(ours: dict[str, float], theirs: dict[str, float]) -> list[dict[str, 
     ]
 
 
-def _taught(
+def _teacher_score(
     tokens: torch.Tensor, *, weights: Path, scale: Scale, encoding: Encoding, device: torch.device | None
-) -> Judgement:
-    """Return what the teacher says of windows."""
+) -> TeacherScore:
+    """Return the score of windows under the teacher."""
     import torch
 
     model = TEACHER.model.build(vocabulary=len(encoding.vocabulary), scale=scale)
@@ -220,8 +232,8 @@ def _taught(
     return teacher_nll(tokens, model, weights)
 
 
-def _turns(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return how often each number has come before: 0 0 1 0 2 for 4 7 4 5 4."""
+def _repeat_numbers(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return how often each number occurred before: 0 0 1 0 2 for 4 7 4 5 4."""
     order = np.argsort(numbers, kind="stable")
     _, firsts, counts = np.unique(numbers[order], return_index=True, return_counts=True)
     turns = np.empty(len(numbers), np.intp)
@@ -229,20 +241,20 @@ def _turns(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
     return turns
 
 
-def reference(dataset: Dataset, encoding: Encoding, *, split: str) -> Music:
-    """Return the real windows that all trials are compared with: those of a split, `REFERENCE_WINDOWS` at most."""
+def reference_windows(dataset: Dataset, encoding: Encoding, *, split: str) -> SampleSet:
+    """Return the real windows of a split that all trials are compared with, at most `REFERENCE_WINDOWS`."""
     part = dataset.splits[split]
     chosen = evenly(len(part.tokens), REFERENCE_WINDOWS)
     return read(np.asarray(part.tokens[chosen]), encoding, part.groups[chosen].astype(np.int64))
 
 
 def reference_file(comparison: Path, digest: str, name: str) -> Path:
-    """Return where something is kept of the real music that trials are compared with, in one encoding."""
+    """Return the path of a file about the real music of a comparison in one encoding."""
     return comparison / "reference" / f"{digest[:32]}-{scoring_version()}-{name}"
 
 
-def _keep_reference(real: Music, known: Known, comparison: Path, digest: str) -> None:
-    """Write the scores of the real windows once, muspy's numbers, their form, and some windows for eyes and ears."""
+def _keep_reference(real: SampleSet, training: TrainingIndex, comparison: Path, digest: str) -> None:
+    """Write the scores of the real windows, muspy's numbers, their form and some windows to show, if missing."""
     from eval.listening.player import save_player
 
     sums = reference_file(comparison, digest, "files.sha256")
@@ -262,6 +274,6 @@ def _keep_reference(real: Music, known: Known, comparison: Path, digest: str) ->
     )
     write_parquet(reference_file(comparison, digest, "form.parquet"), form_of(real))
     write_json(reference_file(comparison, digest, "raw.json"), raw_means(real))
-    write_parquet(reference_file(comparison, digest, "scores.parquet"), table_of(real, known))
+    write_parquet(reference_file(comparison, digest, "scores.parquet"), table_of(real, training))
     names = ("notes.parquet", "samples.html", "form.parquet", "raw.json", "scores.parquet")
     write_checksums(sums, [reference_file(comparison, digest, name) for name in names])

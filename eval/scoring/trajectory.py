@@ -1,4 +1,4 @@
-"""What a diffusion model takes for the music on the way from noise to it: its estimates of x_0, one after another."""
+"""The estimates of x_0 of a diffusion model along its way from noise to samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.metrics.pitch import pitch_class_entropy
 from eval.metrics.windows import Windows
-from eval.scoring.music import notes_of
+from eval.scoring.sample_set import notes_of
 from replication.diffusion.rounding import nearest
 from replication.diffusion.samplers import IterativeSampler
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from replication.tokens.protocol import Encoding
     from replication.training.scales import Scale
 
-WINDOWS = 64  # samples that are followed at most: as many as are drawn together
+WINDOWS = 64  # maximum number of samples that are followed, as many as one batch
 LEVELS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)  # t / T at which the notes of the first sample are kept; 0 is the sample
 CURVES = ("step", "t", "flips", "margin", "entropy", "validity")
 NOTES = ("level", "onset", "duration", "pitch", "velocity")
 
 
 class Estimate(NamedTuple):
-    """What a walk takes for x_0 at one evaluation of the network.
+    """The estimate of x_0 at one evaluation of the network.
 
     Attributes:
-        t: the share of the timesteps that is left: 1 at pure noise.
-        tokens: (B, L) ids of the words nearest to the estimate that the walk goes on with.
-        margin: the distance of the network's prediction to the second nearest embedding minus that to the nearest, mean
+        t: Share of the timesteps that is left, 1 at pure noise.
+        tokens: (B, L) ids of the tokens nearest to the rounded estimate that the sampler continues with.
+        margin: Distance of the network's prediction to the second nearest embedding minus that to the nearest, mean
             over tokens.
     """
 
@@ -48,19 +48,19 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A rounding that does as another, and takes notes: every estimate of a walk goes through its rounding.
+class RecordingRounding:
+    """A rounding that applies another one and records every estimate of a sampler.
 
     Attributes:
-        rounding: the other.
-        seen: what is added to at every evaluation.
+        rounding: Rounding that is applied.
+        seen: List to which every evaluation appends its estimate.
     """
 
     rounding: Rounding
     seen: list[Estimate]
 
     def __call__(self, predicted: Tensor, level: NoiseLevel, table: Tensor) -> Tensor:
-        """Return what the other rounding does; see `Rounding`."""
+        """Apply the other rounding; see `Rounding`."""
         rounded = self.rounding(predicted, level, table)
         self.seen.append(Estimate(level.fraction, nearest(table, rounded).cpu().numpy(), margin(predicted, table)))
         return rounded
@@ -81,15 +81,15 @@ def trajectory(
     """Follow the first `WINDOWS` samples of a diffusion model, drawn again by its own sampler and noise.
 
     Args:
-        trained: from a scale, which differs from the trial's in the sampler alone, to the trained model.
-        scale: of the trial.
-        encoding: of the tokens.
-        seed: of the samples.
+        trained: Function from a scale, which differs from the trial's only in its sampler, to the trained model.
+        scale: Scale of the trial.
+        encoding: Encoding of the tokens.
+        seed: Seed of the samples.
 
     Returns:
-        Tables by name, none if the sampler is no walk. "trajectory", a row for each evaluation of the network: step
-        from 0; t, the share of the timesteps that is left, 1 at pure noise; flips, the share of tokens that are others
-        than at the evaluation before, NaN at the first; margin, as `Estimate` has it, in mean distances between two
+        Tables by name, none if the sampler is not a `Walk`. "trajectory", a row for each evaluation of the network:
+        step from 0; t, the share of the timesteps that is left, 1 at pure noise; flips, the share of tokens that differ
+        from the evaluation before, NaN at the first; margin, as `Estimate` has it, in mean distances between two
         different embeddings; entropy, `pitch_class_entropy` in bits, mean over samples with notes; validity, the share
         of samples that need no repair. "trajectory-notes": level (of `LEVELS`), and the notes of the first sample there
         as `notes_of` has them. Margins are what rounding has to work with (Li et al. 2022, section 4.2).
@@ -99,7 +99,7 @@ def trajectory(
     seen: list[Estimate] = []
     if not isinstance(scale.sampler, IterativeSampler):
         return {}
-    sampler = replace(scale.sampler, rounding=Watched(scale.sampler.rounding, seen))
+    sampler = replace(scale.sampler, rounding=RecordingRounding(scale.sampler.rounding, seen))
     model = trained(replace(scale, sampler=sampler))
     samples = min(WINDOWS, scale.samples)
     model.sample(range(samples), seed=seed)
@@ -109,7 +109,7 @@ def trajectory(
 
 
 def curves(estimates: list[Estimate], encoding: Encoding) -> pd.DataFrame:
-    """Return a row for each estimate; see `trajectory`."""
+    """Return one row per estimate; see `trajectory`."""
     import pandas as pd
 
     rows, before = [], None

@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.metrics.table import METRICS, features_on
 from eval.scoring.measures import MEASURES
-from eval.statistics.comparisons import Interval, difference, interval
+from eval.statistics.intervals import Interval, difference, interval
 from replication.midi.piece import Beats, Seconds
 from reports.format.figure import GREY
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from eval.statistics.comparisons import Interval
+    from eval.statistics.intervals import Interval
 
 MISSING = "-"
 MINUS = "\N{MINUS SIGN}"  # a hyphen is a missing number

@@ -11,7 +11,7 @@ from eval.claims.claims import CLAIMS, ContrastClaim, verdicts_on
 from eval.metrics.table import METRICS
 from eval.results.anomalies import ANOMALIES, FINITE
 from eval.scoring.measures import MEASURES
-from eval.statistics.comparisons import Interval
+from eval.statistics.intervals import Interval
 from reports.format.captions import DAGGERS, INTERVALS, changed_shares, compared_windows, per_encoding, setting
 from reports.format.figure import (
     FAINT,

@@ -12,7 +12,8 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
-from eval.statistics.comparisons import holm, interval
+from eval.statistics.intervals import interval
+from eval.statistics.paired import holm
 from replication.training.scales import MIN_TUNING_SAMPLES, TUNING_SHARE
 from reports.format.captions import INTERVALS, scale_and_corpus, setting
 from reports.format.figure import GREY, INK, CaptionedFigure, label_rows, new_figure, placeholder, styled
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eval.results.frames import Results
-    from eval.statistics.comparisons import Interval
+    from eval.statistics.intervals import Interval
 
 # The statistics that depend on which vector belongs to which pitch, with their labels.
 STATISTICS = {

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval.statistics.comparisons import Interval
+from eval.statistics.intervals import Interval
 from reports.format.figure import separate
 from reports.format.queries import features
 from reports.format.table import (

@@ -17,7 +17,7 @@ import torch
 
 from etude.remote import bundle
 from etude.runner import plan as suite
-from eval.distances.copying import Known
+from eval.distances.copying import TrainingIndex
 from eval.results.files import read_results, write_results
 from eval.results.frames import gather
 from replication.midi.piece import PAPER_GRID
@@ -163,8 +163,9 @@ def test_weights_an_index_and_midi_that_are_pickles_are_refused(bombs: Bombs, tm
     for form in bombs.forms(("notes", "sizes", "share")):
         for name in ("model.safetensors", "model.pt", "index.npz"):
             (tmp_path / name).write_bytes(form)
+            path = tmp_path / name
             with pytest.raises(UserError, match="is damaged"):
-                Known.load(tmp_path / name, PAPER_GRID) if name == "index.npz" else read_tensors(tmp_path / name)
+                TrainingIndex.load(path, PAPER_GRID) if name == "index.npz" else read_tensors(path)
         with pytest.raises(MidiError):
             read_midi(form, id="a", group="a", reading=DEFAULT_READING)
 

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import save_file
 
 from baselines.ngram import NGram
-from eval.distances.copying import Known, memorisation
-from eval.distances.noise_floor import MEAN, Origin, floor_ratios
+from eval.distances.copying import TrainingIndex, memorisation
+from eval.distances.noise_floor import MEAN, SampleOrigin, floor_ratios
 from eval.metrics.table import features_on
 from eval.metrics.windows import Windows
-from eval.scoring.controls import CONTROLS, FromTest, Material, changed
-from eval.scoring.music import Scored, read
-from eval.scoring.panel import set_distances
-from eval.scoring.reference import reference
+from eval.scoring.controls import CONTROLS, ControlInputs, FromTest, changed_windows
+from eval.scoring.reference import reference_windows
+from eval.scoring.sample_set import ScoredWindows, read
+from eval.scoring.set_distances import set_distances
 from replication.corpora.corpus import CORPORA, located
 from replication.corpora.reading import load
 from replication.midi.piece import Beats, Piece
@@ -64,7 +64,7 @@ def of_bars(name: str, folder: Path) -> Evidence:
     """Measure the controls of windows of whole bars, one from each family of pieces. Caches files in a folder."""
     windows = cut(name, folder, np.random.default_rng(0))
     third = len(windows) // 3
-    real, held_out = (Scored.of(windows.take(part)) for part in (range(third, len(windows)), range(third)))
+    real, held_out = (ScoredWindows.of(windows.take(part)) for part in (range(third, len(windows)), range(third)))
     return gather(name, real, held_out, folder)
 
 
@@ -76,32 +76,32 @@ def of_scale(name: str, folder: Path) -> Evidence:
     dataset = prepare(corpus, encoding, Cutting(length=scale.length), cache=folder)
     train = dataset.splits["train"].tokens
     held_out = np.asarray(train[np.linspace(0, len(train) - 1, scale.samples).astype(int)])
-    real = reference(dataset, encoding, split=scale.held_out).scored
+    real = reference_windows(dataset, encoding, split=scale.held_out).scored
     return gather(scale.corpus, real, read(held_out, encoding).scored, folder)
 
 
-def gather(name: str, real: Scored, held_out: Scored, folder: Path) -> Evidence:
-    """Measure the controls of real music and held-out real music, in sets as large as the held-out one."""
+def gather(name: str, real: ScoredWindows, held_out: ScoredWindows, folder: Path) -> Evidence:
+    """Measure the controls of real music, and other real music, at the size of the latter."""
     most = len(held_out.windows)
     sets, shares = _controls(real, folder, most)
     sets[HELD_OUT] = held_out
     songs = np.random.default_rng(0).permutation(np.unique(real.songs))
     half = np.isin(real.songs, songs[: len(songs) // 2])
-    known = Known(windows=real.windows.take(np.flatnonzero(half)), share=1.0)
+    known = TrainingIndex(windows=real.windows.take(np.flatnonzero(half)), share=1.0)
 
     values: dict[str, dict[str, float]] = {}
     ratios: dict[str, dict[str, float]] = {}
     for control, sample in sets.items():
-        against = real.songs[half if sample.origin is Origin.SAME_HALF else ~half]
-        kept = np.flatnonzero(np.isin(sample.songs, against) | (sample.origin is Origin.INDEPENDENT))
+        against = real.songs[half if sample.origin is SampleOrigin.SAME_HALF else ~half]
+        kept = np.flatnonzero(np.isin(sample.songs, against) | (sample.origin is SampleOrigin.INDEPENDENT))
         copied = memorisation(sample.windows.take(kept), known, np.arange(len(kept)))
         distances, ratios[control] = _compared(sample, real, most)
         values[control] = distances | copied | dict(sample.scores.mean())
     return Evidence(name, pd.DataFrame(values).T, pd.DataFrame(ratios).T, shares)
 
 
-def _compared(sample: Scored, real: Scored, most: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Return distances from real music, and all distances, also of single metrics, as multiples of their floors."""
+def _compared(sample: ScoredWindows, real: ScoredWindows, most: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return distances from real music, and they and those of single metrics as multiples of their floors."""
     metrics = floor_ratios(
         sample.scores,
         real.scores,
@@ -143,22 +143,24 @@ def _between(notes: NDArray[np.void], start: int, length: int) -> NDArray[np.voi
     return inside
 
 
-def _controls(real: Scored, folder: Path, most: int) -> tuple[dict[str, Scored], dict[str, float]]:
-    """Return the controls, and the share of windows that each control made from real windows changes."""
+def _controls(real: ScoredWindows, folder: Path, most: int) -> tuple[dict[str, ScoredWindows], dict[str, float]]:
+    """Return the controls, and of those that are made of real windows which share is not as it was."""
     windows = real.windows
     encoding, scale = encoding_on("paper", windows.grid), SCALES["cpu"]
     # Initial embeddings instead of trained ones.
     table = torch.randn(len(encoding.vocabulary), scale.dimension, generator=torch.Generator().manual_seed(0))
     save_file({"embedding.weight": table}, folder / "e2e")
     rng = np.random.default_rng(2)
-    material = Material(real=windows, encoding=encoding, scale=scale, sibling=lambda name: folder / name, rng=rng)
+    inputs = ControlInputs(real=windows, encoding=encoding, scale=scale, sibling=lambda name: folder / name, rng=rng)
     sets, shares = {}, {}
     for row in CONTROLS:
         assert isinstance(row.model, FromTest)
-        made, sources = row.model.make(material)
-        sets[row.name] = Scored.of(made, songs=real.songs[sources], origin=row.model.origin)
-        shares[row.name] = float(changed(windows, made, sources).mean())
-    return sets | {name: Scored.of(_drawn(windows, order, encoding, most)) for name, order in GRAMS.items()}, shares
+        made, sources = row.model.make(inputs)
+        sets[row.name] = ScoredWindows.of(made, songs=real.songs[sources], origin=row.model.origin)
+        shares[row.name] = float(changed_windows(windows, made, sources).mean())
+    return sets | {
+        name: ScoredWindows.of(_drawn(windows, order, encoding, most)) for name, order in GRAMS.items()
+    }, shares
 
 
 def _drawn(real: Windows, order: int, encoding: Encoding, count: int) -> Windows:

@@ -16,7 +16,7 @@ from eval.metrics.table import METRICS, refused
 from eval.results.frames import Results
 from eval.results.sampler_study import EVALUATIONS, REFERENCE, SAMPLERS
 from eval.scoring.measures import DISTANCE, MEASURES
-from eval.scoring.music import FORM
+from eval.scoring.sample_set import FORM
 from eval.scoring.trajectory import LEVELS, NOTES
 from replication.corpora.corpus import CORPORA
 from replication.corpora.reading import load

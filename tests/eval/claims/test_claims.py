@@ -13,7 +13,7 @@ import pytest
 import baselines
 from eval.claims.claims import CLAIMS, ContrastClaim, CorrelationClaim, judge
 from eval.claims.verdicts import Finding, Ruling, Verdict
-from eval.statistics.comparisons import Procedure, contrast, holm
+from eval.statistics.paired import Procedure, contrast, holm
 from replication.models.ablations import ABLATIONS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eval.distances import copying as module
-from eval.distances.copying import Known, copy_rates, known_runs, memorisation, nearest
+from eval.distances.copying import TrainingIndex, copy_rates, memorisation, nearest, training_index
 from eval.metrics.windows import Windows
 from replication.midi.piece import NOTE, PAPER_GRID, Beats, Piece, sorted_notes
 from replication.midi.synthetic import compose
@@ -40,11 +40,11 @@ def changed(notes: NDArray[Any], *, by: int = 0, later: int = 0, slower: int = 1
     return notes
 
 
-def trained(*parts: NDArray[Any]) -> Known:
-    return Known(windows=windows(*parts), share=1.0)
+def trained(*parts: NDArray[Any]) -> TrainingIndex:
+    return TrainingIndex(windows=windows(*parts), share=1.0)
 
 
-def measured(music: Windows, known: Known) -> dict[str, float]:
+def measured(music: Windows, known: TrainingIndex) -> dict[str, float]:
     return memorisation(music, known, np.arange(len(music)))
 
 
@@ -141,9 +141,9 @@ def tokens(count: int) -> NDArray[np.uint16]:
 
 def test_what_training_has_is_made_once_and_read_again(tmp_path: Path) -> None:
     path, rows = tmp_path / "train" / "known.npz", tokens(3)
-    made = known_runs(path, rows, Paper())
+    made = training_index(path, rows, Paper())
     written = path.stat().st_mtime_ns
-    again = known_runs(path, rows[:1], Paper())
+    again = training_index(path, rows[:1], Paper())
     assert path.stat().st_mtime_ns == written
     assert again.windows.notes.tolist() == made.windows.notes.tolist()
     assert again.windows.owner.tolist() == made.windows.owner.tolist()
@@ -152,7 +152,7 @@ def test_what_training_has_is_made_once_and_read_again(tmp_path: Path) -> None:
     assert measured(music, again)["copy_8"] == 1.0
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"known\.npz is damaged .*delete it"):
-        known_runs(path, rows, Paper())
+        training_index(path, rows, Paper())
 
 
 def test_a_large_training_split_is_indexed_in_part_and_says_so(
@@ -160,7 +160,7 @@ def test_a_large_training_split_is_indexed_in_part_and_says_so(
 ) -> None:
     rows = tokens(4)
     monkeypatch.setattr(module, "LIMIT", len(rows) // 2)
-    known = known_runs(tmp_path / "known.npz", rows, Paper())
+    known = training_index(tmp_path / "known.npz", rows, Paper())
     assert len(known.windows) == len(rows) // 2
     assert known.share == pytest.approx(0.5, abs=0.1)
     assert f"copies are looked for in {known.share:.1%} of the training windows" in capsys.readouterr().err

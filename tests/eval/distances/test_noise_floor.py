@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval.distances.noise_floor import Floor, Origin, against_halves, floor_ratios, one_per_song
+from eval.distances.noise_floor import Floor, SampleOrigin, against_halves, floor_ratios, one_per_song
 from eval.distances.rows import Rows
-from eval.distances.wasserstein import wasserstein
-from eval.statistics.comparisons import cliffs_delta
+from eval.distances.univariate import cliffs_delta, wasserstein
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def test_no_song_is_in_both_halves() -> None:
 def test_what_is_made_of_a_half_is_held_against_the_other(n_samples: int) -> None:
     order = np.random.default_rng(0).permutation(len(SONGS))[:n_samples]
     scores = ratios(
-        numbered(SONGS[order]), numbered(SONGS), distance=shared, origin=Origin.OTHER_HALF, songs=SONGS[order]
+        numbered(SONGS[order]), numbered(SONGS), distance=shared, origin=SampleOrigin.OTHER_HALF, songs=SONGS[order]
     )
     assert (scores["distance"] == 0).all()
     assert set(scores["n"]) == {min(100, n_samples)}
@@ -124,21 +123,21 @@ def test_what_is_made_of_a_half_is_held_against_the_other(n_samples: int) -> Non
 @pytest.mark.parametrize("most", [None, 20])
 def test_copies_are_held_against_themselves(most: int | None) -> None:
     windows = numbered(np.arange(len(SONGS)))
-    assert (ratios(windows, windows, distance=shared, origin=Origin.SAME_HALF, most=most)["distance"] == 1).all()
+    assert (ratios(windows, windows, distance=shared, origin=SampleOrigin.SAME_HALF, most=most)["distance"] == 1).all()
     values = np.arange(200.0)
-    assert floor(values, values, origin=Origin.SAME_HALF, most=most).value == 0
+    assert floor(values, values, origin=SampleOrigin.SAME_HALF, most=most).value == 0
 
 
 @pytest.mark.parametrize(
     ("origin", "songs", "message"),
     [
-        (Origin.SAME_HALF, None, "100 samples are no copy of 200 windows"),
-        (Origin.OTHER_HALF, None, "0 songs for 100 samples"),
-        (Origin.OTHER_HALF, SONGS, "200 songs for 100 samples"),
+        (SampleOrigin.SAME_HALF, None, "100 samples are no copy of 200 windows"),
+        (SampleOrigin.OTHER_HALF, None, "0 songs for 100 samples"),
+        (SampleOrigin.OTHER_HALF, SONGS, "200 songs for 100 samples"),
     ],
 )
 def test_what_is_made_of_the_reference_says_of_which_song(
-    origin: Origin, songs: ArrayLike | None, message: str
+    origin: SampleOrigin, songs: ArrayLike | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ratios(table(100, seed=1), origin=origin, songs=songs)
@@ -146,7 +145,7 @@ def test_what_is_made_of_the_reference_says_of_which_song(
 
 def test_a_half_that_nothing_was_made_of() -> None:
     with pytest.raises(UserError, match="half of the reference has no samples that come from it"):
-        ratios(table(100, seed=1), origin=Origin.OTHER_HALF, songs=np.zeros(100))
+        ratios(table(100, seed=1), origin=SampleOrigin.OTHER_HALF, songs=np.zeros(100))
 
 
 def test_equal_seeds_give_equal_numbers_whatever_the_global_generator() -> None:
@@ -275,10 +274,10 @@ def test_one_window_per_song() -> None:
 @pytest.mark.parametrize(
     ("samples", "groups", "most", "message"),
     [
-        (100, ["a", "b", "c"] * 50, None, r"has 3 songs, and a noise floor takes 8: .* larger corpus"),
-        (100, [f"song {index}" for index in range(20)], None, r"is 10 windows, and a distance takes 16: .* larger"),
-        (7, SONGS, None, r"are 7 samples, and a distance takes 16: draw more"),
-        (100, SONGS, 8, r"are 8 samples, and a distance takes 16: draw more"),
+        (100, ["a", "b", "c"] * 50, None, r"has 3 songs, and a noise floor needs 8: .* larger corpus"),
+        (100, [f"song {index}" for index in range(20)], None, r"is 10 windows, and a distance needs 16: .* larger"),
+        (7, SONGS, None, r"are 7 samples, and a distance needs 16: draw more"),
+        (100, SONGS, 8, r"are 8 samples, and a distance needs 16: draw more"),
     ],
 )
 def test_too_little_music(samples: int, groups: ArrayLike, most: int | None, message: str) -> None:

@@ -1,9 +1,8 @@
-"""Laws of the metrics and a stored fixture; `python tests/eval/metrics/test_metrics.py` writes the fixture anew."""
+"""Laws of the metrics; their stored values are in tests/eval/scoring/test_stored_scores.py."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +11,7 @@ from eval.metrics.muspy_values import RAW, score_raw
 from eval.metrics.table import METRICS, features_on, per_piece, refused, score
 from eval.metrics.windows import Windows
 from replication.midi.piece import PAPER_GRID, Piece, Seconds, TimeGrid, sorted_notes
-from replication.util.files import read_json, write_json
-from tests.support.pieces import C_MAJOR, PERFORMED, SINGLE, Notes, piece, random_windows, value
-
-GOLDEN = Path(__file__).parent / "golden" / "metrics.json"
+from tests.support.pieces import PERFORMED, SINGLE, random_windows, value
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
@@ -125,26 +121,3 @@ def test_a_metric_of_one_piece_is_made_one_of_windows() -> None:
     count = per_piece(lambda one: float(len(one.notes)))(windows)
     assert count.dtype == np.float64
     np.testing.assert_array_equal(count, windows.sizes)
-
-
-def fixture() -> dict[str, dict[str, float]]:
-    waltz: Notes = [
-        (0, 1, 48), (1, 1, 60), (1, 1, 64), (2, 1, 60), (2, 1, 64), (3, 2.5, 43), (4, 0.25, 67), (5, 0.5, 71),
-    ]  # fmt: skip
-    pieces = {
-        "alberti": piece([(step / 2, 0.5, (48, 55, 52, 55)[step % 4]) for step in range(16)] + C_MAJOR),
-        "waltz": piece(waltz, grid=Seconds(steps_per_second=16.0)),
-    }
-    return {name: score(Windows.of([one])).iloc[0].to_dict() for name, one in pieces.items()}
-
-
-def test_stored_fixture() -> None:
-    stored = read_json(GOLDEN)
-    scored = fixture()
-    assert scored.keys() == stored.keys()
-    for name, values in scored.items():
-        assert values == pytest.approx(stored[name], rel=1e-12, abs=1e-12)
-
-
-if __name__ == "__main__":
-    write_json(GOLDEN, fixture())

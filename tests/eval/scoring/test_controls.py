@@ -8,22 +8,22 @@ import torch
 from safetensors.torch import save_file
 
 from baselines import BASELINES
-from eval.distances.noise_floor import Origin
+from eval.distances.noise_floor import SampleOrigin
 from eval.metrics.windows import Windows
 from eval.scoring.controls import (
     CONTROLS,
     BarsShuffled,
     Collapse,
+    ControlInputs,
     Copy,
     FromTest,
     Jitter,
-    Material,
     NoiseAndRound,
     OneBarRepeated,
     OnsetsShuffled,
     PitchesPermuted,
     RoundTrip,
-    changed,
+    changed_windows,
 )
 from replication.midi.piece import Beats, Piece, Seconds, sorted_notes
 from replication.tokens.encodings import ENCODINGS, encoding_on
@@ -61,8 +61,8 @@ def windows(*, count: int = 60, n: int = 60, bars: int = 8, grid: TimeGrid = GRI
     return Windows.of([Piece(notes=notes, id="", group="", grid=grid) for notes in music])
 
 
-def material(real: Windows, folder: Path | None = None, *, encoding: str = "paper", seed: int = 0) -> Material:
-    return Material(
+def material(real: Windows, folder: Path | None = None, *, encoding: str = "paper", seed: int = 0) -> ControlInputs:
+    return ControlInputs(
         real=real,
         encoding=encoding_on(encoding, real.grid),
         scale=small_scale(),
@@ -120,28 +120,28 @@ def test_there_is_no_model_to_build() -> None:
 
 def test_only_copies_are_held_against_their_own_songs() -> None:
     origins = {row.name: row.model.origin for row in CONTROLS if isinstance(row.model, FromTest)}
-    assert origins.pop("test-copy") is Origin.SAME_HALF
-    assert set(origins.values()) == {Origin.OTHER_HALF}
+    assert origins.pop("test-copy") is SampleOrigin.SAME_HALF
+    assert set(origins.values()) == {SampleOrigin.OTHER_HALF}
     assert len(origins) == len(CONTROLS) - 1
 
 
 def test_a_copy_changes_nothing() -> None:
     real = windows()
-    assert not changed(real, *Copy().make(material(real))).any()
+    assert not changed_windows(real, *Copy().make(material(real))).any()
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_round_trip_keeps_what_the_encoding_can_write(encoding: str) -> None:
     real = windows()
     real = real.map(encoding_on(encoding, real.grid).representable)
-    assert not changed(real, *RoundTrip().make(material(real, encoding=encoding))).any()
+    assert not changed_windows(real, *RoundTrip().make(material(real, encoding=encoding))).any()
 
 
 def test_a_round_trip_of_anything_else_is_what_the_encoding_makes_of_it() -> None:
     long = sorted_notes([(5, 90, 20, 3), (400, 8, 60, 64)])
     real = Windows.of([Piece(notes=long, id="", group="")])
     made, sources = RoundTrip().make(material(real))
-    assert changed(real, made, sources).all()
+    assert changed_windows(real, made, sources).all()
     assert np.array_equal(made.notes, PAPER.representable(long))
 
 
@@ -151,7 +151,7 @@ def test_little_noise_is_rounded_away_and_much_is_not(tmp_path: Path) -> None:
     shares = []
     for size in (0.03, 0.3, 100.0):
         embeddings(tmp_path, size=size)
-        shares.append(changed(real, *NoiseAndRound().make(material(real, tmp_path))).mean())
+        shares.append(changed_windows(real, *NoiseAndRound().make(material(real, tmp_path))).mean())
     assert NoiseAndRound().needs == ("e2e",)
     assert shares[0] > 0.9
     assert shares[1] > shares[2] == 0
@@ -162,7 +162,7 @@ def test_a_collapse_is_a_few_windows_over_and_over() -> None:
     made, sources = Collapse(pieces=5).make(material(real))
     assert len(np.unique(sources)) == 5
     assert sorted(np.bincount(sources, minlength=len(real)))[-6:] == [0, 12, 12, 13, 13, 13]
-    assert not changed(real, made, sources).any()
+    assert not changed_windows(real, made, sources).any()
     assert len(np.unique(Collapse(pieces=1000).make(material(real))[1])) == len(real)
 
 
@@ -177,7 +177,7 @@ def test_jitter_moves_the_share_of_the_notes_that_it_says_by_a_semitone() -> Non
     assert np.array_equal(
         made.notes[["onset", "duration", "velocity"]], spread.notes[["onset", "duration", "velocity"]]
     )
-    assert changed(spread, made, sources)[:60].all()
+    assert changed_windows(spread, made, sources)[:60].all()
 
 
 def test_jitter_stays_on_the_keyboard() -> None:
@@ -190,7 +190,7 @@ def test_permuting_pitches_keeps_the_pitches_and_the_rhythm() -> None:
     real = windows(n=30, bars=40)
     real = real.map(lambda notes: notes[np.diff(notes["onset"], prepend=-1) > 0])
     made, sources = PitchesPermuted().make(material(real))
-    assert changed(real, made, sources)[:60].all()
+    assert changed_windows(real, made, sources)[:60].all()
     for before, after in zip(notes_of(real), notes_of(made), strict=True):
         assert np.array_equal(np.sort(before["pitch"]), np.sort(after["pitch"]))
         assert np.array_equal(before[["onset", "duration", "velocity"]], after[["onset", "duration", "velocity"]])
@@ -201,7 +201,7 @@ def test_shuffled_onsets_are_anywhere_on_the_sixteenths_and_all_else_stays(grid:
     real = windows(n=20, bars=40, grid=grid)
     made, sources = OnsetsShuffled().make(material(real))
     assert (made.notes["onset"] % 2 == 0).all()
-    assert changed(real, made, sources)[:60].all()
+    assert changed_windows(real, made, sources)[:60].all()
     for before, after in zip(notes_of(real), notes_of(made), strict=True):
         assert len(before) - 2 <= len(after)  # notes that have come to coincide
         assert after["onset"].max(initial=0) <= before["onset"].max(initial=0)
@@ -216,7 +216,7 @@ def test_shuffled_onsets_are_anywhere_on_the_sixteenths_and_all_else_stays(grid:
 def test_shuffled_bars_are_the_same_bars_in_another_order(grid: TimeGrid) -> None:
     real = windows(grid=grid)
     made, sources = BarsShuffled().make(material(real))
-    assert changed(real, made, sources).tolist() == [True] * 60 + [False] * 3
+    assert changed_windows(real, made, sources).tolist() == [True] * 60 + [False] * 3
     for before, after in zip(notes_of(real)[:60], notes_of(made)[:60], strict=True):
         there, here = bars_of(before), bars_of(after)
         whole = int((before["onset"] + before["duration"]).max()) // 32
@@ -251,7 +251,7 @@ def test_bars_keep_their_order_only_if_no_other_keeps_the_grid() -> None:
 def test_one_bar_fills_the_window(grid: TimeGrid) -> None:
     real = windows(grid=grid)
     made, sources = OneBarRepeated().make(material(real))
-    assert changed(real, made, sources).tolist() == [True] * 60 + [False] * 3
+    assert changed_windows(real, made, sources).tolist() == [True] * 60 + [False] * 3
     for before, after in zip(notes_of(real)[:60], notes_of(made)[:60], strict=True):
         length = int((before["onset"] + before["duration"]).max())
         full, rest = divmod(length, 32)
@@ -265,7 +265,7 @@ def test_one_bar_fills_the_window(grid: TimeGrid) -> None:
 
 def test_windows_of_less_than_two_bars_are_not_shuffled() -> None:
     real = windows(bars=1)
-    assert not changed(real, *BarsShuffled().make(material(real))).all()
+    assert not changed_windows(real, *BarsShuffled().make(material(real))).all()
     short = windows(bars=1).map(lambda notes: notes[notes["onset"] < 12])
     for control in (BarsShuffled(), OneBarRepeated()):
-        assert not changed(short, *control.make(material(short))).any()
+        assert not changed_windows(short, *control.make(material(short))).any()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from eval.metrics.windows import Windows
-from eval.scoring.music import FORM, Music, Scored, form_of
-from eval.statistics.comparisons import ratio_error
+from eval.scoring.sample_set import FORM, SampleSet, ScoredWindows, form_of
+from eval.statistics.intervals import ratio_error
 from replication.midi.piece import Piece, Seconds
 from reports.sections.music import form
 from tests.support.pieces import Notes, piece
@@ -17,13 +17,13 @@ from tests.support.synthetic_results import synthetic_results
 BAR = 4  # beats
 
 
-def music(*pieces: Piece, songs: list[int] | None = None) -> Music:
+def music(*pieces: Piece, songs: list[int] | None = None) -> SampleSet:
     windows = Windows.of(pieces)
     nothing = np.zeros(len(pieces))
     numbers = np.arange(len(pieces)) if songs is None else np.array(songs)
-    return Music(
-        scored=Scored.of(windows, songs=numbers),
-        kin=numbers,
+    return SampleSet(
+        scored=ScoredWindows.of(windows, songs=numbers),
+        groups=numbers,
         tokens=np.zeros((len(pieces), 1), np.uint16),
         valid=nothing,
         repairs=nothing,

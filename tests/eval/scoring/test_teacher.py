@@ -76,7 +76,7 @@ def test_simple_tokens_please_a_teacher_more_than_real_ones_and_have_less_entrop
 def test_a_bound_cannot_be_a_teacher(tmp_path: Path) -> None:
     model = DiffusionLM(Learned(), vocabulary=12, scale=SCALE)
     model.save(tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="a bound is no likelihood"):
+    with pytest.raises(ValueError, match="gives a bound; its likelihood must be exact"):
         teacher_nll(random_windows(2, SCALE.length, 12), model, tmp_path / "model.safetensors")
 
 

@@ -11,7 +11,7 @@ import torch
 from etude.trial import stages
 from etude.trial.scoring import read_samples
 from etude.trial.workbench import Workbench
-from eval.scoring.trajectory import LEVELS, Estimate, Watched, curves, margin, notes, trajectory
+from eval.scoring.trajectory import LEVELS, Estimate, RecordingRounding, curves, margin, notes, trajectory
 from replication.diffusion.rounding import AsPredicted, Expectation, Nearest, nearest
 from replication.diffusion.samplers import DDIM, Ancestral, DPMSolver, Euler, Renoised
 from replication.diffusion.schedule import Sqrt
@@ -41,7 +41,7 @@ WALKS: tuple[IterativeSampler, ...] = (
 def test_a_walk_that_is_watched_ends_where_it_would_and_its_last_estimate_is_the_sample(walk: IterativeSampler) -> None:
     seen: list[Estimate] = []
     drawn = []
-    for sampler in (walk, replace(walk, rounding=Watched(walk.rounding, seen))):
+    for sampler in (walk, replace(walk, rounding=RecordingRounding(walk.rounding, seen))):
         with seeded("test", 0):
             model = DiffusionLM(Learned(), vocabulary=12, scale=replace(small_scale(length=10), sampler=sampler)).eval()
         drawn.append(model.sample(range(64), seed=3))
@@ -71,7 +71,7 @@ def test_the_right_denoiser_of_words_begins_at_their_mean_and_ends_certain() -> 
 
     random = generator("noise")
     seen: list[Estimate] = []
-    Ancestral(steps=100, rounding=Watched(AsPredicted(), seen))(
+    Ancestral(steps=100, rounding=RecordingRounding(AsPredicted(), seen))(
         denoise, table, alpha_bar, lambda: torch.randn(200, 1, 1, generator=random, dtype=torch.float64)
     )
     mean = (shares @ table)[None]

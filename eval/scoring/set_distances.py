@@ -1,4 +1,4 @@
-"""The panel: everything that is measured of a set of windows as a whole, beside what real music has there."""
+"""Distances between a sample set and real music, with their noise floors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.distances.noise_floor import MIN_SONGS, Floor, Origin, against_halves, one_per_song
+from eval.distances.noise_floor import MIN_SONGS, Floor, SampleOrigin, against_halves, one_per_song
 from eval.distances.point_clouds import mmd_p
 from eval.distances.rows import Rows
 from eval.distances.table import DISTANCES
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from eval.scoring.music import Scored
+    from eval.scoring.sample_set import ScoredWindows
 
 
-def set_distances(sample: Scored, real: Scored, *, seed: int, most: int) -> pd.DataFrame:
-    """Return the distances between sets, a row each: measure, value, floor, floor_p95, ratio, p, n.
+def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> pd.DataFrame:
+    """Return one row per distance between the sets: measure, value, floor, floor_p95, ratio, p, n.
 
-    Every set is held against the same halves of the real windows. Ratios are NaN for measures of which no multiple of
-    the floor means anything. The row "mmd_p" has the permutation p value of the MMD, on one window of each song of half
+    Every set is compared with the same halves of the real windows. The ratio is NaN for measures whose multiples of the
+    floor are not meaningful. The row "mmd_p" has the permutation p value of the MMD, on one window of each song of half
     the songs and as many of the sample, as its value and its p, and has no floor; it is NaN below `MIN_SONGS` windows
     on either side. The row "mmd" repeats it as its p; other rows have none.
 
     Args:
-        sample: what is judged.
-        real: the test split.
-        seed: of the halves and of all else that is drawn.
-        most: windows on either side at most, so that all sets are compared at one size.
+        sample: Set that is measured.
+        real: Windows of the test split.
+        seed: Seed of the halves and of all other random draws.
+        most: Maximum number of windows on each side, so that all sets are compared at one size.
     """
     import pandas as pd
 
@@ -48,7 +48,7 @@ def set_distances(sample: Scored, real: Scored, *, seed: int, most: int) -> pd.D
             rng=np.random.default_rng(seed),
             draws=distance.draws,
             origin=sample.origin,
-            songs=None if sample.origin is Origin.INDEPENDENT else sample.songs,
+            songs=None if sample.origin is SampleOrigin.INDEPENDENT else sample.songs,
             most=most,
         )
         ratio = found.ratio if distance.in_floors else math.nan
@@ -59,17 +59,17 @@ def set_distances(sample: Scored, real: Scored, *, seed: int, most: int) -> pd.D
     return panel.assign(p=np.where(panel["measure"].isin(["mmd", "mmd_p"]), p, math.nan))
 
 
-def _identities(sample: Scored, real: Scored) -> NDArray[Any]:
-    """Return which windows of a sample are of one song, to a distance that keeps songs together.
+def _identities(sample: ScoredWindows, real: ScoredWindows) -> NDArray[Any]:
+    """Return the song of each window of a sample, for distances that keep songs together.
 
-    Generated windows and copies are each on their own, so that a copy is found beside what it copies.
+    Every generated window and every copy is a song of its own, so that a copy may be separated from its source.
     """
-    if sample.origin is Origin.OTHER_HALF:
+    if sample.origin is SampleOrigin.OTHER_HALF:
         return sample.songs
     return int(real.songs.max()) + 1 + np.arange(len(sample.windows))
 
 
-def _permutation_p(sample: Scored, real: Scored, *, seed: int, most: int) -> tuple[float, int]:
+def _permutation_p(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> tuple[float, int]:
     """Return the p value of "these are windows of real songs", and n, the windows on either side.
 
     The real ones are one window of each of half the songs, which are exchangeable. What was made of real windows is one
@@ -80,7 +80,7 @@ def _permutation_p(sample: Scored, real: Scored, *, seed: int, most: int) -> tup
     half = songs[: len(songs) // 2]
     theirs, ours = one_per_song(real.songs, rng), one_per_song(sample.songs, rng)
     theirs = theirs[np.isin(real.songs[theirs], half)]
-    if sample.origin is not Origin.INDEPENDENT:
+    if sample.origin is not SampleOrigin.INDEPENDENT:
         ours = ours[~np.isin(sample.songs[ours], half)]
     n = min(len(ours), len(theirs), most)
     if n < MIN_SONGS:

@@ -1,4 +1,4 @@
-"""Windows of music as tokens, as notes, as scores, and as tables of these."""
+"""A set of windows as tokens, notes, scores and tables."""
 
 from __future__ import annotations
 
@@ -9,81 +9,84 @@ import numpy as np
 
 from eval.distances.copying import copy_rates
 from eval.distances.harmony import bar_facts
-from eval.distances.noise_floor import Origin
+from eval.distances.noise_floor import SampleOrigin
 from eval.metrics.table import score
 from eval.metrics.windows import Windows
-from eval.statistics.comparisons import ratio_error
+from eval.statistics.intervals import ratio_error
 from replication.windows.cutting import Cutting, cut
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from eval.distances.copying import Known
+    from eval.distances.copying import TrainingIndex
     from replication.tokens.protocol import Encoding
 
 FORM = ("lag", "value", "error", "reach")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scored:
-    """A set of windows with what was computed of each.
+class ScoredWindows:
+    """Windows and the metrics of each.
 
     Attributes:
         windows: n windows of music.
-        scores: n rows, a column per metric; see `eval.metrics.table.score`.
-        songs: (n,) the song of the reference that each window is from or was made from; of generated windows, each a
-            song of its own.
-        origin: how the windows relate to the reference.
+        scores: n rows, one column per metric; see `eval.metrics.table.score`.
+        songs: (n,) song of the reference that each window comes from or was made from; a generated window is a song of
+            its own.
+        origin: Relation of the windows to the reference.
     """
 
     windows: Windows
     scores: pd.DataFrame
     songs: NDArray[Any]
-    origin: Origin = Origin.INDEPENDENT
+    origin: SampleOrigin = SampleOrigin.INDEPENDENT
 
     @classmethod
-    def of(cls, windows: Windows, songs: NDArray[Any] | None = None, origin: Origin = Origin.INDEPENDENT) -> Scored:
-        """Score windows; without songs, each is one of its own."""
+    def of(
+        cls, windows: Windows, songs: NDArray[Any] | None = None, origin: SampleOrigin = SampleOrigin.INDEPENDENT
+    ) -> ScoredWindows:
+        """Score windows; without `songs`, every window is a song of its own."""
         songs = np.arange(len(windows)) if songs is None else songs
         return cls(windows=windows, scores=score(windows), songs=songs, origin=origin)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Music:
-    """Windows of music as tokens and as notes.
+class SampleSet:
+    """A set of windows as tokens and as notes.
 
     Attributes:
-        scored: the notes and their scores.
-        kin: (n,) what may share runs of notes without being a copy: windows of one song, but for a window come again.
-        tokens: (k, L) uint16, what a model of tokens is shown of them.
-        valid: (n,) whether each was written without any mistake of grammar; NaN where it never was tokens.
-        repairs: (n,) tokens that reading each had to mend; NaN likewise.
+        scored: Notes and their scores.
+        groups: (n,) group of each window; shared runs of notes within a group do not count as copies. Windows of one
+            song are a group, except that a repeated window counts as a copy.
+        tokens: (k, L) uint16 token ids, which token models are evaluated on.
+        valid: (n,) whether the tokens of each window follow the grammar; NaN if the window never was tokens.
+        repairs: (n,) tokens that decoding repaired; NaN likewise.
     """
 
-    scored: Scored
-    kin: NDArray[Any]
+    scored: ScoredWindows
+    groups: NDArray[Any]
     tokens: NDArray[np.uint16]
     valid: NDArray[Any]
     repairs: NDArray[Any]
 
 
-def read(tokens: NDArray[np.uint16], encoding: Encoding, songs: NDArray[Any] | None = None) -> Music:
-    """Return (n, L) token ids as music; without songs, each window is one of its own."""
+def read(tokens: NDArray[np.uint16], encoding: Encoding, songs: NDArray[Any] | None = None) -> SampleSet:
+    """Decode and score (n, L) token ids; without `songs`, every window is a song of its own."""
     decoded = [encoding.decode(row) for row in tokens.tolist()]
     windows = Windows.joined([item.notes for item in decoded], encoding.grid)
-    scored = Scored.of(windows, songs=songs)
-    return Music(
+    scored = ScoredWindows.of(windows, songs=songs)
+    return SampleSet(
         scored=scored,
-        kin=scored.songs,
+        groups=scored.songs,
         tokens=tokens,
         valid=np.array([item.valid for item in decoded], dtype=float),
         repairs=np.array([item.repairs for item in decoded], dtype=float),
     )
 
 
-def written(windows: Windows, encoding: Encoding, *, length: int) -> NDArray[np.uint16]:
-    """Return music as (k, L) token ids, the first window of each; what fills less than half a window is left out."""
+def encode_windows(windows: Windows, encoding: Encoding, *, length: int) -> NDArray[np.uint16]:
+    """Encode windows as (k, L) token ids, the first L tokens of each; those that fill less than half are left out."""
     cutting = Cutting(length=length, first_only=True)
     rows = [
         tokens
@@ -94,8 +97,8 @@ def written(windows: Windows, encoding: Encoding, *, length: int) -> NDArray[np.
     return np.concatenate([np.empty((0, length), np.uint16), *rows])
 
 
-def table_of(music: Music, known: Known) -> pd.DataFrame:
-    """Return a row per window: sample, valid, repairs, song, copied (see `copy_rates`), then the metrics."""
+def table_of(music: SampleSet, known: TrainingIndex) -> pd.DataFrame:
+    """Return one row per window: sample, valid, repairs, song, copied (see `copy_rates`), then the metrics."""
     table = music.scored.scores.copy()
     columns = {
         "sample": range(len(table)),
@@ -109,12 +112,11 @@ def table_of(music: Music, known: Known) -> pd.DataFrame:
     return table
 
 
-def form_of(music: Music) -> pd.DataFrame:
-    """Return how alike bars are that are so many bars apart, a row for each lag that a window is long enough for.
+def form_of(music: SampleSet) -> pd.DataFrame:
+    """Return the similarity of bars that are `lag` bars apart, one row for each lag that occurs.
 
     Columns: lag, 1 to 15; value, L_t of `eval.distances.harmony.bar_similarity`, 0 to 1; error, its standard error over
-        songs;
-    reach, the share of windows with such a pair of bars. No rows on a grid without beats, where there are no bars.
+    songs; reach, the share of windows with such a pair of bars. No rows on a grid without beats, which has no bars.
     """
     import pandas as pd
 
@@ -130,10 +132,10 @@ def form_of(music: Music) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(FORM))
 
 
-def raw_means(music: Music) -> dict[str, float]:
-    """Return the means of muspy's own numbers, which are for comparison with other papers only.
+def raw_means(music: SampleSet) -> dict[str, float]:
+    """Return the means of muspy's own numbers, for comparison with other papers only.
 
-    As those papers do, they leave out windows for which a metric is not defined; which these are says `nan_rate`.
+    As in those papers, windows for which a metric is not defined are left out; `nan_rate` reports their share.
     """
     from eval.metrics.muspy_values import score_raw
 
@@ -141,7 +143,7 @@ def raw_means(music: Music) -> dict[str, float]:
 
 
 def notes_of(windows: Windows) -> pd.DataFrame:
-    """Return notes as rows: sample (number of the window), onset and duration (beats or seconds), pitch, velocity."""
+    """Return one row per note: sample (number of the window), onset, duration (beats or seconds), pitch, velocity."""
     import pandas as pd
 
     columns = {name: windows.notes[name].astype(float) / windows.steps for name in ("onset", "duration")}

@@ -3,19 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.distances.noise_floor import MIN_SONGS, Origin
+from eval.distances.noise_floor import MIN_SONGS, SampleOrigin
 from eval.distances.table import DISTANCES
 from eval.scoring.measures import MEASURES
-from eval.scoring.music import Scored
-from eval.scoring.panel import set_distances
+from eval.scoring.sample_set import ScoredWindows
+from eval.scoring.set_distances import set_distances
 from tests.support.pieces import random_windows
 
 SONGS = np.arange(120) // 3  # 40 songs
-REAL = Scored.of(random_windows(120), songs=SONGS)
-OTHERS = Scored.of(random_windows(240).take(range(120, 240)))
+REAL = ScoredWindows.of(random_windows(120), songs=SONGS)
+OTHERS = ScoredWindows.of(random_windows(240).take(range(120, 240)))
 
 
-def panel(sample: Scored, *, most: int = 30, seed: int = 1) -> dict[str, dict[str, float]]:
+def panel(sample: ScoredWindows, *, most: int = 30, seed: int = 1) -> dict[str, dict[str, float]]:
     found = set_distances(sample, REAL, seed=seed, most=most).set_index("measure")
     assert list(found.columns) == ["value", "floor", "floor_p95", "ratio", "n", "p"]
     rows: dict[str, dict[str, float]] = found.T.to_dict()
@@ -32,11 +32,11 @@ def test_every_distance_is_a_row_and_only_distances_from_0_are_in_floors() -> No
     assert chords["ratio"] == pytest.approx(chords["value"] / chords["floor"])
 
 
-@pytest.mark.parametrize("origin", Origin)
-def test_p_values_are_of_half_the_songs_whatever_the_origin(origin: Origin) -> None:
-    sample = REAL.windows if origin is not Origin.INDEPENDENT else OTHERS.windows
-    songs = SONGS if origin is not Origin.INDEPENDENT else None
-    found = panel(Scored.of(sample, songs=songs, origin=origin))
+@pytest.mark.parametrize("origin", SampleOrigin)
+def test_p_values_are_of_half_the_songs_whatever_the_origin(origin: SampleOrigin) -> None:
+    sample = REAL.windows if origin is not SampleOrigin.INDEPENDENT else OTHERS.windows
+    songs = SONGS if origin is not SampleOrigin.INDEPENDENT else None
+    found = panel(ScoredWindows.of(sample, songs=songs, origin=origin))
     row = found["mmd_p"]
     assert row["n"] == 20
     assert 1 / 500 <= row["value"] <= 1
@@ -51,7 +51,7 @@ def test_p_values_are_of_no_more_windows_than_asked_for() -> None:
 
 def test_what_is_made_of_a_few_songs_has_no_p_value() -> None:
     few = np.resize(np.arange(0, 24, 3), 120)  # a window of each of 8 songs, some of which are in the half
-    made = Scored.of(REAL.windows.take(few), songs=SONGS[few], origin=Origin.OTHER_HALF)
+    made = ScoredWindows.of(REAL.windows.take(few), songs=SONGS[few], origin=SampleOrigin.OTHER_HALF)
     row = panel(made)["mmd_p"]
     assert row["n"] < MIN_SONGS
     assert np.isnan(row["value"])
@@ -59,4 +59,4 @@ def test_what_is_made_of_a_few_songs_has_no_p_value() -> None:
 
 def test_wrong_music_has_a_small_p_value() -> None:
     high = OTHERS.windows.map(lambda notes: notes[notes["pitch"] > 100])
-    assert panel(Scored.of(high))["mmd_p"]["value"] == pytest.approx(1 / 500)
+    assert panel(ScoredWindows.of(high))["mmd_p"]["value"] == pytest.approx(1 / 500)
