@@ -23,7 +23,7 @@ TAG = f"mlflow.sharedViewState.{KEY}"  # tag of the experiment that holds the vi
 FILTER = " AND ".join(
     ["tags.corpus IS NOT NULL", *(f"tags.kind != '{kind}'" for kind in ("tuning", "teacher", "audit", "control"))]
 )
-# At three charts a row, a chart's title shows about twelve letters.
+# A chart's title is its metric. At three charts a row, it shows about eleven letters.
 SCORES = (
     "distance",
     "classifier_auc",
@@ -104,7 +104,7 @@ def view_state(*, several: bool) -> dict[str, Any]:
 
 def _bars(key: str) -> dict[str, Any]:
     """Return the bar chart of a score."""
-    return {"type": "BAR", "metricKey": key, "metricSectionId": "Scores", "displayName": key.rpartition("/")[2]}
+    return {"type": "BAR", "metricKey": key, "metricSectionId": "Scores", "displayName": key}
 
 
 def _curve(key: str) -> dict[str, Any]:
