@@ -213,7 +213,7 @@ def test_the_terms_of_a_bound_stand_beside_their_references(results: Results, ta
     assert list(table.frame["Kind"]) == ["upper bound"] * 5 + ["exact"] * 3 + ["reference"] * 2
     assert float(rows_of(table)[-2]["nll"]) == math.log(142)
     assert (
-        "Check with every timestep on 2 windows: Diffusion-LM, end-to-end 2.310, sampled timesteps" in table.notes[-1]
+        "Check with all timesteps on 2 windows: Diffusion-LM, end-to-end 2.310, sampled timesteps" in table.notes[-1]
     )
     exact = dataclasses.replace(results, trials=results.trials.assign(nll_every=math.nan))
     assert "Check" not in " ".join(TABLES["likelihood"](exact).notes)

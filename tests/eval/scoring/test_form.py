@@ -72,7 +72,7 @@ def test_without_beats_there_are_no_bars_and_no_form() -> None:
     assert form_of(music(performed)).empty
     seconds = synthetic_results(seeds=1, grid=Seconds(steps_per_second=100.0))
     texts = form(dataclasses.replace(seconds, form=seconds.form.iloc[:0])).figure.texts
-    assert [text.get_text() for text in texts] == ["The corpus has no beats, and so no bars."]
+    assert [text.get_text() for text in texts] == ["The corpus has no beats and therefore no bars."]
 
 
 def test_windows_too_short_for_a_form_say_so() -> None:
