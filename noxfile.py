@@ -1,4 +1,4 @@
-"""The sessions of Etude. They share one environment, .venv, which is made once and remade when its inputs change."""
+"""The sessions of Etude. They share one environment, .venv, which is rebuilt when its inputs change."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "PIP_DISABL
 
 
 def _python(session: nox.Session, *extra: str) -> str:
-    """Return the shared environment's interpreter, after installing everything if anything about it has changed.
+    """Install the shared environment if its inputs have changed, and return its interpreter.
 
-    The dependency groups that only some sessions need are added when one of these is run.
+    Dependency groups that only some sessions need are added when such a session runs.
     """
     python = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = ENVIRONMENT / "stamp"
@@ -42,21 +42,21 @@ def _python(session: nox.Session, *extra: str) -> str:
     for group in extra:
         added = ENVIRONMENT / f"stamp-{group}"  # goes with the environment
         if not added.exists():
-            session.log(f"adding what {group} needs to .venv, once")
+            session.log(f"installing the {group} dependencies into .venv, once")
             session.run(*pip, "--group", f"{ROOT / 'pyproject.toml'}:{group}", external=True)
             added.touch()
     return str(python)
 
 
 def _run(session: nox.Session, *words: str, **settings: str) -> None:
-    """Run a module with the shared interpreter and these settings of the environment, from the project's folder."""
+    """Run a module with the shared interpreter and these environment variables, from the project's folder."""
     session.chdir(ROOT)
     session.run(_python(session), "-m", *words, env=QUIET | settings, external=True)
 
 
 @nox.session
 def overview(session: nox.Session) -> None:
-    """Show the experiments, scales and corpora, and how to start."""
+    """List the experiments, scales and corpora, and how to start."""
     _run(session, "etude", "list")
     session.log("start with `nox -s replicate`; `nox -l` lists the sessions")
 
@@ -69,7 +69,7 @@ def replicate(session: nox.Session) -> None:
 
 @nox.session
 def report(session: nox.Session) -> None:
-    """Write the tables and figures again from what the trials have left."""
+    """Write the tables and figures again from the results of the trials."""
     _run(session, "etude", "report", *session.posargs)
 
 
@@ -99,7 +99,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure this machine: `nox -s bench`, and `nox -s bench -- data`, `-- scores`, `-- scaling`, `-- compare A B`."""
+    """Measure the speed of this machine: `nox -s bench`, or `-- data`, `-- scores`, `-- scaling`, `-- compare A B`."""
     _python(session, "bench")
     match session.posargs:
         case [("data" | "scores" | "scaling" | "compare") as part, *words]:
@@ -131,7 +131,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write constraints.txt anew from what the environment holds, public versions only."""
+    """Write constraints.txt from the versions in the environment, public versions only."""
     python = _python(session, "test", "lint", "bench", "fuzz", "audit")
     frozen = session.run(python, "-m", "pip", "freeze", "--exclude-editable", external=True, silent=True)
     header, footer = "# Tested together. Written by `nox -s lock`.\n", "\n"
@@ -142,11 +142,11 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Look for known vulnerabilities in constraints.txt, where their database answers: `nox -s audit`."""
+    """Check constraints.txt for known vulnerabilities, if their database can be reached."""
     try:
         urllib.request.urlopen(VULNERABILITIES, timeout=10).close()
     except OSError as error:
-        session.skip(f"{VULNERABILITIES} does not answer ({error}): nothing was looked for")
+        session.skip(f"{VULNERABILITIES} cannot be reached ({error}): nothing was checked")
     words = [
         "--requirement",
         str(ROOT / "constraints.txt"),
