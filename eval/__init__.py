@@ -1,1 +1,1 @@
-"""Scores, distances, comparison, tracking and the suite that runs the experiments."""
+"""Evaluation: metrics, statistics, distances, scores, results, claims and tracking."""
