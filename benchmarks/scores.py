@@ -96,15 +96,15 @@ def _windows(length: int) -> Windows:
 
 def panel(lap: Lap, *, corpus: str, samples: int, size: int, root: Path) -> None:
     """Decode samples and compute all that is said about them: metrics, distances, copying."""
-    from etude.runner import plan as suite
+    from etude.runner.plan import make_plan, windows
     from eval.distances.copying import TrainingIndex
     from eval.scoring.reference import ReferenceSet
     from eval.scoring.sample_set import read
     from replication.tokens.encodings import encoding_on
 
-    plan = suite.plan(scale="cpu", corpus=corpus, root=root)
+    plan = make_plan(scale="cpu", corpus=corpus, root=root)
     (name,) = plan.encodings
-    encoding, train = encoding_on(name, plan.corpus.reading.grid), suite.windows(plan, name).splits["train"]
+    encoding, train = encoding_on(name, plan.corpus.reading.grid), windows(plan, name).splits["train"]
     if len(train.tokens) < 2 * samples:
         raise UserError(f"corpus {corpus} has {len(train.tokens)} training windows: choose --samples of half as many")
     # Real windows on both sides: their number is what costs. Halves of the reference are as large as the samples.

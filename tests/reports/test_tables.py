@@ -212,8 +212,6 @@ def test_the_terms_of_a_bound_stand_beside_their_references(results: Results, ta
     assert list(table.frame["Model"][-2:]) == ["Uniform (ln V)", "Unigram entropy"]
     assert list(table.frame["Kind"]) == ["upper bound"] * 5 + ["exact"] * 3 + ["reference"] * 2
     assert float(rows_of(table)[-2]["nll"]) == math.log(142)
-    assert (
-        "Check with all timesteps on 2 windows: Diffusion-LM, end-to-end 2.310, sampled timesteps" in table.notes[-1]
-    )
+    assert "Check with all timesteps on 2 windows: Diffusion-LM, end-to-end 2.310, sampled timesteps" in table.notes[-1]
     exact = dataclasses.replace(results, trials=results.trials.assign(nll_every=math.nan))
     assert "Check" not in " ".join(TABLES["likelihood"](exact).notes)

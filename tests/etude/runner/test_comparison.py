@@ -10,8 +10,7 @@ import pytest
 
 from etude.runner.comparison import at_chosen, choose_points, compare, first_trials, note_commits, tuning
 from etude.runner.executors import ProcessExecutor
-from etude.runner.plan import plan as make_plan
-from etude.runner.plan import prepare
+from etude.runner.plan import make_plan, prepare
 from eval.results.frames import gather
 from eval.results.tuning import grid_rows, tuning_folder
 from eval.tracking.logger import Tracker

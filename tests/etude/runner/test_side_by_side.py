@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner.plan import plan as make_plan
-from etude.runner.plan import prepare
+from etude.runner.plan import make_plan, prepare
 from eval.scoring.experiments import EXPERIMENTS
 from eval.scoring.likelihood import _music
 from replication.corpora.sources import Synthetic
