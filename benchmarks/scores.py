@@ -111,8 +111,8 @@ def panel(lap: Lap, *, corpus: str, samples: int, size: int, root: Path) -> None
     real = read(np.asarray(train.tokens[: 2 * samples]), encoding, train.groups[: 2 * samples].astype(np.int64))
     tokens, known = np.asarray(train.tokens[-samples:])[:size], TrainingIndex.of(train.tokens, encoding)
     scale = replace(plan.scale, samples=size)
-    judge = ReferenceSet(real=real, training=known, encoding=encoding, scale=scale, teacher=None, seed=0)
-    repeat(lambda: judge.compare(read(tokens, encoding)), size, lap)
+    reference = ReferenceSet(real=real, training=known, encoding=encoding, scale=scale, teacher=None, seed=0)
+    repeat(lambda: reference.compare(read(tokens, encoding)), size, lap)
 
 
 if __name__ == "__main__":

@@ -111,8 +111,8 @@ def measure(task: Measurement) -> str:
     tokens = model.sample(range(drawn.scale.samples), seed=drawn.seed).numpy().astype(np.uint16)
     seconds = time.perf_counter() - since
     music = read(tokens, bench.encoding)
-    judge = _reference_set(task.windows, drawn.experiment.encoding, task.grid, task.trial.scale, drawn.comparison)
-    measures = judge.compare(music)[1].set_index("measure")
+    reference = _reference_set(task.windows, drawn.experiment.encoding, task.grid, task.trial.scale, drawn.comparison)
+    measures = reference.compare(music)[1].set_index("measure")
     values = measures["value"]
     found = {
         "distance": float(measures.loc[DISTANCE, "ratio"]),
