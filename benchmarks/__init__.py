@@ -1,1 +1,1 @@
-"""Speed of this machine and of this code, beside what people would use instead."""
+"""Benchmarks of the speed of Etude on this machine, compared with common alternatives."""

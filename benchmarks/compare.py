@@ -1,4 +1,4 @@
-"""Two runs of a benchmark side by side: `nox -s bench -- compare A.json B.json`."""
+"""Compare two runs of a benchmark: `nox -s bench -- compare A.json B.json`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.table import command, in_words, number, read_run
+from benchmarks.table import command, describe_machine, number, read_run
 from replication.util.errors import UserError
 
 
 def ratios(first: Path, second: Path) -> dict[str, tuple[float, float, str, float]]:
-    """Return value, value, unit and how many times the first the second is, of each row that both have.
+    """Return first value, second value, unit, and ratio of second to first, for each row that both runs have.
 
     Raises:
-        UserError: if a file is no benchmark's, if they differ in what they are about, or if they have no row in common.
+        UserError: If a file is not the output of a benchmark, the settings differ, or the runs have no common row.
     """
     one, other = read_run(first), read_run(second)
     for key in sorted({*one, *other} - {"rows", "machine"}):
         if one.get(key) != other.get(key):
             raise UserError(
-                f"{first} and {second} cannot be compared: {key} is {one.get(key)} there and {other.get(key)} here"
+                f"{first} and {second} cannot be compared: {key} is {one.get(key)} in the first and {other.get(key)} in"
+                " the second"
             )
     before, after = one["rows"], other["rows"]
     result = {}
@@ -30,15 +31,17 @@ def ratios(first: Path, second: Path) -> dict[str, tuple[float, float, str, floa
             old, new = float(row["value"] or 0), float(after[name]["value"] or 0)
             result[name] = old, new, str(row["unit"]), new / old if old else float("nan")
     if not result:
-        raise UserError(f"{first} and {second} have no row in common: compare runs of one benchmark at one scale")
+        raise UserError(
+            f"{first} and {second} have no row in common: compare runs of the same benchmark at the same scale"
+        )
     return result
 
 
 def compare(
-    first: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A.json", help="what `--output` has written")],
-    second: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B.json", help="likewise; the ratio is B/A")],
+    first: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A.json", help="output of a benchmark")],
+    second: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B.json", help="another; the ratio is B/A")],
 ) -> None:
-    """Print the rows of two runs with their ratio; those that only one of them has are left out."""
+    """Print the rows that two runs have in common, with their ratio."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -52,7 +55,7 @@ def compare(
     console = Console(highlight=False, markup=False, width=120)
     console.print(table)
     for letter, path in (("A", first), ("B", second)):
-        console.print(f"{letter}: {in_words(read_run(path)['machine'])}")
+        console.print(f"{letter}: {describe_machine(read_run(path)['machine'])}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Speed of reading and preparing on this machine: `nox -s bench -- data --corpus adl`.
+"""Benchmark reading and preparing corpora: `nox -s bench -- data --corpus adl`.
 
-Ratios from one run mean more than the numbers.
+Ratios within one run mean more than absolute numbers.
 """
 
 from __future__ import annotations
@@ -32,63 +32,61 @@ if TYPE_CHECKING:
     from replication.corpora.corpus import Corpus
     from replication.midi.piece import Piece
 
-LENGTH = 66  # tokens of a window, as at the cpu scale
+LENGTH = 66  # tokens per window, as at the cpu scale
 
 
 def bench(
-    corpus: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help="corpora to prepare, from their packs")
-    ] = (),
+    corpus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help="corpora to prepare")] = (),
     sample: Annotated[int, tyro.conf.arg(metavar="N", help="files that parsers and encoders are compared on")] = 100,
     output: Output = None,
 ) -> None:
-    """Measure reading and encoding files of the first corpus, and preparing all corpora from nothing."""
+    """Measure reading and encoding files of the first corpus, and preparing all corpora without a cache."""
     from replication.corpora.corpus import located
 
     if sample < 1:
-        raise UserError(f"--sample {sample}: at least one is needed")
+        raise UserError(f"--sample {sample}: give a number of at least 1")
     corpora = {name: find_corpus(name) for name in corpus}
     files = readable(islice(contents(next(iter(corpora.values()), None)), sample))
     if not files:
-        raise UserError(f"--sample {sample}: muspy can read none of these files; take more")
+        raise UserError(f"--sample {sample}: muspy cannot read any of these files; use a larger sample")
     rows = reading_rows(files, length=LENGTH)
     result: dict[str, Record] = records(rows, race(rows))
-    for name, whole in corpora.items():  # one after the other: each takes all cores
+    for name, whole in corpora.items():  # one after the other, because each uses all cores
         row = prepare_row(f"prepare {name}", located(whole))
         result |= records([row], race([row], laps=2))
     present(result, output, corpus=list(corpus), sample=sample)
 
 
 def reading_rows(files: Sequence[bytes], *, length: int) -> list[Row]:
-    """Return the rows of what one process does with the same files: ours, and what people would use instead."""
+    """Return rows for reading and encoding the same files in one process with Etude, muspy and MidiTok."""
     notes = sum(len(piece.notes) for piece in _pieces(files))
     row = partial(Row, unit="notes/s", threads=1)
     return [
         row(name="read MIDI", contender=partial(read, files=files, notes=notes), against="read MIDI, muspy"),
-        row(name="read MIDI, muspy", contender=partial(muspy_reads, files=files, notes=notes)),
+        row(name="read MIDI, muspy", contender=partial(read_with_muspy, files=files, notes=notes)),
         row(
             name="read and encode",
             contender=partial(read_and_encode, files=files, notes=notes, length=length),
             against="read and encode, muspy",
         ),
-        row(name="read and encode, muspy", contender=partial(muspy_encodes, files=files, notes=notes)),
+        row(name="read and encode, muspy", contender=partial(encode_with_muspy, files=files, notes=notes)),
         row(
             name="read and encode, MidiTok REMI",
-            contender=partial(miditok_encodes, files=files, notes=notes),
+            contender=partial(encode_with_miditok, files=files, notes=notes),
             against="read and encode",
         ),
     ]
 
 
 def readable(files: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Return the files that both we and muspy can read: nothing else compares."""
+    """Return the files that both Etude and muspy can read, because only these can be compared."""
     kept = []
     with tempfile.TemporaryDirectory() as folder:
         for content in files:
             try:
                 _pieces([content])
-                _with_muspy(_written([content], Path(folder)))
-            except Exception:  # noqa: BLE001, S112 - mido raises of all kinds
+                _read_with_muspy(_write([content], Path(folder)))
+            except Exception:  # noqa: BLE001, S112 - mido raises many types of exceptions
                 continue
             kept.append(content)
     return tuple(kept)
@@ -107,30 +105,30 @@ def read_and_encode(lap: Lap, *, files: Sequence[bytes], notes: int, length: int
     repeat(lambda: [encoding.windows(piece.notes, length) for piece in _pieces(files)], notes, lap)
 
 
-def muspy_reads(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
+def read_with_muspy(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
     """Read files with muspy."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = _written(files, Path(folder))
-        repeat(lambda: _with_muspy(paths), notes, lap)
+        paths = _write(files, Path(folder))
+        repeat(lambda: _read_with_muspy(paths), notes, lap)
 
 
-def muspy_encodes(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
-    """Read files with muspy and turn them into its event representation."""
+def encode_with_muspy(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
+    """Read files with muspy and convert them to its event representation."""
     import muspy
 
     with tempfile.TemporaryDirectory() as folder:
-        paths = _written(files, Path(folder))
-        repeat(lambda: [muspy.to_event_representation(music) for music in _with_muspy(paths)], notes, lap)
+        paths = _write(files, Path(folder))
+        repeat(lambda: [muspy.to_event_representation(music) for music in _read_with_muspy(paths)], notes, lap)
 
 
-def miditok_encodes(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
-    """Read files into tokens with MidiTok's REMI as it comes."""
+def encode_with_miditok(lap: Lap, *, files: Sequence[bytes], notes: int) -> None:
+    """Convert files to tokens with MidiTok's REMI and its default configuration."""
     import miditok
 
     warnings.simplefilter("ignore")
     tokeniser = miditok.REMI()
     with tempfile.TemporaryDirectory() as folder:
-        paths = _written(files, Path(folder))
+        paths = _write(files, Path(folder))
         repeat(lambda: [tokeniser(path) for path in paths], notes, lap)
 
 
@@ -140,7 +138,7 @@ def _pieces(files: Sequence[bytes]) -> list[Piece]:
     return [read_midi(content, id="", group="") for content in files]
 
 
-def _with_muspy(paths: Sequence[Path]) -> list[Any]:
+def _read_with_muspy(paths: Sequence[Path]) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import muspy
@@ -148,7 +146,7 @@ def _with_muspy(paths: Sequence[Path]) -> list[Any]:
         return [muspy.read_midi(path) for path in paths]
 
 
-def _written(files: Sequence[bytes], folder: Path) -> list[Path]:
+def _write(files: Sequence[bytes], folder: Path) -> list[Path]:
     paths = [folder / f"{number}.mid" for number in range(len(files))]
     for path, content in zip(paths, files, strict=True):
         path.write_bytes(content)
@@ -156,7 +154,7 @@ def _written(files: Sequence[bytes], folder: Path) -> list[Path]:
 
 
 def contents(corpus: Corpus | None) -> Iterable[bytes]:
-    """Yield the files of a corpus, or files with synthetic music."""
+    """Yield the contents of the files of a corpus; None stands for synthetic music."""
     from replication.corpora.catalogue import Published
     from replication.corpora.corpus import CORPORA, located
     from replication.midi.piece import PAPER_GRID, Piece
@@ -175,7 +173,10 @@ def contents(corpus: Corpus | None) -> Iterable[bytes]:
 
 
 def write_many(corpus: Corpus | None, paths: dict[Path, int]) -> None:
-    """Write tar archives of so many files: those of a corpus, again and again, each time with other notes changed."""
+    """Write tar archives with given numbers of files.
+
+    They hold the files of a corpus repeatedly, with other random changes to the notes in each repetition.
+    """
     from symusic import Score
 
     originals = list(contents(corpus))
@@ -192,10 +193,10 @@ def write_many(corpus: Corpus | None, paths: dict[Path, int]) -> None:
 
 
 def _changed(score_type: Any, content: bytes, rng: np.random.Generator) -> bytes:  # noqa: ANN401 - no types
-    """Return a file in another key, with every tenth note moved by a step or two of the scale of semitones."""
+    """Return a file transposed at random, with a tenth of its notes moved by up to two semitones."""
     try:
         score = score_type.from_midi(content)
-    except Exception:  # noqa: BLE001 - mido raises of all kinds
+    except Exception:  # noqa: BLE001 - mido raises many types of exceptions
         return content
     shift = int(rng.integers(-5, 6))
     for track in score.tracks:
@@ -209,13 +210,13 @@ def _changed(score_type: Any, content: bytes, rng: np.random.Generator) -> bytes
 
 
 def prepare_row(name: str, corpus: Corpus, *, length: int = LENGTH) -> Row:
-    """Return the row of preparing a corpus from nothing with all cores; its memory is without that of the readers."""
+    """Return the row for preparing a corpus without a cache on all cores; its memory excludes the reader processes."""
     contender = partial(prepare, corpus=corpus, length=length)
     return Row(name=name, unit="files/s", contender=contender, threads=os.cpu_count() or 1)
 
 
 def prepare(lap: Lap, *, corpus: Corpus, length: int) -> None:
-    """Read, deduplicate, split and cut a corpus, each time into another folder."""
+    """Read, deduplicate, split and cut a corpus, each time into a new folder."""
     from replication.tokens.encodings import encoding_on
     from replication.windows.cutting import Cutting
     from replication.windows.prepared import prepare as prepare_all

@@ -1,4 +1,4 @@
-"""What the benchmarks time of the models: matrix products, the training of trials, sampling."""
+"""Contenders that multiply matrices, train models as trials do, and sample from them."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from replication.training.neural_model import NeuralModel
     from replication.training.scales import Scale
 
-ENDLESS = 10**7  # steps: nothing that is done at the end is ever done
-WINDOWS = 4096  # to train on
+ENDLESS = 10**7  # steps; so many that training never reaches the work at its end
+WINDOWS = 4096  # training windows
 
 
 def device() -> torch.device:
-    """Return where trials compute."""
+    """Return the device that trials compute on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def matrix(lap: Lap, *, dtype: torch.dtype) -> None:
-    """Multiply square matrices, in GFLOP: the rate that the others are measured by."""
+    """Multiply square matrices; amounts are in GFLOP. Other rows are given as a share of this rate."""
     size = 8192 if torch.cuda.is_available() else 2048
     left, right = torch.randn(2, size, size, device=device()).to(dtype)
     product = torch.empty_like(left)
     repeat(lambda: torch.matmul(left, right, out=product), 2 * size**3 / 1e9, lap)
 
 
-def between_waits(scale: Scale) -> int:
-    """Return the steps from one wait of the host for the device to the next.
+def steps_per_wait(scale: Scale) -> int:
+    """Return the number of steps between waits of the host for the device.
 
-    On a GPU a log makes the host wait, so there it is as rare as in trials; a CPU works in step with the host anyway.
+    On a GPU, logging makes the host wait, so it is as rare here as in trials. On a CPU the host always waits.
     """
     return scale.budget.log_every if torch.cuda.is_available() else 1
 
 
 def train(lap: Lap, *, experiment: str, scale: Scale, vocabulary: int) -> None:
-    """Train as the trials do, in tokens."""
-    every = between_waits(scale)
+    """Train as trials do; amounts are in tokens."""
+    every = steps_per_wait(scale)
     budget = replace(
         scale.budget, steps=ENDLESS, log_every=every, validate_every=ENDLESS, checkpoint_every=ENDLESS, milestones=()
     )
@@ -66,7 +66,7 @@ def train(lap: Lap, *, experiment: str, scale: Scale, vocabulary: int) -> None:
 
 
 def job(scale: Scale, vocabulary: int, folder: Path, *, log: Log) -> Job:
-    """Return the task of fitting random windows."""
+    """Return the job of fitting a model to random windows."""
     tokens = torch.randint(SEP + 1, vocabulary, (WINDOWS, scale.length), generator=generator("bench")).short()
     tokens[:, 0] = CLS
     return Job(
@@ -82,9 +82,9 @@ def job(scale: Scale, vocabulary: int, folder: Path, *, log: Log) -> Job:
 
 
 def sample(lap: Lap, *, experiment: str, scale: Scale, vocabulary: int, amount: float) -> None:
-    """Draw windows from an untrained model, which takes as long; `amount` is of each."""
-    drawn = model(experiment, scale, vocabulary).to(device()).eval()
-    repeat(lambda: drawn.sample(range(CHUNK), seed=0), CHUNK * amount, lap)
+    """Sample windows from an untrained model, which takes as long; `amount` is per window."""
+    network = model(experiment, scale, vocabulary).to(device()).eval()
+    repeat(lambda: network.sample(range(CHUNK), seed=0), CHUNK * amount, lap)
 
 
 def model(experiment: str, scale: Scale, vocabulary: int) -> NeuralModel:
@@ -94,16 +94,17 @@ def model(experiment: str, scale: Scale, vocabulary: int) -> NeuralModel:
 
 
 def training_flop(backbone: Backbone, *, length: int, ends: int) -> int:
-    """Return the floating-point operations of a training step per token: 6 N and attention.
+    """Return the floating-point operations of a training step per token: 6 N plus attention.
 
-    Multiplications and additions of matrix products alone, forwards and, twice as many, backwards. N is of the weights
-    that every token is multiplied by: layers (4 H^2 + 2 H F) and `ends`. Attention is 12 layers H L, causal or not, as
-    is usual (Chowdhery et al. 2022, PaLM, appendix B). The time network of diffusion, once a window, is not counted.
+    Counts the multiplications and additions of matrix products in the forward pass, and twice as many in the backward
+    pass. N is the number of weights that every token is multiplied by: layers (4 H^2 + 2 H F) and `ends`. Attention is
+    12 layers H L, causal or not, as is usual (Chowdhery et al. 2022, PaLM, appendix B). The time network of diffusion,
+    which runs once per window, is not counted.
 
     Args:
-        backbone: H, F and layers.
-        length: L, tokens of a window.
-        ends: weights before and after the layers; see `diffusion_ends` and `autoregressive_ends`.
+        backbone: Backbone that gives the width H, the feedforward width F and the number of layers.
+        length: Window length L in tokens.
+        ends: Number of weights before and after the layers; see `diffusion_ends` and `autoregressive_ends`.
     """
     width = backbone.width
     weights = backbone.layers * (4 * width**2 + 2 * width * backbone.feedforward) + ends
@@ -111,11 +112,11 @@ def training_flop(backbone: Backbone, *, length: int, ends: int) -> int:
 
 
 def diffusion_ends(scale: Scale, vocabulary: int) -> int:
-    """Count the weights of the projections d -> H -> H and H -> H -> d and of the rounding head."""
+    """Return the number of weights of the projections d -> H -> H and H -> H -> d and of the rounding head."""
     width = scale.backbone.width
     return 2 * (scale.dimension * width + width**2) + scale.dimension * vocabulary
 
 
 def autoregressive_ends(scale: Scale, vocabulary: int) -> int:
-    """Count the weights of the output; what looks a token up multiplies nothing."""
+    """Return the number of weights of the output layer; the embedding is a lookup without multiplications."""
     return scale.backbone.width * vocabulary

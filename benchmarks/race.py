@@ -1,7 +1,7 @@
-"""The measuring core of the benchmarks: contenders in processes of their own, which take turns lap by lap.
+"""Measure contenders in separate processes that take turns, lap by lap.
 
-Whatever disturbs the machine meanwhile hits all of a race alike: their laps are interleaved (A B C, A B C, ...), ratios
-are taken lap against lap, and of both the median counts.
+Laps are interleaved (A B C, A B C, ...), so that other load on the machine affects all contenders of a race alike.
+Results are the median rate and the median of the ratios within each lap.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 LAPS = 5
-SECONDS = 1.0  # of a lap, at least; a piece of work that takes longer is a lap by itself
+SECONDS = 1.0  # minimum length of a lap; one unit of work that takes longer is a lap
 
-# Told the amount of each piece of work when it is done; returns when it is this contender's turn again.
+# Called with the amount of work after each unit of work; blocks at the end of a lap until the contender's next turn.
 Lap = Callable[[float], None]
-# Sets itself up, then works on and on and tells `Lap` each time. It is ended from outside.
+# Sets itself up, then works in an endless loop and calls `Lap` after each unit of work. Its process is killed.
 Contender = Callable[[Lap], None]
 
 
@@ -38,14 +38,15 @@ class Row:
     """One line of a benchmark.
 
     Attributes:
-        name: unique in a race.
-        unit: of the rate, an amount per second.
-        contender: what works; it goes to another process, so it is a function of a module, or a partial of one.
-        threads: of each copy.
-        copies: processes that work at the same time; their rates are added.
-        against: the row that the ratio is to.
-        flop: floating-point operations per amount, where they have been counted.
-        peaks: rows of matrix products; the fastest of them is what the share of the machine's rate is of.
+        name: Name that is unique in a race.
+        unit: Unit of the rate, an amount per second.
+        contender: Contender to measure. It is pickled for another process, so it is a module-level function or a
+            partial of one.
+        threads: Number of threads of each copy.
+        copies: Number of processes that work at the same time; their rates are added.
+        against: Name of the row that the ratio is relative to.
+        flop: Floating-point operations per unit of the amount; 0 if unknown.
+        peaks: Names of rows of matrix products. The fastest of them is taken as the peak rate of the machine.
     """
 
     name: str
@@ -59,14 +60,14 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What became of a row.
+class Measurement:
+    """The result of a row.
 
     Attributes:
-        rates: amounts per second, lap by lap.
-        start: seconds from the beginning of the contender to its first piece of work done: setting up and compiling.
-        memory: peak of the resident memory in MB, of all copies; that of Python and torch, some 300 MB each, included.
-        device_memory: likewise of memory on the GPU that torch has given out; 0 without one.
+        rates: Amounts per second in each lap.
+        start: Seconds until the contender finished its first unit of work, including setup and compilation.
+        memory: Peak resident memory in MB, summed over copies, including about 300 MB each for Python and torch.
+        device_memory: Peak GPU memory in MB that torch allocated, summed over copies; 0 without a GPU.
     """
 
     rates: tuple[float, ...]
@@ -76,52 +77,52 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """The median."""
+        """The median rate."""
         return statistics.median(self.rates)
 
-    def against(self, other: Measured) -> float:
-        """Return the median of how many times the other's rate this one's is, lap against lap."""
+    def against(self, other: Measurement) -> float:
+        """Return the median over laps of the ratio of this rate to the other."""
         return statistics.median(own / its for own, its in zip(self.rates, other.rates, strict=True))
 
 
-def race(rows: Sequence[Row], *, laps: int = LAPS, seconds: float = SECONDS) -> dict[str, Measured]:
-    """Return what was measured of each row by its name.
+def race(rows: Sequence[Row], *, laps: int = LAPS, seconds: float = SECONDS) -> dict[str, Measurement]:
+    """Return the measurement of each row by name.
 
-    Contenders start one after the other, and from then on all are there, one of them at work.
+    Contenders are started one after the other. All of them then stay alive, and one at a time works.
 
     Raises:
-        UserError: if a contender ends, which is most often for want of memory.
+        UserError: If a contender ends, usually because memory ran out.
     """
     from tqdm import tqdm
 
     with ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=len(rows) * (laps + 1), unit="lap", disable=None, leave=False))
-        crews = [[stack.enter_context(_Process(row, seconds)) for _ in range(row.copies)] for row in rows]
+        processes = [[stack.enter_context(_Process(row, seconds)) for _ in range(row.copies)] for row in rows]
 
-        def turn() -> list[list[_Told]]:
-            told = []
-            for row, crew in zip(rows, crews, strict=True):
+        def turn() -> list[list[_LapResult]]:
+            results = []
+            for row, copies in zip(rows, processes, strict=True):
                 bar.set_description(row.name)
-                told.append(_together(crew))
+                results.append(_run_lap(copies))
                 bar.update()
-            return told
+            return results
 
         starts = turn()
         turns = [turn() for _ in range(laps)]
     return {
-        row.name: Measured(
-            rates=tuple(sum(one.amount / one.seconds for one in told[place]) for told in turns),
-            start=max(one.seconds for one in starts[place]),
-            memory=sum(one.memory for one in turns[-1][place]),
-            device_memory=sum(one.device_memory for one in turns[-1][place]),
+        row.name: Measurement(
+            rates=tuple(sum(lap.amount / lap.seconds for lap in results[place]) for results in turns),
+            start=max(lap.seconds for lap in starts[place]),
+            memory=sum(lap.memory for lap in turns[-1][place]),
+            device_memory=sum(lap.device_memory for lap in turns[-1][place]),
         )
         for place, row in enumerate(rows)
     }
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Told:
-    """What a process says at the end of a lap; see `Measured`."""
+class _LapResult:
+    """The message that a process sends at the end of a lap; see `Measurement`."""
 
     amount: float
     seconds: float
@@ -130,7 +131,7 @@ class _Told:
 
 
 class _Process:
-    """A copy of a contender, which waits until it is sent on its next lap."""
+    """A process that runs a copy of a contender and waits between laps."""
 
     def __init__(self, row: Row, seconds: float) -> None:
         context = multiprocessing.get_context("spawn")
@@ -139,7 +140,7 @@ class _Process:
 
     def __enter__(self) -> Self:
         self._process.start()
-        self._theirs.close()  # then the end of the process ends the pipe
+        self._theirs.close()  # so that the pipe closes when the process ends
         return self
 
     def __exit__(
@@ -149,29 +150,29 @@ class _Process:
         self._process.join(timeout=0 if kind else 10)
         self._process.kill()
 
-    def send(self) -> None:
-        """Begin a lap."""
+    def start_lap(self) -> None:
+        """Start a lap."""
         self._pipe.send(None)
 
-    def receive(self) -> _Told:
-        """Wait for the end of a lap."""
+    def finish_lap(self) -> _LapResult:
+        """Wait for the end of the lap and return its result."""
         try:
-            told: _Told | UserError = self._pipe.recv()
+            result: _LapResult | UserError = self._pipe.recv()
         except EOFError:
             self._process.join()
             raise UserError(
                 f"bench: {self.row.name!r} ended with code {self._process.exitcode}; if its memory ran out, choose a"
                 " smaller --batch or --scale"
             ) from None
-        if isinstance(told, UserError):
-            raise told
-        return told
+        if isinstance(result, UserError):
+            raise result
+        return result
 
 
-def _together(crew: list[_Process]) -> list[_Told]:
-    for one in crew:
-        one.send()
-    return [one.receive() for one in crew]
+def _run_lap(copies: list[_Process]) -> list[_LapResult]:
+    for process in copies:
+        process.start_lap()
+    return [process.finish_lap() for process in copies]
 
 
 def _work(pipe: Connection, contender: Contender, threads: int, seconds: float) -> None:
@@ -180,16 +181,16 @@ def _work(pipe: Connection, contender: Contender, threads: int, seconds: float) 
     torch.set_num_threads(threads)
     pipe.recv()
     try:
-        contender(_Laps(pipe, seconds))
+        contender(_LapTimer(pipe, seconds))
     except UserError as error:
         pipe.send(error)
 
 
-class _Laps:
-    """The `Lap` of a process."""
+class _LapTimer:
+    """The `Lap` callback of a process: measures laps and sends them through the pipe."""
 
     def __init__(self, pipe: Connection, seconds: float) -> None:
-        self._pipe, self._seconds, self._least = pipe, seconds, 0.0  # the start ends with the first piece of work
+        self._pipe, self._seconds, self._least = pipe, seconds, 0.0  # the first lap ends after one unit of work
         self._amount, self._since = 0.0, time.perf_counter()
 
     def __call__(self, amount: float) -> None:
@@ -203,9 +204,9 @@ class _Laps:
         if spent < self._least:
             return
         device_memory = torch.cuda.max_memory_allocated() / 1e6 if gpu else 0.0
-        told = _Told(amount=self._amount, seconds=spent, memory=peak_memory() / 1e6, device_memory=device_memory)
+        result = _LapResult(amount=self._amount, seconds=spent, memory=peak_memory() / 1e6, device_memory=device_memory)
         try:
-            self._pipe.send(told)
+            self._pipe.send(result)
             self._pipe.recv()
         except (EOFError, OSError):  # the race is over
             sys.exit()
@@ -213,14 +214,14 @@ class _Laps:
 
 
 def repeat(work: Callable[[], object], amount: float, lap: Lap) -> None:
-    """Do the same again and again: most contenders are this after setting up."""
+    """Repeat a unit of work forever; most contenders end with this after their setup."""
     while True:
         work()
         lap(amount)
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float], *, fixed: float = 0.0) -> float:
-    """Return p of values - fixed ~ sizes^p, the least-squares slope between logarithms; NaN where nothing is left."""
+    """Return the exponent p of values - fixed ~ sizes^p, fitted to logarithms; NaN if a difference is <= 0."""
     above = [value - fixed for value in values]
     if min(above) <= 0:
         return math.nan

@@ -1,9 +1,9 @@
-"""What people would train and sample with instead: the published step on transformers' BERT, and its `generate`.
+"""Reference implementations on Hugging Face transformers: the published training step, and sampling with `generate`.
 
-The step is Diffusion-LM's as its authors' code has it (Li et al. 2022, https://arxiv.org/abs/2205.14217): the encoder
-of Hugging Face's BERT with eager attention in single precision, AdamW as it comes, and an average of the weights that
-is kept parameter by parameter. It shares no layer with `replication`, so that it is the slow reference of the training
-step there, for its values as for its speed.
+The step follows the authors' code of Diffusion-LM (Li et al. 2022, https://arxiv.org/abs/2205.14217): the encoder of
+Hugging Face's BERT with eager attention in single precision, AdamW with its default settings, and an average of the
+weights that is updated parameter by parameter. It shares no layer with `replication`, so the training step there can be
+checked against it in value as well as in speed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.models import between_waits
+from benchmarks.models import steps_per_wait
 from benchmarks.race import repeat
 from replication.tokens.protocol import CLS, PAD, SEP
 from replication.training.backbones import Bert
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from benchmarks.race import Lap
     from replication.training.scales import Scale
 
-MISSING = "no reference rows: transformers is not installed; `nox -s bench` brings it (dependency group bench)"
+MISSING = "no reference rows: transformers is not installed; run `nox -s bench`, or install the dependency group bench"
 BATCH = 64  # windows per step, as published
 TIME_WIDTH = 128
 
 
 def available() -> bool:
-    """Whether transformers is there."""
+    """Return whether transformers is installed."""
     return find_spec("transformers") is not None
 
 
@@ -42,10 +42,10 @@ class Published(nn.Module):
     """The network and loss of Diffusion-LM on transformers' `BertEncoder`; 87,129,749 parameters at V 821 and d 16.
 
     Args:
-        backbone: the sizes.
-        vocabulary: V.
-        dimension: d, of the embeddings.
-        alpha_bar: (T,) the share of the signal's variance at each timestep.
+        backbone: Backbone that gives the sizes.
+        vocabulary: Vocabulary size V.
+        dimension: Dimension d of the embeddings.
+        alpha_bar: (T,) Share of the signal's variance at each timestep.
     """
 
     alpha_bar: Tensor
@@ -90,13 +90,13 @@ class Published(nn.Module):
         return torch.as_tensor(self.output_down_proj(self.encoder(hidden).last_hidden_state))
 
     def loss(self, tokens: Tensor, index: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Return the loss of windows (B, L): mean squared error of x_0, rounding and prior, each with weight 1.
+        """Return the mean loss of windows: the squared error of x_0, rounding and prior, each with weight 1.
 
         Args:
-            tokens: (B, L) ids.
-            index: (B,) timesteps.
-            first: (B, L, d) standard normal noise of x_0 around the embeddings.
-            second: (B, L, d) standard normal noise of x_i around x_0.
+            tokens: (B, L) Token ids.
+            index: (B,) Timesteps.
+            first: (B, L, d) Standard normal noise of x_0 around the embeddings.
+            second: (B, L, d) Standard normal noise of x_i around x_0.
         """
         embedded = self.word_embedding(tokens)
         start = embedded + (1 - self.alpha_bar[0]).sqrt() * first
@@ -110,13 +110,13 @@ class Published(nn.Module):
 
 
 def bert(scale: Scale) -> Bert:
-    """Return the published design in the sizes of a scale, with the published dropout."""
+    """Return the published backbone with the sizes of a scale and the published dropout."""
     sizes = scale.backbone
     return Bert(layers=sizes.layers, width=sizes.width, heads=sizes.heads, feedforward=sizes.feedforward)
 
 
 def published_step(lap: Lap, *, scale: Scale, vocabulary: int, batch: int) -> None:
-    """Train as published, in tokens."""
+    """Train with the published step; amounts are in tokens."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     alpha_bar = torch.from_numpy(scale.schedule.alpha_bar(scale.timesteps))
     with seeded("model", 0):
@@ -125,7 +125,7 @@ def published_step(lap: Lap, *, scale: Scale, vocabulary: int, batch: int) -> No
     averages = [copy.deepcopy(parameter.detach()) for parameter in model.parameters()]
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
     tokens = torch.randint(SEP + 1, vocabulary, (batch, scale.length), generator=generator("bench")).to(device)
-    steps, every = 0, between_waits(scale)
+    steps, every = 0, steps_per_wait(scale)
 
     def step() -> None:
         nonlocal steps
@@ -141,15 +141,15 @@ def published_step(lap: Lap, *, scale: Scale, vocabulary: int, batch: int) -> No
                 average.mul_(0.9999).add_(parameter, alpha=1 - 0.9999)
         steps += 1
 
-    def some() -> None:
+    def steps_to_wait() -> None:
         for _ in range(every):
             step()
 
-    repeat(some, every * batch * scale.length, lap)
+    repeat(steps_to_wait, every * batch * scale.length, lap)
 
 
 def generate(lap: Lap, *, scale: Scale, vocabulary: int) -> None:
-    """Sample windows from GPT-2 of equal sizes with transformers' `generate` and its cache, in tokens."""
+    """Sample from a GPT-2 of the same size with transformers' `generate` and its cache; amounts are in tokens."""
     from transformers import GPT2Config, GPT2LMHeadModel, logging
 
     logging.set_verbosity_error()

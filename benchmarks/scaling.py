@@ -1,9 +1,10 @@
-"""How time grows with what is asked for: `nox -s bench -- scaling`.
+"""Measure how time and memory grow with the size of the work: `nox -s bench -- scaling`.
 
-Each series is measured at four sizes or more, all of them in turn, and at a small size too, which stands for what it
-costs before anything is done. The exponents are slopes between logarithms: of the time, and of the time above that.
+Each series is measured at four or more sizes, which take turns, and at one small size that stands for the fixed cost.
+The exponents are slopes between logarithms, of the time and of the time above the fixed cost.
 
-There is no series of machines: Ray nodes on one machine share its cores, and show nothing of what more machines do.
+There is no series over machines: Ray nodes on one machine share its cores, so they do not show the effect of more
+machines.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ VOCABULARY = 220  # about that of the paper's encoding
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """What grows.
+    """A series of sizes to measure.
 
     Attributes:
-        unit: of the sizes.
-        small: the size that stands for the fixed cost.
-        sizes: the others, four or more.
-        contender: what works at a size; it tells its laps 1 at a time.
-        laps: turns of each size; few where one is long enough to be even by itself.
+        unit: Unit of the sizes.
+        small: Size that stands for the fixed cost.
+        sizes: Other sizes, four or more.
+        contender: Function that returns the contender of a size. Its unit of work has the amount 1.
+        laps: Number of laps of each size; few if one lap is long enough to be precise.
     """
 
     unit: str
@@ -53,7 +54,7 @@ class Series:
 
 
 def measure(name: str, series: Series) -> dict[str, Record]:
-    """Return the seconds at each size, and the exponents of time and memory."""
+    """Return records of the seconds at each size and of the exponents of time and memory."""
     rows = [
         Row(
             name=f"{name}, {size} {series.unit}",
@@ -73,18 +74,18 @@ def measure(name: str, series: Series) -> dict[str, Record]:
         }
         for row in rows
     }
-    grown = [measured[row.name] for row in rows[-len(series.sizes) :]]
-    seconds = [1 / one.rate for one in grown]
+    larger = [measured[row.name] for row in rows[-len(series.sizes) :]]
+    seconds = [1 / one.rate for one in larger]
     fits = {
         "exponent of time": exponent(series.sizes, seconds),
-        "exponent of memory": exponent(series.sizes, [one.memory for one in grown]),
+        "exponent of memory": exponent(series.sizes, [one.memory for one in larger]),
         "exponent of time above the fixed cost": exponent(series.sizes, seconds, fixed=1 / measured[rows[0].name].rate),
     }
     return result | {f"{name}, {fit}": {"value": value, "unit": ""} for fit, value in fits.items()}
 
 
 def step(lap: Lap, *, scale: Scale) -> None:
-    """Take training steps of diffusion, as trials do."""
+    """Take training steps of diffusion as trials do."""
     from benchmarks.models import train
 
     tokens = scale.budget.batch * scale.length
@@ -92,7 +93,7 @@ def step(lap: Lap, *, scale: Scale) -> None:
 
 
 def fit(lap: Lap, *, steps: int) -> None:
-    """Train models from the start to the end, checkpoint and validation included."""
+    """Train models from start to end, including checkpoints and validation."""
     from benchmarks.models import job, model
 
     budget = replace(CPU.budget, steps=steps, log_every=1, validate_every=steps, checkpoint_every=steps, compile=False)
@@ -103,35 +104,36 @@ def fit(lap: Lap, *, steps: int) -> None:
         lap(1)
 
 
-def sampled(lap: Lap, *, steps: int) -> None:
-    """Draw a chunk of windows with so many evaluations of the network."""
-    from benchmarks.models import sample
+def sample(lap: Lap, *, steps: int) -> None:
+    """Sample a chunk of windows with a given number of network evaluations."""
+    from benchmarks.models import sample as sample_windows
     from replication.diffusion.samplers import Ancestral
     from replication.training.neural_model import CHUNK
 
     scale = replace(CPU, sampler=Ancestral(steps=steps))
-    sample(lap, experiment="e2e", scale=scale, vocabulary=VOCABULARY, amount=1 / CHUNK)
+    sample_windows(lap, experiment="e2e", scale=scale, vocabulary=VOCABULARY, amount=1 / CHUNK)
 
 
 def run(lap: Lap, *, trials: int) -> None:
-    """Run so many small trials from nothing to the report, as a user does."""
+    """Run a number of small trials from the corpus to the report, as a user does."""
     while True:
         with tempfile.TemporaryDirectory() as folder:
             only = ("--only", "autoregressive", "--seeds", str(trials), "--root", folder)
             words = [sys.executable, "-m", "etude", "run", "--scale", "smoke", *only]
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - runs Etude itself
         lap(1)
 
 
-def prepared(lap: Lap, *, files: int) -> None:
-    """Prepare an archive of so many files from nothing."""
-    from benchmarks.data import prepare, write_many
+def prepare(lap: Lap, *, files: int) -> None:
+    """Prepare an archive with a given number of files, without a cache."""
+    from benchmarks.data import prepare as prepare_corpus
+    from benchmarks.data import write_many
     from replication.corpora.corpus import folder_corpus
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{files}.tar"
         write_many(None, {path: files})
-        prepare(lambda count: lap(count / files), corpus=folder_corpus(path), length=CPU.length)
+        prepare_corpus(lambda count: lap(count / files), corpus=folder_corpus(path), length=CPU.length)
 
 
 CPU = SCALES["cpu"]
@@ -153,20 +155,21 @@ SERIES: dict[str, Series] = {
         unit="steps", small=1, sizes=(25, 50, 100, 200), contender=lambda size: partial(fit, steps=size)
     ),
     "sampling against evaluations": Series(
-        unit="evaluations", small=1, sizes=(5, 10, 20, 40), contender=lambda size: partial(sampled, steps=size)
+        unit="evaluations", small=1, sizes=(5, 10, 20, 40), contender=lambda size: partial(sample, steps=size)
     ),
     "run against trials": Series(
         unit="trials", small=1, sizes=(2, 4, 8, 16), contender=lambda size: partial(run, trials=size), laps=1
     ),
     "preparation against files": Series(
-        unit="files", small=25, sizes=(100, 200, 400, 800), contender=lambda size: partial(prepared, files=size)
+        unit="files", small=25, sizes=(100, 200, 400, 800), contender=lambda size: partial(prepare, files=size)
     ),
 }
 
 
 def scaling(
     only: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="WORD ...", help="series whose names end so: batch, length, steps ...")
+        tuple[str, ...],
+        tyro.conf.arg(metavar="WORD ...", help="last words of series: batch, length, steps ..."),
     ] = (),
     *,
     output: Output = None,
@@ -174,7 +177,7 @@ def scaling(
     """Measure how time and memory grow with batch, window length, steps, evaluations, trials and files."""
     chosen = {name: series for name, series in SERIES.items() if not only or name.endswith(only)}
     if not chosen:
-        raise UserError(f"--only {' '.join(only)}: the series are {', '.join(SERIES)}")
+        raise UserError(f"--only {' '.join(only)}: unknown series; choose from {', '.join(SERIES)}")
     rows: dict[str, Record] = {}
     for name, series in chosen.items():
         rows |= measure(name, series)

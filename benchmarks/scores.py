@@ -1,6 +1,6 @@
-"""Speed of scoring on this machine: `nox -s bench -- scores --corpus bach`.
+"""Benchmark scoring: `nox -s bench -- scores --corpus bach`.
 
-Ratios from one run mean more than the numbers.
+Ratios within one run mean more than absolute numbers.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from benchmarks.race import Lap
     from eval.metrics.windows import Windows
 
-WINDOWS = 128  # that metrics are timed on
+WINDOWS = 128  # windows per unit of work for metrics
 
 
 def bench(
     corpus: Annotated[str, tyro.conf.arg(metavar="NAME", help="a corpus with enough training windows")] = "bach",
-    samples: Annotated[int, tyro.conf.arg(metavar="N", help="windows that are compared with as many real ones")] = 1024,
+    samples: Annotated[int, tyro.conf.arg(metavar="N", help="windows to compare with as many real ones")] = 1024,
     root: Root = Path(),
     output: Output = None,
 ) -> None:
     """Measure metrics, and the whole panel of one model at four sizes, on one thread."""
     if samples < (least := 8 * LEAST_WINDOWS):
-        raise UserError(f"--samples {samples}: at least {least} are needed, for an eighth of them is compared too")
+        raise UserError(f"--samples {samples}: give at least {least}, because an eighth of them is compared too")
     sizes = [samples // 8, samples // 4, samples // 2, samples]
     rows = [
         *scoring_rows(length=66),
@@ -56,24 +56,24 @@ def bench(
 
 
 def scoring_rows(*, length: int) -> list[Row]:
-    """Return the rows of all metrics of synthetic windows, on one thread: ours, and muspy's functions."""
+    """Return rows for computing all metrics of synthetic windows on one thread, with Etude and with muspy."""
     row = partial(Row, unit="windows/s", threads=1)
     return [
         row(name="score", contender=partial(score, length=length), against="score, muspy"),
-        row(name="score, muspy", contender=partial(muspy_scores, length=length)),
+        row(name="score, muspy", contender=partial(score_with_muspy, length=length)),
     ]
 
 
 def score(lap: Lap, *, length: int) -> None:
-    """Compute all metrics; the windows are taken anew each time, as what they have in common is kept."""
+    """Compute all metrics, each time on a new `Windows` object, because it caches what metrics share."""
     from eval.metrics.table import score as score_all
 
     windows = _windows(length)
     repeat(lambda: score_all(windows.take(range(WINDOWS))), WINDOWS, lap)
 
 
-def muspy_scores(lap: Lap, *, length: int) -> None:
-    """Compute muspy's metrics, which are fewer."""
+def score_with_muspy(lap: Lap, *, length: int) -> None:
+    """Compute muspy's metrics, of which there are fewer."""
     from eval.metrics.muspy_values import score_raw
 
     windows = _windows(length)
@@ -95,24 +95,27 @@ def _windows(length: int) -> Windows:
 
 
 def panel(lap: Lap, *, corpus: str, samples: int, size: int, root: Path) -> None:
-    """Decode samples and compute all that is said about them: metrics, distances, copying."""
-    from etude.runner import plan as suite
+    """Decode samples and compute the whole panel: metrics, distances and copying."""
+    from etude.runner.plan import make_plan, windows
     from eval.distances.copying import TrainingIndex
     from eval.scoring.reference import ReferenceSet
     from eval.scoring.sample_set import read
     from replication.tokens.encodings import encoding_on
 
-    plan = suite.plan(scale="cpu", corpus=corpus, root=root)
+    plan = make_plan(scale="cpu", corpus=corpus, root=root)
     (name,) = plan.encodings
-    encoding, train = encoding_on(name, plan.corpus.reading.grid), suite.windows(plan, name).splits["train"]
+    encoding, train = encoding_on(name, plan.corpus.reading.grid), windows(plan, name).splits["train"]
     if len(train.tokens) < 2 * samples:
-        raise UserError(f"corpus {corpus} has {len(train.tokens)} training windows: choose --samples of half as many")
-    # Real windows on both sides: their number is what costs. Halves of the reference are as large as the samples.
+        raise UserError(
+            f"corpus {corpus} has {len(train.tokens)} training windows: choose --samples of at most half as many"
+        )
+    # Samples are real windows too, because the cost depends on their number only. Halves of the reference have the size
+    # of the samples.
     real = read(np.asarray(train.tokens[: 2 * samples]), encoding, train.groups[: 2 * samples].astype(np.int64))
     tokens, known = np.asarray(train.tokens[-samples:])[:size], TrainingIndex.of(train.tokens, encoding)
     scale = replace(plan.scale, samples=size)
-    judge = ReferenceSet(real=real, training=known, encoding=encoding, scale=scale, teacher=None, seed=0)
-    repeat(lambda: judge.compare(read(tokens, encoding)), size, lap)
+    reference = ReferenceSet(real=real, training=known, encoding=encoding, scale=scale, teacher=None, seed=0)
+    repeat(lambda: reference.compare(read(tokens, encoding)), size, lap)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What benchmarks show and keep: a table on the terminal, and JSON that says what the machine was."""
+"""Present the results of benchmarks as a table on the terminal and as JSON with a description of the machine."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from replication.util.program import end_with
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from benchmarks.race import Measured, Row
+    from benchmarks.race import Measurement, Row
 
 Record = dict[str, float | str | None]
-Output = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help="write JSON there too")]
+Output = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help="also write the results to this file as JSON")]
 
-RIVALS = ("transformers", "miditok", "symusic")  # besides what every trial records
+ALTERNATIVES = ("transformers", "miditok", "symusic")  # packages to record besides those that every trial records
 
 
-def records(rows: Sequence[Row], measured: Mapping[str, Measured]) -> dict[str, Record]:
-    """Return what is kept of a race: by row its rate, its ratio to another, and what it took."""
+def records(rows: Sequence[Row], measured: Mapping[str, Measurement]) -> dict[str, Record]:
+    """Return the record of each row by name: its rate, its ratio to another row, and its cost."""
     result: dict[str, Record] = {}
     for row in rows:
         own = measured[row.name]
@@ -50,7 +50,7 @@ def records(rows: Sequence[Row], measured: Mapping[str, Measured]) -> dict[str, 
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers depend on besides the code: see `etude.trial.trial.environment`, in more detail."""
+    """Return a description of the machine: that of `eval.results.environment.environment`, in more detail."""
     import psutil
 
     found = environment()
@@ -58,12 +58,12 @@ def machine() -> dict[str, Any]:
         **found,
         "memory_GB": round(psutil.virtual_memory().total / 1e9, 1),
         "threads": os.cpu_count(),
-        "packages": {**found["packages"], **{name: version_of(name) for name in RIVALS}},
+        "packages": {**found["packages"], **{name: version_of(name) for name in ALTERNATIVES}},
     }
 
 
 def present(rows: Mapping[str, Record], output: Path | None, **about: object) -> None:
-    """Print the rows and the machine; write both to `output`."""
+    """Print the rows and the machine, and write both to `output` if it is given."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -89,13 +89,13 @@ def present(rows: Mapping[str, Record], output: Path | None, **about: object) ->
         if row.get("ratio"):
             console.print(f"ratio of {name}: to {row['against']}")
     here = machine()
-    console.print(in_words(here))
+    console.print(describe_machine(here))
     if output:
         write_json(output, {**about, "rows": rows, "machine": here})
 
 
-def in_words(here: Mapping[str, Any]) -> str:
-    """Return a line about a `machine`."""
+def describe_machine(here: Mapping[str, Any]) -> str:
+    """Return a one-line description of a `machine`."""
     gpu = f", {here['gpu']}" if here["gpu"] else ""
     return (
         f"{here['processor']}, {here['cores']} cores{gpu}, {here['memory_GB']} GB, Python {here['python']}, torch"
@@ -104,27 +104,27 @@ def in_words(here: Mapping[str, Any]) -> str:
 
 
 def number(value: float | str | None) -> str:
-    """Return three significant digits, thousands apart; nothing for None."""
+    """Return a number with three significant digits and thousands separators; an empty string for None."""
     if not isinstance(value, int | float):
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """Read what a benchmark has written with `--output`: rows, machine, and what else it was about.
+    """Read a file that a benchmark wrote with `--output`: its rows, machine and settings.
 
     Raises:
-        UserError: if the file is none of these.
+        UserError: If the file is not the output of a benchmark.
     """
     try:
         content = dict(read_json(path))
         rows = [dict(row) for row in dict(content["rows"]).values()]
         good = all(isinstance(row["value"], int | float) and isinstance(row["unit"], str) for row in rows)
-        in_words(content["machine"])
+        describe_machine(content["machine"])
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         good = False
     if not good:
-        raise UserError(f"{path} is no result of `nox -s bench`; give a file that its --output has written")
+        raise UserError(f"{path} is not a result of `nox -s bench`; give a file that was written with --output")
     return content
 
 

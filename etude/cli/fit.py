@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
-from etude.runner.plan import plan as make_plan
-from etude.runner.plan import prepare, windows
+from etude.runner.plan import make_plan, prepare, windows
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:

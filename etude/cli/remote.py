@@ -8,8 +8,7 @@ from typing import Annotated
 import tyro
 
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
-from etude.runner.plan import plan as make_plan
-from etude.runner.plan import prepare
+from etude.runner.plan import make_plan, prepare
 from replication.util.paths import folder_at
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help="a bundle of trials")]

@@ -21,8 +21,7 @@ from etude.cli.options import (  # noqa: TC001 - tyro reads the annotations
     Workers,
 )
 from etude.cli.report import write_report
-from etude.runner.plan import plan as make_plan
-from etude.runner.plan import prepare
+from etude.runner.plan import make_plan, prepare
 from eval.results.tuning import tuning_folder
 from replication.util.program import INTERRUPTED
 

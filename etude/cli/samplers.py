@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etude.cli.options import Accepted, CorpusName, Root, Scale, Seeds, Workers  # noqa: TC001 - tyro reads them
 from etude.cli.report import write_report
-from etude.runner.plan import plan as make_plan
+from etude.runner.plan import make_plan
 from etude.runner.tuning import TUNED
 from replication.util.program import INTERRUPTED
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from etude.cli.options import Accepted, CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
-from etude.runner.plan import plan as make_plan
+from etude.runner.plan import make_plan
 
 
 def score(

@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from etude.remote.archive import open_bundle, pack
-from etude.runner import plan as suite
 from etude.runner.comparison import at_chosen, choose_points, first_trials, tuning
+from etude.runner.plan import make_plan
 from etude.runner.scheduler import run
 from etude.runner.tuning import is_tuned
 from etude.runner.worker import is_trained
@@ -141,7 +141,7 @@ def trials_of(about: Mapping[str, Any], root: Path) -> list[Trial]:
     Raises:
         UserError: If a trial is unknown here, or its windows are not in the bundle.
     """
-    plan = suite.plan(scale=about["scale"], only=about["experiments"], seeds=about["seeds"], root=root)
+    plan = make_plan(scale=about["scale"], only=about["experiments"], seeds=about["seeds"], root=root)
     plan = replace(plan, corpus=replace(plan.corpus, name=about["corpus"]))
     known = {_name(trial, plan.root): trial for trial in (*tuning(plan).trials, *at_chosen(plan).trials)}
     if unknown := about["trials"].keys() - known:

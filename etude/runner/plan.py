@@ -82,7 +82,7 @@ class Plan:
         ]
 
 
-def plan(
+def make_plan(
     *,
     scale: str = "auto",
     corpus: str | None = None,

@@ -13,9 +13,9 @@ from concurrent.futures import as_completed
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from etude.runner import plan as suite
 from etude.runner.comparison import at_chosen
 from etude.runner.executors import PRELOADED, threads_per_worker
+from etude.runner.plan import windows
 from etude.runner.tuning import TUNED
 from eval.results.sampler_study import EVALUATIONS, sampler_of, sampler_paths
 from replication.diffusion.samplers import Ancestral
@@ -62,18 +62,18 @@ def study(plan: Plan, *, workers: int) -> None:
         UserError: If no such trial is finished, or one was made with another configuration.
     """
     plan = at_chosen(plan)
-    datasets = {name: suite.windows(plan, name) for name in plan.encodings}
+    datasets = {name: windows(plan, name) for name in plan.encodings}
     trials, tasks = [], []
     for trial in plan.trials:
         if trial.experiment.name not in TUNED or not trial.exists():
             continue
-        windows = datasets[trial.experiment.encoding]
-        if trial.check(windows):
+        dataset = datasets[trial.experiment.encoding]
+        if trial.check(dataset):
             trials.append(trial)
             weights = sha256(trial.weights)
-            places = sampler_paths(trial.folder, weights, windows.digest, trial.scale.timesteps, trial.scale.samples)
+            places = sampler_paths(trial.folder, weights, dataset.digest, trial.scale.timesteps, trial.scale.samples)
             tasks += [
-                Measurement(trial, *key, windows.folder, plan.corpus.reading.grid, path, threads_per_worker(workers))
+                Measurement(trial, *key, dataset.folder, plan.corpus.reading.grid, path, threads_per_worker(workers))
                 for key, path in places.items()
                 if not path.exists()
             ]
@@ -111,8 +111,8 @@ def measure(task: Measurement) -> str:
     tokens = model.sample(range(drawn.scale.samples), seed=drawn.seed).numpy().astype(np.uint16)
     seconds = time.perf_counter() - since
     music = read(tokens, bench.encoding)
-    judge = _reference_set(task.windows, drawn.experiment.encoding, task.grid, task.trial.scale, drawn.comparison)
-    measures = judge.compare(music)[1].set_index("measure")
+    reference = _reference_set(task.windows, drawn.experiment.encoding, task.grid, task.trial.scale, drawn.comparison)
+    measures = reference.compare(music)[1].set_index("measure")
     values = measures["value"]
     found = {
         "distance": float(measures.loc[DISTANCE, "ratio"]),

@@ -54,15 +54,15 @@ def score_files(path: Path, plan: Plan) -> str:
     dataset, encoding = prepare(plan)[name], encoding_on(name, plan.corpus.reading.grid)
     tokens, outcomes = _windows(path, plan)
     scale = replace(plan.scale, samples=min(len(tokens), plan.scale.samples))
-    judge = ReferenceSet.of(dataset, encoding, scale, comparison=plan.comparison)
+    reference = ReferenceSet.of(dataset, encoding, scale, comparison=plan.comparison)
     ours = read(tokens, encoding)
-    distances, panel = judge.compare(ours)
+    distances, panel = reference.compare(ours)
     panels = {path.name or str(path): panel}
     for row in CONTROLS:
         if not row.model.needs:  # no trained model
-            music, share = judge.control(row, seed=0, sibling=Path)
+            music, share = reference.control(row, seed=0, sibling=Path)
             some = 0 < share < _ALL
-            panels[f"{row.label}, {share:.0%} changed" if some else row.label] = judge.compare(music)[1]
+            panels[f"{row.label}, {share:.0%} changed" if some else row.label] = reference.compare(music)[1]
     n = int(panel["n"].iloc[0])
     return "\n".join(
         [
@@ -74,7 +74,7 @@ def score_files(path: Path, plan: Plan) -> str:
             _compared(panels, panel),
             "",
             "Metrics: means of the files and of the test split, and their distance in multiples of the noise floor",
-            _metrics(ours, judge.real, distances),
+            _metrics(ours, reference.real, distances),
         ]
     )
 

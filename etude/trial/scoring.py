@@ -40,7 +40,7 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
 
     trial = bench.trial
     since = time.perf_counter()
-    judge = ReferenceSet.of(
+    reference = ReferenceSet.of(
         bench.dataset,
         bench.encoding,
         trial.scale,
@@ -48,18 +48,18 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
         teacher=trial.teacher,
         device=bench.device,
     )
-    found: dict[str, Any] = {"searched": judge.training.share}
+    found: dict[str, Any] = {"searched": reference.training.share}
     if control:
-        music, share = judge.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
+        music, share = reference.control(trial.experiment, seed=trial.seed, sibling=trial.sibling)
         found["changed"] = share
     else:
         music = read(read_samples(bench.folder), bench.encoding)
-    distances, measures = judge.compare(music)
+    distances, measures = reference.compare(music)
     windows = music.scored.windows
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
     write_midi_files(pieces, bench.folder / "midi")
     save_rolls(pieces[:ROLLS], bench.folder / "roll.png", colour=trial.experiment.colour)
-    tables = {"scores": table_of(music, judge.training), "distances": distances.reset_index()}
+    tables = {"scores": table_of(music, reference.training), "distances": distances.reset_index()}
     tables["form"] = form_of(music)
     tables["notes"] = notes_of(windows.take(range(min(SHOWN, len(windows)))))
     save_player(
@@ -71,7 +71,7 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
         count=min(SHOWN, len(windows)),
     )
     if trial.kind == "trial":
-        tables["pairs"] = judge.closest(windows)
+        tables["pairs"] = reference.closest(windows)
     if diffusion:
         tables["embedding"] = _embedding(trial.weights)
         if trial.kind == "trial":

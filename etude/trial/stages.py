@@ -165,11 +165,11 @@ def _audit(bench: Workbench) -> None:
     from replication.models.diffusion_lm import DiffusionLM
 
     since = time.perf_counter()
-    judge = ReferenceSet.of(bench.dataset, bench.encoding, bench.trial.scale, comparison=bench.trial.comparison)
-    real = torch.from_numpy(judge.real.tokens.astype(np.int64))
+    reference = ReferenceSet.of(bench.dataset, bench.encoding, bench.trial.scale, comparison=bench.trial.comparison)
+    real = torch.from_numpy(reference.real.tokens.astype(np.int64))
     model = bench.trained()
     assert isinstance(model, DiffusionLM)
-    measure(model, bench.trial.weights.parent, real, judge.distance, path=_audits(bench), seed=bench.trial.seed)
+    measure(model, bench.trial.weights.parent, real, reference.distance, path=_audits(bench), seed=bench.trial.seed)
     bench.time("audit", time.perf_counter() - since)
 
 

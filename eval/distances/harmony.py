@@ -1,7 +1,7 @@
-"""Which notes sound together, how chords follow one another, and how bars resemble earlier bars.
+"""Distances of harmony and form: simultaneous intervals, successions of chords, and similarity of bars.
 
-Facts are counts for each window on the common grid (`Windows.common`), which begins with the window's first note; the
-distances are of the counts of whole sets. None of them depends on the key.
+Each distance compares counts summed over a set. The counts of each window are taken on the common grid
+(`Windows.common`), which begins with the window's first note. None of them depends on the key.
 """
 
 # ruff: noqa: PD011 - `Rows.values` is an array, not the attribute of a pandas object
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 TRIADS = ((0, 4, 7), (0, 3, 7), (0, 3, 6))  # semitones above the root: major, minor, diminished
 SILENCE = len(TRIADS)  # the quality of a slot without notes
-STEPS_PER_CHORD = STEPS_PER_BAR // 2  # half a bar of 4/4, or a second where there are no beats
+STEPS_PER_CHORD = STEPS_PER_BAR // 2  # half a bar of 4/4, or one second in music without beats
 LAGS = 15
 
 
 def interval_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]:
-    """Return (n, 12) steps for which two keys sound at each interval, modulo the octave.
+    """Return (n, 12) the number of steps for which pairs of notes sound at each interval, modulo the octave.
 
-    Column k counts, over all pairs of simultaneous notes of different pitch, the steps in which both sound whose
+    Column k counts the steps in which both notes sound, over all pairs of simultaneous notes of different pitch whose
     distance is k semitones modulo 12.
 
     >>> import pandas as pd
@@ -43,22 +43,22 @@ def interval_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float
     common = windows.common
     start, end, owner = common.notes["onset"].astype(np.int64), common.ends, common.owner
     pitch = common.notes["pitch"].astype(np.int64)
-    # On one time line of all windows, a note meets those after it that begin before it ends.
+    # All windows lie on one time line. There a note overlaps the later notes that begin before it ends.
     span = int(end.max(initial=0)) + 1
     line = owner * span + start
-    meets = np.searchsorted(line, owner * span + end) - np.arange(len(line)) - 1
-    first = np.repeat(np.arange(len(line)), meets)
-    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(meets) - meets, meets)
+    overlaps = np.searchsorted(line, owner * span + end) - np.arange(len(line)) - 1
+    first = np.repeat(np.arange(len(line)), overlaps)
+    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(overlaps) - overlaps, overlaps)
     gap = np.abs(pitch[first] - pitch[second])
     steps = np.where(gap > 0, np.minimum(end[first], end[second]) - start[second], 0)
     return _counts(owner[first], gap % 12, steps, shape=(len(windows), 12))
 
 
 def chord_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]:
-    """Return (n, 192) occurrences of each pair of successive chords: qualities of both, and semitones between roots.
+    """Return (n, 192) the number of occurrences of each kind of pair of successive chords.
 
-    Chords are those of `chords`; column (q * 4 + r) * 12 + m is a chord of quality q before one of quality r whose root
-    is m semitones higher, modulo 12. Pairs with silence have m = 0.
+    Chords are those of `chords`. Column (q * 4 + r) * 12 + m counts chords of quality q that are followed by one of
+    quality r whose root is m semitones higher, modulo 12. Pairs with silence have m = 0.
 
     >>> import pandas as pd
     >>> from eval.metrics.windows import example
@@ -75,11 +75,11 @@ def chord_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]
 
 
 def chords(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the chord of every half-bar (2 beats; a second where there are none): quality, root, window, (m,) each.
+    """Return the quality, root and window of the chord of every half-bar slot, (m,) each.
 
-    Quality is a place in `TRIADS`, or `SILENCE`; the root is a pitch class. The chord is the triad whose tones sound
-    longest within the slot, of equal ones that of which the lowest note is the root, else the third, else the fifth:
-    a choice in which transposed music has transposed chords.
+    A slot is 2 beats, or one second in music without beats. The quality is an index into `TRIADS`, or `SILENCE`; the
+    root is a pitch class. The chord is the triad whose tones sound longest within the slot. Ties prefer the triad whose
+    root is the lowest note, then the third, then the fifth, so that transposed music has transposed chords.
 
     >>> from eval.metrics.windows import example
     >>> quality, root, window = chords(example())
@@ -88,7 +88,7 @@ def chords(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     """
     common = windows.common
     onset, end = common.notes["onset"].astype(np.int64), common.ends
-    # Whoever ends last in a window says how many slots it has; one without notes has none.
+    # The latest end of a note gives the number of slots of a window; windows without notes have no slots.
     last = np.zeros(len(windows), np.int64)
     np.maximum.at(last, common.owner, end)
     slots = -(-last // STEPS_PER_CHORD)
@@ -107,13 +107,13 @@ def chords(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     tones = np.zeros((12, len(candidates)))
     for column, (quality, root) in enumerate(candidates):
         tones[np.add(TRIADS[quality], root) % 12, column] = 1
-    best = np.array(candidates)[np.argmax(above_bass @ tones, axis=1)]  # the first of equal ones
+    best = np.array(candidates)[np.argmax(above_bass @ tones, axis=1)]  # the first of ties
     kind = np.where(above_bass.any(axis=1), best[:, 0], SILENCE)
     return kind, (best[:, 1] + bass) % 12, np.repeat(np.arange(len(windows)), slots)
 
 
 def _inversion(chord: tuple[int, int]) -> int:
-    """Return which tone of a triad, its root so far above the bass, the bass is: 0, 1, 2, or 3 for none of them."""
+    """Return the inversion, 0 to 2, of a chord (quality, root above the bass); 3 if the bass is not in the chord."""
     quality, root = chord
     bass = -root % 12
     return TRIADS[quality].index(bass) if bass in TRIADS[quality] else len(TRIADS[quality])
@@ -122,9 +122,9 @@ def _inversion(chord: tuple[int, int]) -> int:
 def divergence(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
     """Return the Jensen-Shannon divergence of the sets' summed counts in bits, 0 to 1.
 
-    H((p + q) / 2) - H(p) / 2 - H(q) / 2, p and q the shares of each kind. Finite samples are apart by about
-    (K - 1) / (4 N ln 2) for N counts of K kinds in each. A window without any counts has one of a kind of its own,
-    "nothing", so that a set is no nearer for having such windows; never NaN.
+    H((p + q) / 2) - H(p) / 2 - H(q) / 2, where p and q are the shares of each kind. Finite samples of one distribution
+    differ by about (K - 1) / (4 N ln 2) for N counts of K kinds in each. A window without counts gets one count of an
+    extra kind, "nothing", so that such windows do not bring a set closer. Never NaN.
 
     J. Lin, "Divergence Measures Based on the Shannon Entropy" (1991).
 
@@ -142,10 +142,10 @@ def divergence(sample: Rows, reference: Rows, _rng: np.random.Generator) -> floa
 
 
 def bar_facts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]:
-    """Return (n, 2, 15): for each lag of 1 to 15 bars the summed similarity of pairs of bars, and how many pairs.
+    """Return (n, 2, 15) the summed similarity and the number of pairs of bars for each lag of 1 to 15 bars.
 
-    Bars are 4 beats from the first onset to the last; that of two bars is |A n B| / |A u B| of their notes, equal in
-    place, pitch and duration. Pairs of bars in which no note begins do not count.
+    Bars are 4 beats, counted from the first onset to the last. The similarity of two bars is |A n B| / |A u B| of their
+    notes, which are equal if position in the bar, pitch and duration are. Pairs without any onset do not count.
 
     >>> import pandas as pd
     >>> from eval.metrics.windows import example
@@ -155,7 +155,7 @@ def bar_facts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]:
     common = windows.common
     onset = common.notes["onset"].astype(np.int64)
     lengths = bars(windows)
-    owner = np.repeat(np.arange(len(windows)), lengths)  # of each bar
+    owner = np.repeat(np.arange(len(windows)), lengths)  # the window of each bar
     starts = np.cumsum(lengths) - lengths
     bar = starts[common.owner] + onset // STEPS_PER_BAR
     shape = np.column_stack([onset % STEPS_PER_BAR, common.notes["pitch"], common.notes["duration"]])
@@ -176,12 +176,13 @@ def bar_facts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def bar_similarity(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
-    """Return the bar-similarity error, 0 to 1: mean over lags t of |L_t(sample) - L_t(reference)|.
+    """Return the bar-similarity error, 0 to 1: the weighted mean over lags t of |L_t(sample) - L_t(reference)|.
 
-    L_t is the mean similarity of all pairs of bars that are t apart, over all windows of the set, and 0 in a sample
-    without such pairs: windows too short to repeat anything are no better than those that do not. A lag weighs as much
-    as it has pairs in the reference: windows cut by tokens rarely reach the long lags, and a plain mean, as published,
-    would be the noise of a handful of pairs. NaN where the reference has no pairs, as in windows of a single bar.
+    L_t is the mean similarity of all pairs of bars that are t apart, over all windows of the set. It is 0 in a sample
+    without such pairs, so windows too short to repeat anything score no better than those that do not repeat. The
+    weight of a lag is its number of pairs in the reference: windows cut by tokens rarely reach the long lags, and a
+    plain mean, as published, would mostly be the noise of a few pairs. NaN if the reference has no pairs, as in windows
+    of a single bar.
 
     B. Yu et al., "Museformer" (2022), https://arxiv.org/abs/2210.10349.
 
@@ -204,6 +205,6 @@ def _counts(
     *,
     shape: tuple[int, int],
 ) -> NDArray[np.float64]:
-    """Return a table with the weights (1 each by default) summed at their rows and columns."""
+    """Return a table of the sums of weights (1 each by default) by row and column."""
     flat = np.bincount(row * shape[1] + column, weights, minlength=shape[0] * shape[1])
     return flat.reshape(shape).astype(np.float64)

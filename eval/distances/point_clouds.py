@@ -1,9 +1,8 @@
-"""Distances between two sets of windows as clouds of points in the space of their features.
+"""Distances between two sets of windows as point clouds in feature space.
 
-Features are metrics in units of the reference's spread. A window that lacks one, say the groove of a single bar, counts
-as one range of the reference above the reference's highest value: far from every window that has the feature, equal to
-every one that lacks it. Sets with equal shares of missing values are thus no farther apart for them, and a set that
-lacks more is.
+Features are metrics in units of the reference's spread. A missing value, such as the groove of a single bar, is
+replaced by the reference's highest value plus its range: far from every window that has the feature, and equal to every
+window that lacks it. So equal shares of missing values add no distance, and unequal shares do.
 """
 
 # ruff: noqa: PD011 - `Rows.values` is an array, not the attribute of a pandas object
@@ -29,7 +28,7 @@ FOLDS = 5
 
 
 def features(windows: Windows, scores: pd.DataFrame) -> NDArray[np.float64]:
-    """Return the (n, features) metrics that sets are compared by, in their own units, NaN where undefined.
+    """Return (n, features) the metrics that sets are compared by, in their own units, NaN where undefined.
 
     >>> from eval.metrics.table import score
     >>> from eval.metrics.windows import example
@@ -41,11 +40,11 @@ def features(windows: Windows, scores: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def frechet(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
-    """Return the Frechet distance of the features as if they were Gaussian, which their ranks are made to be; from 0.
+    """Return the Frechet distance of the features after a rank transform to normal margins; at least 0.
 
-    Each feature is replaced by the normal quantile of r / (N + 1), r its rank among the N windows of both sets (ties
-    share their mean rank, missing values rank highest); then `frechet_gaussian` of the two sets' moments. Ranks
-    because otherwise a few outliers of one heavy-tailed feature are the whole distance. Symmetric.
+    Each feature is replaced by the normal quantile of r / (N + 1), where r is its rank among the N windows of both sets
+    (ties share their mean rank, missing values rank highest). The result is `frechet_gaussian` of the two sets'
+    moments. Without ranks, a few outliers of one heavy-tailed feature would dominate the distance. Symmetric.
 
     M. Frechet, "Sur la distance de deux lois de probabilité" (1957); on features of generated data M. Heusel et al.,
     "GANs Trained by a Two Time-Scale Update Rule" (2017), https://arxiv.org/abs/1706.08500.
@@ -68,7 +67,7 @@ def frechet(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
 def frechet_gaussian(mean: ArrayLike, covariance: ArrayLike, other: ArrayLike, other_covariance: ArrayLike) -> float:
     """Return |m - n|^2 + tr(S + T - 2 (S T)^(1/2)) for Gaussians of (d,) means m, n and (d, d) covariances S, T.
 
-    The trace of the root is the sum of the roots of the eigenvalues of S T, which are real and not negative.
+    The trace of the square root is the sum of the square roots of the eigenvalues of S T, which are real and >= 0.
 
     D. Dowson and B. Landau, "The Frechet Distance between Multivariate Normal Distributions" (1982).
 
@@ -82,11 +81,11 @@ def frechet_gaussian(mean: ArrayLike, covariance: ArrayLike, other: ArrayLike, o
 
 
 def mmd(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
-    """Return the squared maximum mean discrepancy, unbiased: 0 on average for equal distributions, at most 2.
+    """Return the unbiased squared maximum mean discrepancy: 0 on average for equal distributions, at most 2.
 
     mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j) of the features in units of the
-    reference's spread, k(x, y) = exp(-|x - y|^2 / m), m the median squared distance of two windows of the reference.
-    It saturates: far sets are all about equally far. Use it near the floor, with `mmd_p`.
+    reference's spread, where k(x, y) = exp(-|x - y|^2 / m) and m is the median squared distance of two windows of the
+    reference. It saturates: all distant sets have about the same value. Use it near the floor, with `mmd_p`.
 
     A. Gretton et al., "A Kernel Two-Sample Test", JMLR 13 (2012).
 
@@ -106,14 +105,15 @@ def mmd(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
 
 
 def mmd_p(sample: Rows, reference: Rows, rng: np.random.Generator, permutations: int = 499) -> float:
-    """Return the p value of `mmd` if sample and reference came from one distribution: 1 / (permutations + 1) to 1.
+    """Return the permutation p value of `mmd` under equal distributions: 1 / (permutations + 1) to 1.
 
-    (1 + number of permutations of all windows whose statistic is at least the one observed) / (1 + permutations). The
-    scale and the kernel come from both sets together, since a test is exact only if they ignore which window is whose.
+    (1 + number of permutations of all windows whose statistic is at least the observed one) / (1 + permutations). The
+    scale and the kernel are computed from both sets together, because the test is exact only if they do not depend on
+    which set a window belongs to.
 
     Raises:
-        ValueError: if the sets are of different sizes, or one has two windows of a song: those are no exchangeable
-            units, and their p values would be too small.
+        ValueError: If the sets differ in size, or one has two windows of a song. Windows of one song are not
+            exchangeable, and the p values would be too small.
 
     >>> from eval.distances.rows import Rows
     >>> rng = np.random.default_rng(0)
@@ -131,25 +131,26 @@ def mmd_p(sample: Rows, reference: Rows, rng: np.random.Generator, permutations:
     kernel = squareform(np.exp(-squared / (np.median(squared) or 1.0)))  # 0 on the diagonal
     signs = np.repeat([1.0, -1.0], n)
     shuffled = rng.permuted(np.tile(signs, (permutations, 1)), axis=1)
-    # For sets of one size the statistic increases with z' K z, where z says which set each window is of.
+    # For sets of one size the statistic increases with z' K z, where z is 1 for one set and -1 for the other.
     observed, drawn = signs @ kernel @ signs, np.sum(shuffled @ kernel * shuffled, axis=1)
     # Sums of the same numbers in another order differ by rounding; they count as equal.
     return float(1 + np.count_nonzero(drawn >= observed - 1e-9 * kernel.sum())) / (1 + permutations)
 
 
 def classifier_auc(sample: Rows, reference: Rows, rng: np.random.Generator) -> float:
-    """Return how well a classifier tells the sets apart: area under its ROC curve on windows it was not fitted to.
+    """Return the area under the ROC curve, on held-out windows, of a classifier that separates the sets.
 
-    Logistic regression (L2, C = 1) on the features in units of the reference's spread, 5 folds, the songs of either set
-    kept together; the mean over folds of the area within the fold. 0.5 for equal distributions, 1 for sets that can be
-    told apart, and *below* 0.5 for near-duplicates of the reference: the classifier has seen the twin of the window
-    with the other label. To that end a song that is in both sets counts as two. One area of all folds' scores together
-    would lie below 0.5 for equal distributions too: what is left out shifts the mean of the rest away from its own.
+    The classifier is a logistic regression (L2, C = 1) on the features in units of the reference's spread. The result
+    is the mean over 5 folds of the area within the fold; the windows of a song in one set stay in one fold. It is 0.5
+    for equal distributions, 1 for separable sets, and *below* 0.5 for near-duplicates of the reference, because the
+    classifier has seen the twin of the window with the other label. For this, a song that is in both sets counts as
+    two. One area of the pooled scores of all folds would be below 0.5 for equal distributions too, because leaving a
+    window out shifts the mean of the rest away from it.
 
-    A linear classifier is the weaker detector: it finds shifts of features, not of how they go together, so that an
-    area near 0.5 says less than a forest's would. A forest takes too long for every halving of every trial.
+    A linear classifier is a weak detector: it finds shifts of features but not of their dependence, so an area near 0.5
+    is weaker evidence than that of a random forest. A forest takes too long for every halving of every trial.
 
-    NaN where one of the sets has a single song.
+    NaN if one of the sets has a single song.
 
     J. Friedman, "On Multivariate Goodness-of-Fit and Two-Sample Testing" (2003); D. Lopez-Paz and M. Oquab, "Revisiting
     Classifier Two-Sample Tests" (2017), https://arxiv.org/abs/1610.06545.
@@ -179,10 +180,10 @@ def classifier_auc(sample: Rows, reference: Rows, rng: np.random.Generator) -> f
 
 
 def precision(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
-    """Return the share of the sample within the reference's support, 0 to 1: low for windows unlike any real one.
+    """Return the share of the sample within the reference's support, 0 to 1; low for windows unlike any real one.
 
-    The support is the union of balls around the windows of the reference, each reaching to its 5th nearest neighbour
-    in the reference; distances are of the features in units of the reference's spread.
+    The support is the union of balls around the windows of the reference. The radius of each is the distance to its 5th
+    nearest neighbour in the reference, computed on the features in units of the reference's spread.
 
     T. Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models" (2019),
     https://arxiv.org/abs/1904.06991.
@@ -198,9 +199,9 @@ def precision(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float
 
 
 def recall(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
-    """Return the share of the reference within the sample's support, 0 to 1: low for a sample that lacks variety.
+    """Return the share of the reference within the sample's support, 0 to 1; low for a sample that lacks variety.
 
-    As `precision` with the sets exchanged.
+    This is `precision` with the sets exchanged.
 
     >>> from eval.distances.rows import Rows
     >>> rng = np.random.default_rng(0)
@@ -213,9 +214,9 @@ def recall(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
 
 
 def coverage(sample: Rows, reference: Rows, _rng: np.random.Generator) -> float:
-    """Return the share of the reference's balls (see `precision`) with a window of the sample within, 0 to 1.
+    """Return the share of the reference's balls (see `precision`) that contain a window of the sample, 0 to 1.
 
-    Unlike `recall` it does not grow with outliers of the sample, whose balls are large.
+    Unlike `recall`, it does not increase with outliers of the sample, whose balls are large.
 
     M. Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models" (2020),
     https://arxiv.org/abs/2002.09797.
@@ -234,18 +235,18 @@ def _within(points: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArra
     """Return (points, centres) whether a point is no farther from a centre than the centre's k-th neighbour."""
     from scipy.spatial.distance import cdist
 
-    k = min(NEIGHBOURS, len(centres) - 1)  # place 0 is the centre itself
+    k = min(NEIGHBOURS, len(centres) - 1)  # index 0 is the centre itself
     radii = np.partition(cdist(centres, centres), k, axis=1)[:, k]
     close: NDArray[np.bool_] = cdist(points, centres) <= radii
     return close
 
 
 def _folds(songs: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return a fold for each row, random and about equally large, with the rows of a song in one."""
+    """Return a random fold for each row. Folds are about equally large, and the rows of a song share a fold."""
     _, song_of = np.unique(songs, return_inverse=True)
     order = rng.permutation(song_of.max() + 1)
     fold_of = np.empty_like(order)
-    # Songs in turn by size, so that no fold stays empty; the order among equals is random.
+    # Songs are dealt out by size, so that no fold is empty; the order among songs of equal size is random.
     order = order[np.argsort(-np.bincount(song_of)[order], kind="stable")]
     fold_of[order] = np.arange(len(order)) % folds
     return fold_of[song_of]
@@ -254,7 +255,7 @@ def _folds(songs: NDArray[np.int64], folds: int, rng: np.random.Generator) -> ND
 def _standardised(
     values: NDArray[np.float64], reference: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return both in units of the reference's spread around its mean, missing values as the module says."""
+    """Return both standardised by the reference; missing values are replaced as described at the top of the module."""
     scaled = values.copy(), reference.copy()
     for column, real in enumerate(reference.T):
         present = real[~np.isnan(real)] if not np.isnan(real).all() else np.zeros(1)

@@ -1,11 +1,11 @@
 """Controls: music that is wrong in one known way, or right by construction, made from the windows of the test split.
 
 The values of a measure on the controls show what it can detect. They appear in the tables of the models, so that every
-number stands beside that of known music. Controls that are models are rows of `BASELINES`.
+number can be compared with that of known music. Controls that are models are rows of `BASELINES`.
 
 Windows of tokens begin with a note anywhere in a bar, so bars are counted from a window's first onset: a bar is four
-beats, or two seconds where there are no beats. A window in which nothing can be changed stays as it is;
-`changed_windows` tells which windows differ.
+beats, or two seconds in music without beats. A window in which nothing can be changed stays as it is;
+`changed_windows` returns which windows differ.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class PitchesPermuted(_Changed):
 class OnsetsShuffled(_Changed):
     """Rhythm destroyed: every onset redrawn from the sixteenths between the first and the last of the window.
 
-    Where there are no beats, onsets are drawn from eighths of a second. Pitches, durations and loudness stay.
+    In music without beats, onsets are drawn from eighths of a second. Pitches, durations and loudness stay.
     """
 
     def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
@@ -203,7 +203,7 @@ class OnsetsShuffled(_Changed):
 
 
 class BarsShuffled(_Changed):
-    """Form destroyed: the whole bars of a window in a random order that is not the one they have.
+    """Form destroyed: the complete bars of a window in a random order that differs from the original one.
 
     An incomplete last bar stays in place. The first bar must begin with a note, since bars are counted from it.
     """
@@ -219,12 +219,12 @@ class BarsShuffled(_Changed):
         while [bars[number] for number in order] == bars:
             first = inputs.rng.choice(leading)
             order = np.append(first, inputs.rng.permutation(np.delete(np.arange(whole), first)))
-        place = np.append(np.argsort(order), whole)  # the last bar, if it is not full, stays
+        place = np.append(np.argsort(order), whole)  # an incomplete last bar stays
         return _with(notes, onset=notes["onset"] + (place[index] - index) * inputs.bar)
 
 
 class OneBarRepeated(_Changed):
-    """Form without change: one whole bar of a window, with notes, repeated for the window's length."""
+    """Form without change: one complete bar of a window, with notes, repeated for the window's length."""
 
     def change(self, notes: NDArray[Any], inputs: ControlInputs) -> NDArray[Any]:  # noqa: D102 - see _Changed
         index, whole, length = _bars(notes, inputs.bar)
@@ -288,14 +288,18 @@ def _control(name: str, label: str, model: FromTest, colour: str, note: str) -> 
 
 CONTROLS: tuple[Experiment, ...] = (
     _control("test-copy", "Test copy", Copy(), "#333333", "the test windows themselves; distances of 0 are copies."),
-    _control("round-trip", "Round trip", RoundTrip(), "#5C6B73", "written in the encoding and read again."),
+    _control("round-trip", "Round trip", RoundTrip(), "#5C6B73", "encoded and decoded."),
     _control(
-        "noise-and-round", "Noise and round", NoiseAndRound(), "#3E5C76", "embedded, noise of x_0 added, rounded, read."
+        "noise-and-round",
+        "Noise and round",
+        NoiseAndRound(),
+        "#3E5C76",
+        "embedded, with noise of x_0, rounded, decoded.",
     ),
-    _control("mode-collapse", "Mode collapse", Collapse(), "#A07A8C", "20 test windows over and over."),
+    _control("mode-collapse", "Mode collapse", Collapse(), "#A07A8C", "20 test windows repeated."),
     _control("jitter", "Jitter", Jitter(), "#9A5B4F", "a fifth of the notes moved by a semitone."),
-    _control("pitches-permuted", "Pitches permuted", PitchesPermuted(), "#5B7065", "pitches dealt anew in a window."),
-    _control("onsets-shuffled", "Onsets shuffled", OnsetsShuffled(), "#8A6F4D", "onsets drawn anew in a window."),
+    _control("pitches-permuted", "Pitches permuted", PitchesPermuted(), "#5B7065", "pitches permuted within a window."),
+    _control("onsets-shuffled", "Onsets shuffled", OnsetsShuffled(), "#8A6F4D", "onsets redrawn within a window."),
     _control("bars-shuffled", "Bars shuffled", BarsShuffled(), "#7A7A52", "the bars of a window in another order."),
-    _control("one-bar", "One bar repeated", OneBarRepeated(), "#6F5B7A", "one bar of a window over and over."),
+    _control("one-bar", "One bar repeated", OneBarRepeated(), "#6F5B7A", "one bar of a window repeated."),
 )

@@ -17,7 +17,7 @@ from benchmarks import scores as bench_scores
 from benchmarks.__main__ import GROUPS, Setting, bench
 from benchmarks.compare import compare, ratios
 from benchmarks.models import diffusion_ends, training_flop
-from benchmarks.race import Measured, Row, exponent, race, repeat
+from benchmarks.race import Measurement, Row, exponent, race, repeat
 from benchmarks.reference import Published, available, bert
 from benchmarks.scaling import SERIES, scaling
 from benchmarks.table import present, read_run, records
@@ -47,7 +47,7 @@ class Enough(Exception):  # noqa: N818 - not an error
 
 
 def published(model: DiffusionLM) -> Published:
-    """Return the reference with the weights of ours."""
+    """Return the reference implementation with the weights of a model of Etude."""
     backbone = model.scale.backbone
     assert isinstance(backbone, Bert)
     vocabulary, dimension = model.embedding.weight.shape
@@ -93,7 +93,7 @@ def test_the_published_step_has_our_loss_and_gradients_with_the_same_weights_and
     theirs = published(ours)
     tokens = random_windows(6, SMALL.length, VOCABULARY)
     start, index, step = ours.noise(tokens, random=generator("noise"))
-    index[0] = 0  # whose target is another
+    index[0] = 0  # the timestep with another target
     loss = torch.stack(list(ours.terms(tokens, start, index, step).values())).sum()
     reference = theirs.loss(tokens, index, start, step)
     torch.testing.assert_close(loss, reference)
@@ -121,7 +121,7 @@ def test_the_published_network_has_the_published_number_of_parameters() -> None:
 
 
 @with_transformers
-def test_operations_are_counted_as_the_published_step_does_them() -> None:
+def test_training_flop_equals_the_operations_of_the_published_step() -> None:
     batch, width = 3, SMALL.backbone.width
     alpha_bar = torch.from_numpy(SMALL.schedule.alpha_bar(SMALL.timesteps))
     assert isinstance(SMALL.backbone, Bert)
@@ -130,26 +130,26 @@ def test_operations_are_counted_as_the_published_step_does_them() -> None:
     noise = torch.randn(2, *tokens.shape, SMALL.dimension)
     with FlopCounterMode(display=False) as counter:
         model.loss(tokens, torch.ones(batch, dtype=torch.long), *noise).backward()  # type: ignore[no-untyped-call]
-    time_network = 4 * 128 * 512 + 6 * 512 * width  # nothing goes back into the time
+    time_network = 4 * 128 * 512 + 6 * 512 * width  # no gradient flows into the time
     counted = training_flop(SMALL.backbone, length=SMALL.length, ends=diffusion_ends(SMALL, VOCABULARY))
     assert counter.get_total_flops() == tokens.numel() * counted + batch * time_network
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_every_contender_works_on_and_tells_its_laps(name: str) -> None:
-    told: list[float] = []
+def test_every_contender_reports_equal_positive_amounts(name: str) -> None:
+    amounts: list[float] = []
 
     def lap(amount: float) -> None:
-        told.append(amount)
-        if len(told) == 2:
+        amounts.append(amount)
+        if len(amounts) == 2:
             raise Enough
 
     with pytest.raises(Enough):
         ROWS[name].contender(lap)
-    assert told[0] == told[1] > 0
+    assert amounts[0] == amounts[1] > 0
 
 
-def test_rows_are_named_once_and_refer_to_rows_of_their_group() -> None:
+def test_row_names_are_unique_and_rows_refer_to_their_group() -> None:
     for rows in GROUPS.values():
         names = [row.name for row in rows(SETTING)]
         assert len(set(names)) == len(names)
@@ -164,11 +164,11 @@ def test_without_transformers_no_row_refers_to_it() -> None:
     assert not any("published" in row.name or "generate" in row.name for row in rows)
 
 
-def test_contenders_take_turns_in_processes_of_their_own() -> None:
-    napping = partial(repeat, partial(time.sleep, 0.01), 2.0)
+def test_contenders_are_measured_in_separate_processes() -> None:
+    nap = partial(repeat, partial(time.sleep, 0.01), 2.0)
     rows = [
-        Row(name="one", unit="naps/s", contender=napping, threads=1),
-        Row(name="two at once", unit="naps/s", contender=napping, threads=1, copies=2, against="one"),
+        Row(name="one", unit="naps/s", contender=nap, threads=1),
+        Row(name="two at once", unit="naps/s", contender=nap, threads=1, copies=2, against="one"),
     ]
     measured = race(rows, laps=3, seconds=0.05)
     assert set(measured) == {"one", "two at once"}
@@ -186,9 +186,9 @@ def test_a_contender_that_ends_is_named() -> None:
         race([gone])
 
 
-def test_ratios_are_taken_lap_against_lap() -> None:
-    slowing = Measured(rates=(8.0, 4.0, 2.0), start=0, memory=0)  # something came to disturb both
-    other = Measured(rates=(4.0, 2.0, 1.0), start=0, memory=0)
+def test_ratios_are_medians_of_the_ratios_per_lap() -> None:
+    slowing = Measurement(rates=(8.0, 4.0, 2.0), start=0, memory=0)  # other load slowed down both
+    other = Measurement(rates=(4.0, 2.0, 1.0), start=0, memory=0)
     assert slowing.rate == 4
     assert slowing.against(other) == 2
 
@@ -207,20 +207,20 @@ def test_every_series_is_measured_at_four_sizes_and_a_small_one() -> None:
         assert series.small < min(series.sizes)
 
 
-def written(path: Path, factor: float, name: str = "fast", **about: object) -> Path:
+def write_run(path: Path, factor: float, name: str = "fast", **about: object) -> Path:
     rows = [
         Row(name="matrix", unit="GFLOP/s", contender=repeat, threads=1, flop=1e9),  # type: ignore[arg-type]  # never run
         Row(name=name, unit="tokens/s", contender=repeat, threads=1, against="slow", flop=1e6, peaks=("matrix",)),  # type: ignore[arg-type]
         Row(name="slow", unit="tokens/s", contender=repeat, threads=1),  # type: ignore[arg-type]
     ]
     rates = {"matrix": 10.0, name: 6 * factor, "slow": 2 * factor}
-    measured = {name: Measured(rates=(rate,), start=1, memory=300) for name, rate in rates.items()}
+    measured = {name: Measurement(rates=(rate,), start=1, memory=300) for name, rate in rates.items()}
     present(records(rows, measured), path, **{"scale": "smoke"} | about)
     return path
 
 
-def test_json_says_what_was_measured_and_on_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content = json.loads(written(tmp_path / "a.json", 1).read_text())
+def test_json_holds_the_rows_and_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(write_run(tmp_path / "a.json", 1).read_text())
     assert set(content) == {"scale", "rows", "machine", "checksum"}
     assert content["rows"]["fast"] == {
         "value": 6,
@@ -243,30 +243,30 @@ def test_json_says_what_was_measured_and_on_what(tmp_path: Path, capsys: pytest.
 
 
 def test_two_runs_are_compared_row_by_row(tmp_path: Path) -> None:
-    before, after = written(tmp_path / "a.json", 1), written(tmp_path / "b.json", 2, name="faster")
+    before, after = write_run(tmp_path / "a.json", 1), write_run(tmp_path / "b.json", 2, name="faster")
     assert ratios(before, after) == {"matrix": (10, 10, "GFLOP/s", 1), "slow": (2, 4, "tokens/s", 2)}
 
 
-def test_runs_of_different_things_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before, after = written(tmp_path / "a.json", 1), written(tmp_path / "b.json", 2, scale="cpu")
-    with pytest.raises(UserError, match="cannot be compared: scale is smoke there and cpu here"):
+def test_runs_with_different_settings_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = write_run(tmp_path / "a.json", 1), write_run(tmp_path / "b.json", 2, scale="cpu")
+    with pytest.raises(UserError, match="cannot be compared: scale is smoke in the first and cpu in the second"):
         ratios(before, after)
     capsys.readouterr()
     compare(before, before)
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()][-2:] == ["A", "B"]
 
 
-def test_what_is_no_benchmark_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_results_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     for content in ('{"rows": {"a": 1}}', '{"rows": {"a": {"value": "x", "unit": "s"}}}', '{"rows": {}}'):
         path.write_text(content)
-        with pytest.raises(UserError, match="no result of"):
+        with pytest.raises(UserError, match="is not a result of"):
             read_run(path)
-    with pytest.raises(UserError, match="no result of"):
+    with pytest.raises(UserError, match="is not a result of"):
         read_run(tmp_path / "missing.json")
 
 
-def test_words_that_name_nothing_are_refused() -> None:
+def test_invalid_options_are_refused() -> None:
     with pytest.raises(UserError, match="--only nothing"):
         bench("smoke", only=("nothing",))
     with pytest.raises(UserError, match="--batch"):

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from etude.runner import plan as suite
 from etude.runner import scheduler
 from etude.runner.executors import ProcessExecutor
+from etude.runner.plan import make_plan, prepare
 from etude.runner.worker import Task, work
 from eval.tracking.logger import Tracker
 
@@ -71,7 +71,7 @@ def rounds(root: Path, *, here: bool, names: Sequence[str] = NAMES) -> Iterator[
     done = 0
     for number in range(sys.maxsize):
         plan = _plan(root, names, seed=number)
-        datasets = suite.prepare(plan)
+        datasets = prepare(plan)
         with Tracker(root) as tracker:
             (_run_here if here else _run)(plan, datasets, tracker)
         done += len(plan.trials)
@@ -82,7 +82,7 @@ def rounds(root: Path, *, here: bool, names: Sequence[str] = NAMES) -> Iterator[
 
 def _plan(root: Path, names: Sequence[str], *, seed: int) -> Plan:
     """Return a plan of the smallest real trials. A new seed makes them new to the tracking store too."""
-    plan = suite.plan(scale="smoke", only=names, root=root)
+    plan = make_plan(scale="smoke", only=names, root=root)
     budget = replace(plan.scale.budget, steps=4, log_every=1, validate_every=2, checkpoint_every=2)
     experiments = tuple(replace(experiment, seeds=(seed,)) for experiment in plan.experiments)
     return replace(plan, scale=replace(plan.scale, budget=budget, samples=16), experiments=experiments)

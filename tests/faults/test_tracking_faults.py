@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 
-from etude.runner import plan as suite
 from etude.runner import scheduler
 from etude.runner.executors import ProcessExecutor
+from etude.runner.plan import prepare
 from eval.tracking import logger as live
 from eval.tracking.logger import Tracker
 from eval.tracking.store import Store, StoreError, open_store
@@ -124,7 +124,7 @@ def test_a_store_that_never_answers_does_not_delay_a_trial(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
     plan = planned(tmp_path, "unigram")
-    datasets = suite.prepare(plan)
+    datasets = prepare(plan)
     proxy.reset()
     proxy.delay = 3600.0
     with Tracker(tmp_path) as tracker:

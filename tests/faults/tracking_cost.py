@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.runner import plan as suite
 from etude.runner import scheduler
 from etude.runner.executors import ProcessExecutor
+from etude.runner.plan import make_plan, prepare
 from eval.tracking.logger import Tracker
 from replication.diffusion.samplers import Ancestral
 from replication.util.files import read_json
@@ -64,11 +64,11 @@ def fit(state: str, proxy: Proxy) -> float:
     """Train a trial with a store in a state; return the seconds of its fit."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        plan = suite.plan(scale="cpu", corpus="synthetic", only=["e2e"], seeds=1, root=root)
+        plan = make_plan(scale="cpu", corpus="synthetic", only=["e2e"], seeds=1, root=root)
         budget = replace(plan.scale.budget, steps=STEPS)
         scale = replace(plan.scale, samples=16, sampler=Ancestral(steps=5), timesteps=50, budget=budget)
         plan = replace(plan, scale=scale)
-        datasets = suite.prepare(plan)
+        datasets = prepare(plan)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         if change := STATES[state]:
             os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{proxy.port}"

@@ -23,7 +23,7 @@ def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_published_report_is_what_its_results_give_and_what_was_changed_by_hand_is_named(report: Path) -> None:
+def test_check_compares_a_published_report_with_its_results_and_names_changed_files(report: Path) -> None:
     page = report / "report.md"
     page.write_text(page.read_text(encoding="utf-8").replace("2.", "1.", 1), encoding="utf-8")
     (report / "tables" / "main.csv").unlink()
@@ -53,6 +53,6 @@ def test_damaged_or_missing_results_are_a_user_error(report: Path, name: str) ->
 
 
 @pytest.mark.parametrize("words", [(), ("--comparison", "a", "--check", "b")])
-def test_a_report_is_made_or_checked(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_report_is_written_or_checked(words: tuple[str, ...], tmp_path: Path) -> None:
     done = python("reports", *words, folder=tmp_path)
     assert (done.returncode, done.stderr) == (2, "etude: give either --comparison or --check\n")

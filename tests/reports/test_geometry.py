@@ -46,7 +46,7 @@ def test_a_circle_of_fifths_has_the_lifts_and_the_power_of_one() -> None:
     assert found.cosines[0, 12] == pytest.approx(1)
 
 
-def test_a_circle_of_semitones_is_one_of_semitones_alone() -> None:
+def test_a_circle_of_semitones_has_only_the_power_of_semitones() -> None:
     found = measured(circle(1)).found
     assert found["semitones"] == pytest.approx(1)
     assert found["fifths"] == pytest.approx(0, abs=1e-12)
@@ -60,7 +60,7 @@ def test_pitches_on_a_line_are_as_far_apart_as_their_semitones() -> None:
     assert found.anisotropy > 0.9
 
 
-def test_orthogonal_embeddings_have_no_lift_and_the_even_share_of_every_circle() -> None:
+def test_orthogonal_embeddings_have_no_lift_and_equal_power_in_every_circle() -> None:
     found = measured(np.eye(72), np.arange(24, 96))
     assert found.anisotropy == pytest.approx(0)
     assert found.closest == pytest.approx(math.sqrt(2))
@@ -100,7 +100,7 @@ def test_circles_need_all_pitch_classes_and_lifts_need_the_interval() -> None:
     assert math.isfinite(found.found["nearness"])
 
 
-def test_the_table_tells_the_arm_without_structure_from_those_with_it() -> None:
+def test_the_table_distinguishes_arms_with_and_without_structure() -> None:
     results = synthetic_results(seeds=3, without=("e2e-small", "pretrained-ar"))
     values = geometry_table(results).values.set_index("model")  # noqa: PD011 - a field of the table
     assert (values.loc["Diffusion-LM, Gaussian", [f"{name}_p" for name in STATISTICS]] > 0.05).all()

@@ -121,7 +121,7 @@ def test_cells_carry_the_numbers_that_rows_are_sorted_by() -> None:
     assert "<p>Made up.</p>" in found
 
 
-def test_equal_results_give_equal_bytes_that_are_not_many(
+def test_equal_results_give_equal_pages_of_limited_size(
     text: str, results: Results, tables: dict[str, Table], figures: dict[str, CaptionedFigure]
 ) -> None:
     assert page(results, tables, figures) == text
@@ -152,7 +152,7 @@ def test_markup_in_names_never_becomes_an_element(browser: Browser, results: Res
     assert asked == []
 
 
-def test_nothing_may_run_or_be_fetched_that_is_not_of_the_page(watched: Watched) -> None:
+def test_the_page_runs_and_fetches_nothing_from_elsewhere(watched: Watched) -> None:
     watched.page.evaluate("""() => {
         const script = document.createElement("script");
         script.textContent = "window.intruded = true";
@@ -248,7 +248,7 @@ def test_a_piece_ends_by_itself(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("by", ["mouse", "Enter"])
-def test_the_blind_test_hides_who_plays_and_counts_guesses(watched: Watched, results: Results, by: str) -> None:
+def test_the_blind_test_hides_the_models_and_counts_guesses(watched: Watched, results: Results, by: str) -> None:
     page = watched.page
     names = [*results.experiments["label"], "Test split"]
     press(page, page.locator("#blind"), by=by)
@@ -281,7 +281,7 @@ def test_the_blind_test_hides_who_plays_and_counts_guesses(watched: Watched, res
 
 
 @pytest.mark.parametrize(("width", "dark"), [(PHONE, False), (DESK, True)])
-def test_the_page_fits_and_can_be_used_by_everybody(browser: Browser, address: str, width: int, *, dark: bool) -> None:
+def test_the_page_fits_and_is_accessible(browser: Browser, address: str, width: int, *, dark: bool) -> None:
     with opened(browser, address, width=width, dark=dark) as found:
         assert overflow(found.page) == 0
         assert violations(found.page) == []
@@ -292,7 +292,7 @@ def test_the_page_fits_and_can_be_used_by_everybody(browser: Browser, address: s
         assert violations(found.page) == []
 
 
-def test_a_print_shows_what_was_folded_and_no_controls(watched: Watched) -> None:
+def test_printing_shows_folded_content_and_hides_buttons(watched: Watched) -> None:
     watched.page.emulate_media(media="print")
     watched.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert watched.page.locator("details:not([open])").count() == 0

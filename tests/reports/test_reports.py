@@ -103,7 +103,7 @@ def test_special_characters_are_escaped() -> None:
         assert draw(odd).caption
 
 
-def test_numbers_for_people() -> None:
+def test_numbers_are_formatted_for_readers() -> None:
     assert number(-0.001) == "0.00"
     assert number(-1.5, 1) == "\N{MINUS SIGN}1.5"
     assert number(math.nan) == "-"
@@ -128,12 +128,12 @@ def test_numbers_for_people() -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_say_what_they_show(figures: dict[str, CaptionedFigure], name: str) -> None:
+def test_captions_state_the_scale_and_the_sample_sizes(figures: dict[str, CaptionedFigure], name: str) -> None:
     assert "Scale cpu, corpus bach" in figures[name].caption
     assert (": 3 seeds per model, 40 samples per seed" in figures[name].caption) is (name not in OWN_SIZES)
 
 
-def test_figures_have_a_panel_for_each_thing(results: Results, figures: dict[str, CaptionedFigure]) -> None:
+def test_figures_have_the_expected_panels(results: Results, figures: dict[str, CaptionedFigure]) -> None:
     panels = {name: captioned.figure.axes for name, captioned in figures.items()}
     assert len([axes for axes in panels["metric_distributions"] if axes.get_title(loc="left")]) == len(
         features(results)
@@ -166,7 +166,7 @@ def test_a_single_seed_has_no_interval() -> None:
     assert "1 seed per model" in table.caption
 
 
-def test_numbers_beside_bars_stay_inside_the_axes_however_wide_the_intervals() -> None:
+def test_numbers_next_to_bars_stay_inside_the_axes_for_wide_intervals() -> None:
     some = synthetic_results(seeds=2, samples=16)
     apart_by = 12 * some.trials["seed"]  # so that intervals reach far beyond the frame
     wide = dataclasses.replace(some, trials=some.trials.assign(nll=some.trials["nll"] + apart_by))
@@ -213,7 +213,7 @@ def test_labels_are_separated_no_more_than_needed() -> None:
     assert np.diff(moved).min() >= 0.1 - 1e-9
 
 
-def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
+def test_a_report_is_byte_identical_when_written_twice(tmp_path: Path) -> None:
     first, second = (
         render(synthetic_results(seeds=1, samples=16, without=FEW), tmp_path / name) for name in ("a", "b")
     )
@@ -240,7 +240,7 @@ def test_a_report_is_the_same_bytes_twice(tmp_path: Path) -> None:
     assert page.index("\n## Appendix: what other papers report\n") < page.index("**Table: raw.**")
 
 
-def test_models_that_play_nothing_leave_the_main_figure_standing() -> None:
+def test_the_main_figure_is_drawn_for_models_that_play_nothing() -> None:
     results = synthetic_results(seeds=1, without=MANY)
     mute = dataclasses.replace(
         results,

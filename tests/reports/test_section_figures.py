@@ -26,7 +26,9 @@ def test_the_frontier_excludes_points_that_another_beats_in_both() -> None:
     assert _frontier(cost[:1], distance[:1]) == ([1, 1], [5, 5])
 
 
-def test_every_model_stands_at_its_cost_and_its_distance(results: Results, figures: dict[str, CaptionedFigure]) -> None:
+def test_every_model_is_plotted_at_its_cost_and_its_distance(
+    results: Results, figures: dict[str, CaptionedFigure]
+) -> None:
     left, right = figures["pareto"].figure.axes
     e2e = results.trials[results.trials["experiment"] == "e2e"]
     marks = {tuple(np.ravel(line.get_xydata()).tolist()) for line in left.lines if line.get_marker() == "o"}

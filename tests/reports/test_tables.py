@@ -28,7 +28,7 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(table.csv())))
 
 
-def test_every_claim_has_its_verdict_and_its_grounds(results: Results, tables: dict[str, Table]) -> None:
+def test_every_claim_is_shown_with_its_verdict_and_reasons(results: Results, tables: dict[str, Table]) -> None:
     rows = rows_of(tables["claims"])
     assert [row["claim"] for row in rows] == [claim.name for claim in CLAIMS]
     for row, verdict in zip(rows, verdicts_on(results), strict=True):
@@ -73,13 +73,13 @@ def test_a_dagger_marks_what_is_inside_the_floor(tables: dict[str, Table]) -> No
         ("frechet", math.nan, 0.1, math.nan, False),
     ],
 )
-def test_indistinguishable_is_as_close_to_the_ideal_as_the_floor_and_not_told_apart_by_a_test(
+def test_indistinguishable_needs_the_floor_and_no_significant_test(
     measure: str, value: float, p95: float, p: float, *, expected: bool
 ) -> None:
     assert indistinguishable(measure, pd.DataFrame({"value": [value], "floor_p95": [p95], "p": [p]})) is expected
 
 
-def test_controls_are_shown_beside_the_floor_in_every_measure(results: Results, tables: dict[str, Table]) -> None:
+def test_controls_and_the_floor_are_shown_in_every_measure(results: Results, tables: dict[str, Table]) -> None:
     table = tables["controls"]
     assert list(table.frame["Control"]) == ["Test split (floor)", *controls(results).values()]
     assert table.frame.shape[1] - 1 == len(MEASURES)
@@ -97,7 +97,7 @@ def test_copies_are_shown_as_a_multiple_of_those_of_real_music(results: Results,
     assert float(rows[1]["copy_12_ratio"]) == pytest.approx((found["value"] / found["floor"]).mean())
 
 
-def test_muspys_own_numbers_stand_beside_the_corrected_ones(results: Results, tables: dict[str, Table]) -> None:
+def test_muspys_own_numbers_are_shown_next_to_the_corrected_ones(results: Results, tables: dict[str, Table]) -> None:
     rows = rows_of(tables["raw"])
     real = results.scores[results.scores["experiment"] == "test"]
     assert float(rows[0]["polyphony_rate"]) == 0.5
@@ -122,7 +122,7 @@ def test_the_share_of_undefined_values_is_compared_with_that_of_real_music(resul
     assert "Undefined" not in TABLES["main"](some).frame.columns
 
 
-def test_the_published_number_stands_beside_a_likelihood_at_every_iteration(tables: dict[str, Table]) -> None:
+def test_the_published_number_is_shown_next_to_a_likelihood_at_every_iteration(tables: dict[str, Table]) -> None:
     rows = rows_of(tables["audit"])
     assert [row["step"] for row in rows] == ["0", "200", "400", "800", "1000", "1500", "2000"]
     assert float(rows[-1]["bits_per_word"]) < 0.001
@@ -160,7 +160,7 @@ def test_notes_name_the_controls_that_leave_windows_unchanged(tables: dict[str, 
     ]
 
 
-def test_what_the_grid_of_a_corpus_does_not_admit_is_left_out_with_the_reason() -> None:
+def test_metrics_that_the_grid_does_not_allow_are_left_out_with_the_reason() -> None:
     played = synthetic_results(
         seeds=2, samples=16, without=("pretrained", "pretrained-ar", "unigram"), grid=Seconds(steps_per_second=8.0)
     )
@@ -207,13 +207,11 @@ def test_the_table_of_metrics_counts_what_is_undefined(results: Results, tables:
     assert "\N{INFINITY}" in cells["Empty-beat rate"]  # a floor of 0
 
 
-def test_the_terms_of_a_bound_stand_beside_their_references(results: Results, tables: dict[str, Table]) -> None:
+def test_the_terms_of_a_bound_are_shown_with_their_references(results: Results, tables: dict[str, Table]) -> None:
     table = tables["likelihood"]
     assert list(table.frame["Model"][-2:]) == ["Uniform (ln V)", "Unigram entropy"]
     assert list(table.frame["Kind"]) == ["upper bound"] * 5 + ["exact"] * 3 + ["reference"] * 2
     assert float(rows_of(table)[-2]["nll"]) == math.log(142)
-    assert (
-        "Check with all timesteps on 2 windows: Diffusion-LM, end-to-end 2.310, sampled timesteps" in table.notes[-1]
-    )
+    assert "Check with all timesteps on 2 windows: Diffusion-LM, end-to-end 2.310, sampled timesteps" in table.notes[-1]
     exact = dataclasses.replace(results, trials=results.trials.assign(nll_every=math.nan))
     assert "Check" not in " ".join(TABLES["likelihood"](exact).notes)

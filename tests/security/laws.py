@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from etude.cli.main import main
 from etude.remote import bundle
 from etude.remote.archive import unpack
-from etude.runner import plan as suite
 from etude.runner.comparison import at_chosen, choose_points, tuning
+from etude.runner.plan import make_plan, prepare
 from eval.results import trial_rows
 from eval.results.frames import gather
 from eval.results.schema import as_written
@@ -237,7 +237,7 @@ def _track(comparison: Path) -> None:
 
 def _plan_again(plan: Plan) -> None:
     """Read what `etude run` reads before it starts a trial."""
-    datasets = suite.prepare(plan)
+    datasets = prepare(plan)
     for trial in at_chosen(plan).trials:
         if trial.exists():
             trial.check(datasets[trial.experiment.encoding])
@@ -366,9 +366,9 @@ def _with_a_mangled_line(draw: st.DrawFn, original: bytes) -> bytes:
 
 def valid_bundle(sandbox: Sandbox) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return plan.json and the files of a valid bundle with a trial that the comparison lacks."""
-    plan = suite.plan(scale="smoke", only=("gaussian",), seeds=1, root=sandbox.inside)
+    plan = make_plan(scale="smoke", only=("gaussian",), seeds=1, root=sandbox.inside)
     (trial,) = plan.trials
-    dataset = suite.prepare(plan)[trial.experiment.encoding]
+    dataset = prepare(plan)[trial.experiment.encoding]
     name = trial.folder.relative_to(plan.root).as_posix()
     about = {
         "scale": plan.scale.name,

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from etude.remote import bundle
-from etude.runner import plan as suite
+from etude.runner.plan import prepare
 from eval.distances.copying import TrainingIndex
 from eval.results.files import read_results, write_results
 from eval.results.frames import gather
@@ -134,7 +134,7 @@ def test_a_cache_with_pickles_in_it_is_rebuilt(
     for form in forms:
         for file in arrays:
             file.write_bytes(form)
-        suite.prepare(sandbox.plan)
+        prepare(sandbox.plan)
         assert "is damaged" in capfd.readouterr().err
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from etude.remote import archive as bundle_file
 from etude.remote.archive import open_bundle, pack
-from etude.runner import plan as suite
+from etude.runner.plan import make_plan
 from eval.results.frames import gather
 from eval.results.schema import read_trial
 from eval.tracking.store import Store, StoreError
@@ -87,7 +87,7 @@ def test_a_bundle_that_unpacks_to_too_much_is_refused_unread(tmp_path: Path, mon
 
 def test_too_many_seeds_are_refused_before_they_are_counted(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give a number from 1 to 1,000"):
-        suite.plan(scale="smoke", seeds=10**9, root=tmp_path)
+        make_plan(scale="smoke", seeds=10**9, root=tmp_path)
 
 
 def test_messages_contain_no_control_characters() -> None:

@@ -13,15 +13,15 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from etude.runner import plan as suite
 from etude.runner import scheduler
+from etude.runner.plan import find_corpus, make_plan, prepare
 from etude.runner.worker import Task, work
 from eval.tracking.logger import Tracker
 from replication.midi.piece import PAPER_GRID
 from replication.tokens.encodings import encoding_on
 from replication.util.files import sha256
 from replication.util.locks import lease
-from replication.windows.prepared import prepare
+from replication.windows.prepared import prepare as prepare_windows
 from tests.support.program import ROOT
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ TIMES = ("time", "train/seconds", "system/peak_memory_mb", "checksum")
 
 def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:
     """Return a plan of experiments at the smoke scale with `steps` training steps."""
-    plan = suite.plan(scale="smoke", only=names, seeds=seeds, root=root)
+    plan = make_plan(scale="smoke", only=names, seeds=seeds, root=root)
     return replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=steps)))
 
 
 def run(plan: Plan, place: Executor) -> list[Trial]:
     """Run the trials of a plan on an engine; return those that failed."""
     with Tracker(plan.root) as tracker:
-        return scheduler.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, executor=place)
+        return scheduler.run(plan.trials, prepare(plan), plan.corpus.reading.grid, tracker, executor=place)
 
 
 def task(trial: Trial, root: Path) -> Task:
@@ -58,7 +58,7 @@ def task(trial: Trial, root: Path) -> Task:
 def windows(trial: Trial, root: Path) -> Dataset:
     """Return the windows of a trial."""
     encoding = encoding_on(trial.experiment.encoding, PAPER_GRID)
-    return prepare(suite.find_corpus(trial.corpus), encoding, trial.scale.cutting, cache=root / "runs" / "cache")
+    return prepare_windows(find_corpus(trial.corpus), encoding, trial.scale.cutting, cache=root / "runs" / "cache")
 
 
 def run_here(plan: Plan) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from etude.remote import archive, bundle
 from etude.remote.archive import open_bundle, pack
-from etude.runner import plan as suite
+from etude.runner.plan import make_plan
 from replication.util.deadline import time_limit
 from replication.util.errors import UserError
 from tests.support.program import assert_user_error, python
@@ -54,7 +54,7 @@ def test_a_plan_with_missing_keys_is_refused(packed: Path) -> None:
 
 
 def test_the_log_comes_after_the_checkpoint(tmp_path: Path) -> None:
-    (trial,) = suite.plan(scale="smoke", only=("e2e",), seeds=1, root=tmp_path).trials
+    (trial,) = make_plan(scale="smoke", only=("e2e",), seeds=1, root=tmp_path).trials
     names = ("metrics.jsonl", "trial.json", "checkpoint/last.safetensors", "checkpoint/step-0.safetensors")
     for name in names:
         (trial.folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.runner import executors
-from etude.runner import plan as suite
 from etude.runner.executors import default_workers
+from etude.runner.plan import make_plan, prepare
 from etude.runner.scheduler import run
 from etude.trial import trial as trials
 from eval.results.environment import environment
@@ -37,7 +37,7 @@ WORDS = ("--scale", "smoke", "--seeds", "1", "--only", "e2e", "ngram")
 
 
 def planned(root: Path, *names: str) -> Plan:
-    return suite.plan(scale="smoke", only=names, seeds=1, root=root)
+    return make_plan(scale="smoke", only=names, seeds=1, root=root)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_a_trial_that_is_killed_and_moved_equals_one_that_never_left_home(tmp_pa
 
     for folder in (at_home, abroad):
         plan = planned(folder, "e2e", "ngram")
-        datasets = suite.prepare(plan)
+        datasets = prepare(plan)
         both = executors.ProcessExecutor(workers=default_workers())
         assert run(plan.trials, datasets, plan.corpus.reading.grid, Tracker(folder), executor=both) == []
     for ours, theirs in zip(planned(at_home, "e2e", "ngram").trials, plan.trials, strict=True):
@@ -89,7 +89,7 @@ def test_a_trial_that_is_killed_and_moved_equals_one_that_never_left_home(tmp_pa
 
 def test_a_trial_records_where_it_was_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(tmp_path, "ngram")
-    (trial,), dataset = plan.trials, suite.prepare(plan)["paper"]
+    (trial,), dataset = plan.trials, prepare(plan)["paper"]
     here = environment()
     trial.open(dataset)
     trial.open(dataset)

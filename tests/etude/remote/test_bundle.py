@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.remote import archive, bundle, train
-from etude.runner import plan as suite
 from etude.runner.comparison import tuning
 from etude.runner.executors import ProcessExecutor
+from etude.runner.plan import make_plan, prepare
 from etude.runner.worker import is_trained
 from etude.trial import trial as trials
 from eval.results.schema import EDITION
@@ -38,11 +38,11 @@ EXECUTOR = ProcessExecutor(workers=1)
 
 
 def planned(root: Path, *names: str) -> Plan:
-    return suite.plan(scale="smoke", only=names, seeds=1, root=root)
+    return make_plan(scale="smoke", only=names, seeds=1, root=root)
 
 
 def export(plan: Plan, path: Path) -> list[str]:
-    exported = bundle.export(plan, suite.prepare(plan), Tracker(plan.root), path, executor=EXECUTOR)
+    exported = bundle.export(plan, prepare(plan), Tracker(plan.root), path, executor=EXECUTOR)
     return [trial.experiment.name for trial in exported]
 
 
@@ -102,7 +102,7 @@ def test_the_identity_of_a_trial_comes_from_here_and_its_progress_from_the_bundl
     bundle.import_trials(back, home)
     (trial,) = planned(home, "ngram").trials
     about = trial.about()
-    identity = trial.identity(suite.prepare(planned(home, "ngram"))["paper"])
+    identity = trial.identity(prepare(planned(home, "ngram"))["paper"])
     assert about == json.loads(json.dumps(identity)) | {name: about[name] for name in bundle.PROGRESS}
     assert about["started"] == 7
 
@@ -290,7 +290,7 @@ def test_the_tuning_grid_is_exported_first_with_trials_that_do_not_depend_on_it(
     plan = replace(plan, corpus=replace(plan.corpus, source=Synthetic(count=260, seed=0)))
     grid = ["gaussian-d8-s1", "gaussian-d8-s0.5", "e2e-d8-s1", "e2e-d8-s0.5"]
     assert sorted(export(plan, tmp_path / "first.zip")) == sorted([*grid, "ngram", "teacher"])
-    datasets = suite.prepare(plan)
+    datasets = prepare(plan)
     for trial in tuning(plan).trials:
         trial.open(datasets["paper"])
         trial.close(error="the loss is nan")

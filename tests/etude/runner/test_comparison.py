@@ -10,8 +10,7 @@ import pytest
 
 from etude.runner.comparison import at_chosen, choose_points, compare, first_trials, note_commits, tuning
 from etude.runner.executors import ProcessExecutor
-from etude.runner.plan import plan as make_plan
-from etude.runner.plan import prepare
+from etude.runner.plan import make_plan, prepare
 from eval.results.frames import gather
 from eval.results.tuning import grid_rows, tuning_folder
 from eval.tracking.logger import Tracker
@@ -81,9 +80,9 @@ def test_the_comparison_is_at_the_best_point(tuned: Plan) -> None:
 
 def test_the_teacher_judges_what_comes_after_it(tuned: Plan) -> None:
     scores = read_json(tuned.comparison / "gaussian" / "0" / "scores.json")
-    assert scores["panel/teacher_ruled_out"] is not None
+    assert scores["measures"]["teacher_ruled_out"]["value"] is not None
     tried = tuning_folder(tuned.comparison) / "gaussian-d8-s1" / "0" / "scores.json"
-    assert read_json(tried)["panel/teacher_ruled_out"] is None
+    assert read_json(tried)["measures"]["teacher_ruled_out"]["value"] is None
     assert read_json(tuned.comparison / "teacher" / "1000" / "trial.json")["kind"] == "teacher"
 
 

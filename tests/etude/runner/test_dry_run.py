@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.runner import dry_run
-from etude.runner import plan as suite
 from etude.runner.executors import ProcessExecutor
+from etude.runner.plan import make_plan, prepare
 from etude.runner.scheduler import run
 from eval.scoring.experiments import EXPERIMENTS
 from eval.tracking.logger import Tracker
@@ -50,7 +50,7 @@ LARGE = {"batch": 512, "length": 66}  # the activations take more memory than th
 
 
 def planned(root: Path, *names: str) -> Plan:
-    return suite.plan(scale="smoke", only=names, seeds=1, root=root)
+    return make_plan(scale="smoke", only=names, seeds=1, root=root)
 
 
 def costs(plan: Plan) -> list[dry_run.Cost]:
@@ -74,7 +74,7 @@ def test_estimated_disk_is_the_size_of_the_folder(tmp_path: Path) -> None:
     assert (
         run(
             plan.trials,
-            suite.prepare(plan),
+            prepare(plan),
             PAPER_GRID,
             Tracker(tmp_path),
             executor=ProcessExecutor(workers=2),

@@ -18,9 +18,9 @@ import torch
 
 from baselines import TEACHER
 from etude.cli.verify import verify
-from etude.runner import plan as suite
 from etude.runner import scheduler
 from etude.runner.executors import ProcessExecutor
+from etude.runner.plan import find_corpus, make_plan, prepare
 from etude.trial import stages
 from etude.trial.scoring import MIDI_FILES
 from etude.trial.workbench import Workbench
@@ -58,7 +58,7 @@ MODELS = {name: row for name, row in EXPERIMENTS.items() if not isinstance(row.m
 def run(plan: Plan, *, workers: int = 2) -> list[Trial]:
     place = ProcessExecutor(workers=workers)
     with Tracker(plan.root) as tracker:
-        return scheduler.run(plan.trials, suite.prepare(plan), plan.corpus.reading.grid, tracker, executor=place)
+        return scheduler.run(plan.trials, prepare(plan), plan.corpus.reading.grid, tracker, executor=place)
 
 
 def shortened(row: Experiment) -> Experiment:
@@ -72,7 +72,7 @@ def shortened(row: Experiment) -> Experiment:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Every experiment in every encoding with two seeds, or its own, run once on real parts."""
-    plan = suite.plan(scale="smoke", only=tuple(EXPERIMENTS), root=tmp_path_factory.mktemp("suite"))
+    plan = make_plan(scale="smoke", only=tuple(EXPERIMENTS), root=tmp_path_factory.mktemp("suite"))
     plan = replace(plan, experiments=tuple(shortened(row) for row in plan.experiments))
     teacher = replace(plan, experiments=(TEACHER,))
     assert run(teacher) == run(plan) == []
@@ -158,7 +158,7 @@ def test_experiments_in_different_encodings_share_one_comparison(finished: Plan)
 
 
 def test_windows_are_memory_mapped(finished: Plan) -> None:
-    datasets = suite.prepare(finished)
+    datasets = prepare(finished)
     for trial in finished.trials[: len(finished.experiments)]:
         dataset = datasets[trial.experiment.encoding]
         bench = Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu"))
@@ -169,11 +169,11 @@ def test_windows_are_memory_mapped(finished: Plan) -> None:
 
 
 def test_workers_do_not_read_the_corpus_and_use_its_time_grid(tmp_path: Path) -> None:
-    for piece in load(suite.find_corpus("synthetic"), tmp_path).pieces:
+    for piece in load(find_corpus("synthetic"), tmp_path).pieces:
         write_midi(piece, tmp_path / "music" / f"{piece.id}.mid")
-    plan = suite.plan(scale="smoke", corpus=str(tmp_path / "music"), only=["unigram"], seeds=1, root=tmp_path)
+    plan = make_plan(scale="smoke", corpus=str(tmp_path / "music"), only=["unigram"], seeds=1, root=tmp_path)
     played = replace(plan, corpus=replace(plan.corpus, reading=Reading(grid=Seconds(steps_per_second=16))))
-    datasets = suite.prepare(played)
+    datasets = prepare(played)
     shutil.rmtree(tmp_path / "music")
     place = ProcessExecutor(workers=1)
     assert scheduler.run(played.trials, datasets, played.corpus.reading.grid, Tracker(tmp_path), executor=place) == []
@@ -262,7 +262,7 @@ def test_a_folder_of_another_configuration_is_refused(finished: Plan) -> None:
 def test_other_data_of_the_same_name_are_refused(finished: Plan) -> None:
     grown = replace(finished, corpus=replace(finished.corpus, source=Synthetic(count=50, seed=0)))
     with pytest.raises(UserError, match="holds trials of other data named synthetic"):
-        suite.prepare(grown)
+        prepare(grown)
     assert set(gather(finished.comparison).experiments["name"]) < set(EXPERIMENTS)
 
 
@@ -298,7 +298,7 @@ def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypat
     plan = replace(finished, root=tmp_path, experiments=(EXPERIMENTS["autoregressive-triples"],))
     twice = metrics.per_piece(lambda piece: 2.0 * len(piece.notes))
     monkeypatch.setitem(metrics.METRICS, "twice", replace(metrics.METRICS["notes"], function=twice))
-    dataset = suite.prepare(plan)["triples"]
+    dataset = prepare(plan)["triples"]
     trial = plan.trials[0]
     assert not trial.check(dataset)
     stages.SCORE(Workbench(trial=trial, dataset=dataset, grid=PAPER_GRID, device=torch.device("cpu")))
@@ -308,7 +308,7 @@ def test_a_new_metric_means_new_scores(finished: Plan, tmp_path: Path, monkeypat
 
 
 def test_a_diverged_trial_is_marked_and_the_others_continue(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    plan = suite.plan(scale="smoke", only=["pretrained-ar", "ngram"], seeds=1, root=tmp_path)
+    plan = make_plan(scale="smoke", only=["pretrained-ar", "ngram"], seeds=1, root=tmp_path)
     wild = replace(plan.scale, budget=replace(plan.scale.budget, learning_rate=1e30))
     failed = run(replace(plan, scale=wild))
     assert [trial.name for trial in failed] == ["autoregressive seed 0", "pretrained-ar seed 0"]
@@ -322,7 +322,7 @@ def test_a_diverged_trial_is_marked_and_the_others_continue(tmp_path: Path, capf
 def test_a_killed_worker_is_reported_and_its_trial_resumes_later(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plan = suite.plan(scale="smoke", only=["e2e"], seeds=1, root=tmp_path)
+    plan = make_plan(scale="smoke", only=["e2e"], seeds=1, root=tmp_path)
     longer = replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=150)))
     (trial,) = longer.trials
 
@@ -345,13 +345,13 @@ def test_a_killed_worker_is_reported_and_its_trial_resumes_later(
 
 
 def test_experiments_come_after_those_that_they_need(tmp_path: Path) -> None:
-    plan = suite.plan(scale="smoke", only=["pretrained-ar"], root=tmp_path)
+    plan = make_plan(scale="smoke", only=["pretrained-ar"], root=tmp_path)
     assert [experiment.name for experiment in plan.experiments] == ["autoregressive", "pretrained-ar"]
 
 
 @pytest.mark.parametrize("name", SCALES)
 def test_every_scale_names_existing_experiments(name: str, tmp_path: Path) -> None:
-    plan = suite.plan(scale=name, root=tmp_path)
+    plan = make_plan(scale=name, root=tmp_path)
     assert len({trial.folder for trial in plan.trials}) == len(plan.trials)
     assert len(plan.trials) == sum(len(row.seeds or range(plan.scale.seeds)) for row in plan.experiments)
     assert {row.name for row in EXPERIMENTS.values() if row.kind in {"control", "teacher"}} <= {
@@ -370,4 +370,4 @@ def test_every_scale_names_existing_experiments(name: str, tmp_path: Path) -> No
 )
 def test_unknown_names_are_refused(words: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        suite.plan(**words, root=tmp_path)  # type: ignore[arg-type]  # made of the table above
+        make_plan(**words, root=tmp_path)  # type: ignore[arg-type]  # made of the table above

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner import plan as suite
+from etude.runner.plan import make_plan
 from etude.runner.score_files import score_files
 from replication.corpora.reading import load
 from replication.midi.keys import OneKey, in_one_key, transposed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    return suite.plan(scale="smoke", root=tmp_path)
+    return make_plan(scale="smoke", root=tmp_path)
 
 
 def music(plan: Plan, folder: Path, *, semitones: int = 0, notes: int | None = None) -> Path:

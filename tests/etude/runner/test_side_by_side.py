@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner.plan import plan as make_plan
-from etude.runner.plan import prepare
+from etude.runner.plan import make_plan, prepare
 from eval.scoring.experiments import EXPERIMENTS
 from eval.scoring.likelihood import _music
 from replication.corpora.sources import Synthetic
@@ -35,7 +34,7 @@ def rows_of(table: Table) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(table.csv())))
 
 
-def test_experiments_keep_to_their_encoding() -> None:
+def test_experiments_and_their_needs_use_one_encoding() -> None:
     for name, row in EXPERIMENTS.items():
         assert row.encoding in ENCODINGS
         assert row.encoding == "paper" or name.endswith(f"-{row.encoding}")  # tables find the model's name by that
@@ -45,7 +44,7 @@ def test_experiments_keep_to_their_encoding() -> None:
 
 
 @pytest.mark.parametrize("name", SCALES)
-def test_other_encodings_are_run_by_name_only(name: str, tmp_path: Path) -> None:
+def test_other_encodings_run_only_when_named(name: str, tmp_path: Path) -> None:
     assert make_plan(scale=name, root=tmp_path).encodings == ("paper",)
     mixed = make_plan(scale=name, only=["e2e", "autoregressive-remi", "e2e-remi"], root=tmp_path)
     assert mixed.encodings == ("paper", "remi")
@@ -77,7 +76,7 @@ def mixed() -> Results:
     return synthetic_results(seeds=2, samples=16, triples=True)
 
 
-def test_with_one_encoding_nothing_speaks_of_encodings() -> None:
+def test_with_one_encoding_no_text_mentions_encodings() -> None:
     results = synthetic_results(seeds=2, samples=16)
     said = [build(results).markdown() for build in TABLES.values()] + [
         unwrap(draw)(results).caption for draw in FIGURES.values()
@@ -115,7 +114,7 @@ def test_a_corpus_without_beats_gives_likelihoods_per_second(mixed: Results) -> 
     assert "grey line every 4 seconds" in FIGURES["piano_rolls"](played).caption
 
 
-def test_models_stand_beside_the_test_split_in_their_own_encoding(mixed: Results) -> None:
+def test_models_are_shown_with_the_test_split_in_their_own_encoding(mixed: Results) -> None:
     frame = TABLES["main"](mixed).frame
     assert list(frame["Model"][:2]) == ["Test split, paper (floor)", "Test split, triples (floor)"]
     rows = {row["model"]: row for row in rows_of(TABLES["main"](mixed))}

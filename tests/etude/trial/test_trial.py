@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from etude.runner.comparison import tuning
-from etude.runner.plan import plan as make_plan
-from etude.runner.plan import windows
+from etude.runner.plan import make_plan, windows
 from etude.runner.tuning import tuned
 from etude.trial import stages
 from eval.results.schema import check_about

@@ -48,7 +48,7 @@ def measured(music: Windows, known: TrainingIndex) -> dict[str, float]:
     return memorisation(music, known, np.arange(len(music)))
 
 
-def test_training_has_all_of_itself_in_any_key_and_at_any_time_but_not_at_another_tempo() -> None:
+def test_training_music_is_found_in_any_key_and_at_any_time_but_not_at_another_tempo() -> None:
     parts = [melody(seed) for seed in range(5)]
     for change in ({}, {"by": 7}, {"later": 100}, {"by": -3, "later": 1}):
         found = measured(windows(*(changed(part, **change) for part in parts)), trained(*parts))
@@ -81,7 +81,7 @@ def test_the_longest_run_is_found_at_every_length() -> None:
         assert measured(windows(melody(1)[40 - length :]), known)["longest_run"] == length
 
 
-def test_one_run_again_and_again_is_distinct_once() -> None:
+def test_a_repeated_run_counts_as_one_distinct_run() -> None:
     steady = sorted_notes([(4 * step, 4, 60, 64) for step in range(23)])  # 20 runs of 4
     found = measured(windows(steady), trained(melody(0)))
     assert found["distinct_4"] == pytest.approx(1 / 20)
@@ -89,7 +89,7 @@ def test_one_run_again_and_again_is_distinct_once() -> None:
     assert measured(windows(*[melody(0)] * 5), trained(melody(1)))["distinct_4"] == pytest.approx(1 / 5)
 
 
-def test_a_window_copies_those_of_other_songs_alone() -> None:
+def test_only_windows_of_other_songs_count_as_copied() -> None:
     music, known = windows(melody(0), melody(1), melody(0), melody(2)), trained(melody(9))
     assert memorisation(music, known, np.arange(4))["self_copy"] == pytest.approx(1 / 2)
     assert memorisation(music, known, np.array([8, 3, 8, 5]))["self_copy"] == 0.0
@@ -97,7 +97,7 @@ def test_a_window_copies_those_of_other_songs_alone() -> None:
     assert measured(steady, known)["self_copy"] == 0.0  # what a window repeats within itself is no copy
 
 
-def test_the_nearest_training_window_is_one_and_not_the_sum_of_many() -> None:
+def test_the_nearest_training_window_is_a_single_window() -> None:
     first, second = melody(0), melody(1)
     joined = np.concatenate((first[:20], changed(second[:30], later=500)))
     music, known = windows(melody(5), joined, second), trained(first, melody(3), second)
@@ -111,7 +111,7 @@ def test_the_nearest_training_window_is_one_and_not_the_sum_of_many() -> None:
     assert nearest(windows(melody(5)), known.windows) == []
 
 
-def test_what_has_no_run_is_nan_and_does_not_count() -> None:
+def test_windows_without_runs_are_nan_and_do_not_count() -> None:
     known, empty = trained(melody(0)), np.empty(0, NOTE)
     short = windows(empty, melody(0)[:1], melody(0)[:7])
     found = measured(short, known)
@@ -139,7 +139,7 @@ def tokens(count: int) -> NDArray[np.uint16]:
     return np.concatenate([Paper().windows(compose(rng), 66)[0] for _ in range(count)])
 
 
-def test_what_training_has_is_made_once_and_read_again(tmp_path: Path) -> None:
+def test_the_training_index_is_built_once_and_then_read(tmp_path: Path) -> None:
     path, rows = tmp_path / "train" / "known.npz", tokens(3)
     made = training_index(path, rows, Paper())
     written = path.stat().st_mtime_ns
@@ -155,7 +155,7 @@ def test_what_training_has_is_made_once_and_read_again(tmp_path: Path) -> None:
         training_index(path, rows, Paper())
 
 
-def test_a_large_training_split_is_indexed_in_part_and_says_so(
+def test_a_large_training_split_is_indexed_in_part_and_states_the_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = tokens(4)
@@ -168,14 +168,14 @@ def test_a_large_training_split_is_indexed_in_part_and_says_so(
     assert known.windows.notes[known.windows.starts[-2] :].tolist() == last.tolist()  # evenly spread, to both ends
 
 
-def test_a_copy_of_what_straddles_two_training_windows_is_seen_in_part() -> None:
+def test_a_copy_across_two_training_windows_is_found_in_part() -> None:
     whole = melody(0)
     found = measured(windows(whole), trained(whole[:20], whole[20:]))
     assert found["longest_run"] == 20
     assert found["copy_8"] == pytest.approx(26 / 33)
 
 
-def test_each_window_is_told_what_of_it_is_copied() -> None:
+def test_each_window_has_its_own_copied_share() -> None:
     known = trained(melody(0))
     half = sorted_notes([*melody(0)[:24].tolist(), *changed(melody(1), later=400)[:24].tolist()])
     found = copy_rates(windows(melody(0), melody(1), half, melody(2)[:7]), known)

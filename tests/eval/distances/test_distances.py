@@ -54,7 +54,7 @@ def test_wasserstein_of_a_shift_is_the_shift() -> None:
     assert wasserstein([0, 1, 2], [1, 2, 3]) == pytest.approx(1 / math.sqrt(2 / 3))
 
 
-def test_wasserstein_from_itself_is_0_in_any_order_and_has_no_unit() -> None:
+def test_wasserstein_is_0_for_equal_sets_in_any_order_and_free_of_units() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 50))
     assert wasserstein(a, np.random.default_rng(1).permutation(a)) == pytest.approx(0)
     assert wasserstein(7 * a, 7 * b) == pytest.approx(wasserstein(a, b))
@@ -67,11 +67,11 @@ def test_spread_is_the_deviation_or_one_for_a_constant() -> None:
     assert spread([]) == 1
 
 
-def test_wasserstein_from_a_constant_is_in_the_metrics_unit() -> None:
+def test_wasserstein_from_a_constant_is_in_the_unit_of_the_metric() -> None:
     assert wasserstein([3.0, 4.0], [1.0, 1.0]) == pytest.approx(2.5)
 
 
-def test_wasserstein_leaves_nan_out_and_of_nothing_is_nan() -> None:
+def test_wasserstein_ignores_nan_and_is_nan_for_empty_sets() -> None:
     assert wasserstein([1.0, math.nan, 2.0], [math.nan, 1.0, 4.0]) == wasserstein([1.0, 2.0], [1.0, 4.0])
     assert math.isnan(wasserstein([math.nan], [1.0, 2.0]))
     assert math.isnan(wasserstein([1.0, 2.0], []))
@@ -94,7 +94,7 @@ def test_every_row_measures_windows(grid: TimeGrid) -> None:
         assert gap(name, same) <= gap(name, found) or name in {"classifier_auc", "mmd"}, name
 
 
-def test_only_distances_from_0_come_in_floors() -> None:
+def test_only_distances_from_0_have_floor_ratios() -> None:
     assert {name for name, row in DISTANCES.items() if row.in_floors} == {
         "frechet", "intervals", "chords", "bar_similarity",
     }  # fmt: skip
@@ -102,7 +102,7 @@ def test_only_distances_from_0_come_in_floors() -> None:
 
 
 @pytest.mark.parametrize("name", DISTANCES)
-def test_facts_of_a_window_do_not_depend_on_the_others(name: str) -> None:
+def test_rows_of_a_window_do_not_depend_on_other_windows(name: str) -> None:
     windows, row = random_windows(20), DISTANCES[name]
     order = np.random.default_rng(1).permutation(20)[:12]
     chosen = windows.take(order)
@@ -116,7 +116,7 @@ def test_features_are_those_of_the_grid() -> None:
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_clouds_have_no_unit_and_no_origin(name: str) -> None:
+def test_cloud_distances_do_not_depend_on_unit_or_origin(name: str) -> None:
     a, b = halves(40)
     factors, offsets = np.random.default_rng(1).uniform(1, 9, size=(2, 6))
     moved = [part._replace(values=part.values * factors + offsets) for part in (a, b)]
@@ -125,7 +125,7 @@ def test_clouds_have_no_unit_and_no_origin(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_farther_clouds_are_worse(name: str) -> None:
+def test_distances_grow_with_the_shift_between_clouds(name: str) -> None:
     a, b = halves(150)
     found = [CLOUDS[name](rows(a.values + shift), b, np.random.default_rng(2)) for shift in (0.0, 0.7, 1.5, 4.0)]
     gaps = [gap(name, value) for value in found]
@@ -134,7 +134,7 @@ def test_farther_clouds_are_worse(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLOUDS)
-def test_equal_shares_of_missing_values_are_no_distance_and_unequal_ones_are(name: str) -> None:
+def test_only_unequal_shares_of_missing_values_add_distance(name: str) -> None:
     a, b = halves(150)
     some = a.values.copy()
     some[:75, 0] = math.nan
@@ -166,7 +166,7 @@ def test_frechet_of_gaussians_has_a_closed_form() -> None:
     assert frechet_gaussian([0, 0, 0], turn @ diagonal @ turn.T, [0, 0, 0], turn @ other @ turn.T) == pytest.approx(5)
 
 
-def test_frechet_is_symmetric_and_sees_ranks_only() -> None:
+def test_frechet_is_symmetric_and_depends_on_ranks_only() -> None:
     a, b = halves(50)
     rng = np.random.default_rng(0)
     assert frechet(a, b, rng) == pytest.approx(frechet(b, a, rng))
@@ -182,7 +182,7 @@ def test_mmd_is_unbiased() -> None:
     assert min(found) < 0
 
 
-def test_the_p_value_is_uniform_when_nothing_differs_and_small_when_something_does() -> None:
+def test_the_p_value_is_uniform_for_equal_distributions_and_small_for_others() -> None:
     rng = np.random.default_rng(0)
     null = [mmd_p(*halves(20, seed, features=3), rng, permutations=99) for seed in range(300)]
     assert stats.kstest(null, "uniform").pvalue > 0.01
@@ -219,19 +219,19 @@ def test_p_values_refuse_two_windows_of_one_song_and_sets_of_two_sizes() -> None
             mmd_p(one, other, rng)
 
 
-def test_a_classifier_finds_nothing_in_equal_sets() -> None:
+def test_a_classifier_is_at_chance_for_equal_distributions() -> None:
     rng = np.random.default_rng(0)
     assert np.mean([classifier_auc(*halves(200, seed), rng) for seed in range(20)]) == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_classifier_finds_copies_below_chance() -> None:
+def test_a_classifier_is_below_chance_for_copies() -> None:
     a, _ = halves(200)
     rng = np.random.default_rng(0)
     for songs in (a.songs, a.songs + 200):  # named alike or not
         assert classifier_auc(a._replace(songs=songs), a, rng) < 0.45
 
 
-def test_windows_of_a_song_do_not_give_it_away() -> None:
+def test_windows_of_one_song_stay_in_one_fold() -> None:
     rng = np.random.default_rng(0)
     # Ten songs of twenty windows that are all but equal: a classifier that has seen a song knows its side.
     found, leaking = [], []
@@ -244,12 +244,12 @@ def test_windows_of_a_song_do_not_give_it_away() -> None:
     assert np.mean(leaking) > 0.95
 
 
-def test_one_song_has_no_classifier() -> None:
+def test_a_classifier_of_one_song_is_nan() -> None:
     a, b = halves(10)
     assert math.isnan(classifier_auc(a._replace(songs=np.zeros(10, int)), b, np.random.default_rng(0)))
 
 
-def test_precision_and_recall_are_each_others_mirror() -> None:
+def test_recall_is_precision_with_the_sets_exchanged() -> None:
     values = np.random.default_rng(0).normal(size=(2, 60, 2))
     values -= values.mean(axis=1, keepdims=True)
     values /= values.std(axis=1, keepdims=True)
@@ -266,7 +266,7 @@ def test_a_set_is_its_own_support() -> None:
         assert function(rows(a.values + 100), b, rng) == 0
 
 
-def test_support_on_a_line_is_what_the_definition_says() -> None:
+def test_support_on_a_line_follows_the_definition() -> None:
     reference = rows(np.arange(12.0)[:, None])  # reaching 5, 4, 3, ... 3, 4, 5
     sample = rows(np.concatenate([[-4.9, -5.1, 15.9, 16.1], np.full(8, 5.5)])[:, None])
     rng = np.random.default_rng(0)
@@ -274,7 +274,7 @@ def test_support_on_a_line_is_what_the_definition_says() -> None:
     assert coverage(sample, reference, rng) == 8 / 12  # all but 1, 2, 9 and 10
 
 
-def test_collapse_costs_recall_and_coverage_but_no_precision() -> None:
+def test_collapse_lowers_recall_and_coverage_but_not_precision() -> None:
     a, b = halves(200)
     collapsed = rows(np.resize(a.values[:10], a.values.shape))
     rng = np.random.default_rng(0)
@@ -293,7 +293,7 @@ def test_cliffs_delta() -> None:
     assert math.isnan(cliffs_delta([math.nan], [1]))
 
 
-def test_cliffs_delta_is_what_all_pairs_say() -> None:
+def test_cliffs_delta_equals_a_count_over_all_pairs() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 10, 50), rng.integers(2, 12, 70)
     assert cliffs_delta(a, b) == pytest.approx(np.sign(a[:, None] - b).mean())

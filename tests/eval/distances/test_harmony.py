@@ -84,7 +84,7 @@ def naive_similarity(window: Piece) -> list[tuple[float, int]]:
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
-def test_intervals_are_those_of_a_count_step_by_step(grid: TimeGrid) -> None:
+def test_intervals_equal_a_count_step_by_step(grid: TimeGrid) -> None:
     windows = random_windows(30, grid=grid)
     # Two notes of one pitch that overlap are two strokes of a key to us, one sounding pitch to the naive count.
     single = windows.common.map(lambda notes: notes[np.unique(notes["pitch"], return_index=True)[1]])
@@ -99,7 +99,7 @@ def test_intervals_count_steps_and_fold_octaves() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def test_bars_are_those_of_a_count_bar_by_bar() -> None:
+def test_bar_facts_equal_a_count_bar_by_bar() -> None:
     windows = random_windows(40).common
     # Few pitches and one duration, so that bars have notes in common.
     windows = windows.map(lambda notes: np.array([(o - o % 8, 4, 60 + p % 3, v) for o, _, p, v in notes], notes.dtype))
@@ -109,13 +109,13 @@ def test_bars_are_those_of_a_count_bar_by_bar() -> None:
     assert (found[:, 0] > 0).any()
 
 
-def test_a_repeated_bar_is_like_itself_at_every_lag() -> None:
+def test_a_repeated_bar_has_similarity_1_at_every_lag() -> None:
     bar = [(0, 1, 60), (1, 1, 64), (2, 2, 67)]
     again = [(16 * k / 4 + onset, beats, pitch) for k in range(16) for onset, beats, pitch in bar]
     np.testing.assert_allclose(similarity(of(again)), 1)
 
 
-def test_bars_compare_place_pitch_and_duration() -> None:
+def test_bar_similarity_compares_position_pitch_and_duration() -> None:
     first = [(0.0, 1.0, 60), (1, 1, 64)]
     for changed, expected in (
         ([(4, 1, 60), (5, 1, 64)], 1),
@@ -127,7 +127,7 @@ def test_bars_compare_place_pitch_and_duration() -> None:
         assert similarity(of([*first, *changed]))[0] == pytest.approx(expected)
 
 
-def test_the_error_is_0_from_oneself_symmetric_and_seen_in_repetition() -> None:
+def test_the_error_is_0_for_equal_sets_symmetric_and_sensitive_to_repetition() -> None:
     bars = [np.random.default_rng(k).integers(48, 84, size=(16, 4)) for k in range(12)]
     varied = of(*([(4 * b + k, 1, int(p)) for b, bar in enumerate(each) for k, p in enumerate(bar)] for each in bars))
     same = of(*([(4 * b + k, 1, int(p)) for b in range(16) for k, p in enumerate(each[0])] for each in bars))
@@ -135,19 +135,19 @@ def test_the_error_is_0_from_oneself_symmetric_and_seen_in_repetition() -> None:
     assert error(varied, same) == error(same, varied) > 0.5
 
 
-def test_windows_of_one_bar_have_no_error() -> None:
+def test_the_error_of_windows_of_one_bar_is_nan() -> None:
     short = of([(0, 1, 60)], [(0, 1, 62)], [])
     assert math.isnan(error(short, short))
     assert math.isnan(error(of([(0, 1, 60), (4, 1, 60)]), short))
 
 
-def test_a_lag_that_the_sample_lacks_repeats_nothing() -> None:
+def test_a_lag_that_the_sample_lacks_has_similarity_0() -> None:
     short, repeated = of([(0, 1, 60)]), of([(0, 1, 60), (4, 1, 60), (8, 1, 60)])
     assert error(short, repeated) == 1
     assert error(of([(0, 1, 60), (4, 1, 60)]), repeated) == pytest.approx(1 / 3)  # two pairs at lag 1, one at lag 2
 
 
-def test_a_lag_that_few_windows_reach_counts_little() -> None:
+def test_a_lag_that_few_windows_reach_has_little_weight() -> None:
     two = [[(0.0, 1.0, 60), (4, 1, 60)]] * 99
     odd = [(4.0 * k, 1.0, 60 + k % 2) for k in range(3)]  # repeats at lag 2, not at lag 1
     even = [(4.0 * k, 1.0, 60 + k) for k in range(3)]
@@ -169,14 +169,14 @@ def test_a_lag_that_few_windows_reach_counts_little() -> None:
         ((60,), (MAJOR, 0)),
     ],
 )
-def test_chords_have_the_root_that_a_musician_names(pitches: tuple[int, ...], expected: tuple[int, int]) -> None:
+def test_chords_have_the_expected_roots(pitches: tuple[int, ...], expected: tuple[int, int]) -> None:
     assert named(chord(0, *pitches)) == [expected]
     for up in range(1, 12):
         moved = [(onset, beats, pitch + up) for onset, beats, pitch in chord(0, *pitches)]
         assert named(moved) == [(expected[0], (expected[1] + up) % 12)]
 
 
-def test_a_chord_is_what_sounds_longest_within_half_a_bar() -> None:
+def test_a_chord_is_the_triad_that_sounds_longest_within_half_a_bar() -> None:
     assert named([*chord(0, 60, 64, 67, beats=1.5), *chord(1.5, 62, 65, 69, beats=0.5)]) == [(MAJOR, 0)]
     assert named([*chord(0, 60, 64, 67, beats=3), *chord(4, 62, 65, 69)]) == [(MAJOR, 0), (MAJOR, 0), (MINOR, 2)]
 
@@ -185,7 +185,7 @@ def test_silence_between_chords_is_counted() -> None:
     assert [quality for quality, _ in named([*chord(0, 60, 64, 67), *chord(4, 60, 64, 67)])] == [MAJOR, SILENCE, MAJOR]
 
 
-def test_chord_pairs_know_the_motion_of_the_root_and_not_the_key() -> None:
+def test_chord_pairs_depend_on_root_motion_but_not_on_the_key() -> None:
     cadence = [*chord(0, 60, 64, 67), *chord(2, 55, 59, 62), *chord(4, 57, 60, 64)]  # C, G, A minor
     higher = [(onset, beats, pitch + 3) for onset, beats, pitch in cadence]
     windows = of(cadence, higher, chord(0, 60, 64, 67), [])
@@ -195,7 +195,7 @@ def test_chord_pairs_know_the_motion_of_the_root_and_not_the_key() -> None:
     assert found[2:].sum() == 0
 
 
-def test_transposition_and_velocity_change_no_facts() -> None:
+def test_harmony_facts_do_not_depend_on_transposition_and_velocity() -> None:
     windows = random_windows(30).map(lambda notes: notes[(notes["pitch"] > 10) & (notes["pitch"] < 110)])
     higher = windows.notes.copy()
     higher["pitch"] += 5
@@ -215,7 +215,7 @@ def test_divergence_is_one_bit_for_sets_with_nothing_in_common() -> None:
     assert divergence(half, one, RNG) == pytest.approx(0.5)
 
 
-def test_windows_without_counts_have_one_of_nothing() -> None:
+def test_windows_without_counts_have_one_count_of_nothing() -> None:
     none, some = rows(np.zeros((3, 12))), rows(np.ones((3, 12)))
     assert divergence(none, some, RNG) == divergence(some, none, RNG) == 1
     assert divergence(none, none, RNG) == 0

@@ -73,7 +73,7 @@ def test_rows_and_columns() -> None:
 @pytest.mark.parametrize("n_samples", [30, 150, 1000])
 @pytest.mark.parametrize("groups", [SONGS, np.sqrt(np.arange(200)).astype(int)])
 @pytest.mark.parametrize("most", [None, 20])
-def test_every_distance_compares_equally_many(n_samples: int, groups: NDArray[Any], most: int | None) -> None:
+def test_every_distance_compares_sets_of_equal_size(n_samples: int, groups: NDArray[Any], most: int | None) -> None:
     sizes = set()
 
     def spy(sample: ArrayLike, reference: ArrayLike, *, scale: float | None = None) -> float:
@@ -111,7 +111,7 @@ def test_no_song_is_in_both_halves() -> None:
 
 
 @pytest.mark.parametrize("n_samples", [200, 40])
-def test_what_is_made_of_a_half_is_held_against_the_other(n_samples: int) -> None:
+def test_windows_made_from_one_half_are_compared_with_the_other(n_samples: int) -> None:
     order = np.random.default_rng(0).permutation(len(SONGS))[:n_samples]
     scores = ratios(
         numbered(SONGS[order]), numbered(SONGS), distance=shared, origin=SampleOrigin.OTHER_HALF, songs=SONGS[order]
@@ -121,7 +121,7 @@ def test_what_is_made_of_a_half_is_held_against_the_other(n_samples: int) -> Non
 
 
 @pytest.mark.parametrize("most", [None, 20])
-def test_copies_are_held_against_themselves(most: int | None) -> None:
+def test_copies_are_compared_with_their_own_half(most: int | None) -> None:
     windows = numbered(np.arange(len(SONGS)))
     assert (ratios(windows, windows, distance=shared, origin=SampleOrigin.SAME_HALF, most=most)["distance"] == 1).all()
     values = np.arange(200.0)
@@ -136,25 +136,25 @@ def test_copies_are_held_against_themselves(most: int | None) -> None:
         (SampleOrigin.OTHER_HALF, SONGS, "200 songs for 100 samples"),
     ],
 )
-def test_what_is_made_of_the_reference_says_of_which_song(
+def test_samples_made_from_the_reference_must_name_their_songs(
     origin: SampleOrigin, songs: ArrayLike | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ratios(table(100, seed=1), origin=origin, songs=songs)
 
 
-def test_a_half_that_nothing_was_made_of() -> None:
+def test_a_half_without_samples_is_refused() -> None:
     with pytest.raises(UserError, match="half of the reference has no samples that come from it"):
         ratios(table(100, seed=1), origin=SampleOrigin.OTHER_HALF, songs=np.zeros(100))
 
 
-def test_equal_seeds_give_equal_numbers_whatever_the_global_generator() -> None:
+def test_equal_seeds_give_equal_numbers_for_any_global_generator() -> None:
     first = ratios(table(150, seed=1))
     np.random.seed(0)  # noqa: NPY002 - the global generator is what must not matter
     pd.testing.assert_frame_equal(first, ratios(table(150, seed=1)))
 
 
-def test_nan_is_counted() -> None:
+def test_undefined_values_are_counted() -> None:
     samples = table(100, seed=1)
     samples.loc[:24, "density"] = math.nan
     samples.loc[20:29, "pitch"] = math.nan
@@ -169,7 +169,7 @@ def test_nan_is_counted() -> None:
     assert np.isfinite(scores["ratio"]["mean"])
 
 
-def test_what_is_missing_counts_as_one_range_away() -> None:
+def test_missing_values_count_as_one_range_away() -> None:
     reference, samples = numbered(np.arange(200) % 2), numbered(np.arange(100) % 2)
     reference.loc[0, "density"] += 0.25  # so that halves differ
     samples.loc[:49, "density"] = math.nan
@@ -182,7 +182,7 @@ def test_what_is_missing_counts_as_one_range_away() -> None:
     assert scores["worst"]["pitch"] == pytest.approx(scores["ratio"]["pitch"], nan_ok=True)
 
 
-def test_equal_shares_that_are_missing_are_at_the_floor() -> None:
+def test_equal_shares_of_missing_values_are_at_the_floor() -> None:
     lacking = np.random.default_rng(0).random((9, 200, len(METRICS))) < 0.2
     reference, *several = (table(200, seed=seed).mask(gaps) for seed, gaps in enumerate(lacking))
     worst = [ratios(samples, reference)["worst"]["density"] for samples in several]
@@ -195,7 +195,7 @@ def test_equal_shares_that_are_missing_are_at_the_floor() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
-def test_what_is_undefined_is_never_a_reward(share: float) -> None:
+def test_undefined_values_never_improve_a_distance(share: float) -> None:
     samples = table(100, seed=1, shift=2.0)
     defined = ratios(samples)
     # The worst values are those that are missing: without them the metric by itself looks better.
@@ -233,7 +233,7 @@ def test_a_constant_metric_has_no_floor() -> None:
     assert scores["distance"]["notes"] == pytest.approx(2)
 
 
-def test_a_set_is_held_against_the_halves_that_its_metrics_are() -> None:
+def test_distances_and_metrics_use_the_same_halves() -> None:
     samples, reference = table(150, seed=1), table(len(SONGS), seed=0)
     scale = float(reference["pitch"].std(ddof=0))
     found = floor(samples["pitch"].to_numpy(), reference["pitch"].to_numpy())
@@ -257,7 +257,7 @@ def test_the_floor_does_not_depend_on_the_samples() -> None:
     assert found[0].floor == found[1].floor
 
 
-def test_a_floor_that_is_negative_has_no_multiples() -> None:
+def test_a_negative_floor_has_no_ratio() -> None:
     reference = Rows(np.zeros(len(SONGS)), SONGS)
     rng = np.random.default_rng(0)
     assert math.isnan(against_halves(lambda *_: -1.0, reference, reference, rng=rng, draws=2).ratio)

@@ -41,7 +41,7 @@ def read(path: str) -> list[tuple[float, int, float]]:
 
 
 @given(st.lists(NOTE, max_size=30))
-def test_a_drawing_is_the_score(rows: list[tuple[float, ...]]) -> None:
+def test_a_drawing_shows_the_notes(rows: list[tuple[float, ...]]) -> None:
     notes = table(*rows)
     frame = Frame.around(notes, end=end_of(notes))
     found = clips(notes, frame, count=3)
@@ -55,7 +55,7 @@ def test_a_drawing_is_the_score(rows: list[tuple[float, ...]]) -> None:
         assert sum(length for *_, length in played) <= own["duration"].sum()
 
 
-def test_notes_that_touch_are_told_apart_and_what_is_past_the_frame_is_cut() -> None:
+def test_touching_notes_are_separated_and_notes_beyond_the_frame_are_cut() -> None:
     notes = table((0, 0, 1, 60, 64), (0, 1, 4, 60, 64), (0, 3, 1, 62, 64))
     frame = Frame(end=2.5, low=58, high=64)
     (clip,) = clips(notes, frame, count=1)
@@ -78,14 +78,14 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_trials_page_is_small_and_always_the_same(saved: Path, tmp_path: Path) -> None:
+def test_the_page_of_a_trial_is_small_and_deterministic(saved: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.html"
     save_player(CHORDS, again, title="<b>Tom & 'Jerry'</b>", colour="#0072B2", unit="beat", count=3)
     assert saved.read_bytes() == again.read_bytes()
     assert len(saved.read_bytes()) < 150_000
 
 
-def test_a_trials_page_plays_in_a_frame_that_may_do_nothing_but_run_scripts(saved: Path, tmp_path: Path) -> None:
+def test_the_page_of_a_trial_plays_in_a_frame_that_may_only_run_scripts(saved: Path, tmp_path: Path) -> None:
     outer = tmp_path / "outer.html"
     outer.write_text(
         f'<!doctype html><html lang="en"><title>x</title><iframe sandbox="allow-scripts" title="samples" width="900"'
@@ -111,7 +111,7 @@ def test_a_trials_page_plays_in_a_frame_that_may_do_nothing_but_run_scripts(save
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_trials_page_can_be_used_by_everybody(saved: Path, *, dark: bool) -> None:
+def test_the_page_of_a_trial_is_accessible(saved: Path, *, dark: bool) -> None:
     with chromium() as browser, opened(browser, saved.as_uri(), width=390, dark=dark) as watched:
         assert violations(watched.page) == []
         assert overflow(watched.page) == 0

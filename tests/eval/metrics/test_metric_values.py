@@ -104,7 +104,9 @@ def test_shares_of_c_minor_derived_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("grid", "unit", "suffix"), [(None, 1.0, ""), (PERFORMED, 0.5, "_seconds")])
-def test_statistics_of_time_by_hand_in_the_unit_of_the_grid(grid: TimeGrid | None, unit: float, suffix: str) -> None:
+def test_time_metrics_derived_by_hand_are_in_the_unit_of_the_grid(
+    grid: TimeGrid | None, unit: float, suffix: str
+) -> None:
     chords: Notes = [(0, 1, 60), (0, 1, 64), (1.5, 0.5, 62), (2, 2, 62)]  # onsets 1.5 and 0.5 apart
     expected = {
         "note_density": 4 / 4 / unit,
@@ -117,7 +119,7 @@ def test_statistics_of_time_by_hand_in_the_unit_of_the_grid(grid: TimeGrid | Non
     assert {name: value(name + suffix, chords, grid=grid) for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
-def test_statistics_of_pitch_and_velocity_by_hand() -> None:
+def test_pitch_and_velocity_metrics_derived_by_hand() -> None:
     notes = sorted_notes([(0, 1, 60, 10), (0, 1, 64, 30), (4, 1, 62, 50), (8, 1, 62, 70)])
     windows = Windows.of([Piece(notes=notes, id="", group="")])
     expected = {
@@ -137,13 +139,13 @@ def test_a_note_that_ends_on_a_beat_leaves_the_next_beat_empty() -> None:
     assert raw("empty_beat_rate", apart) == pytest.approx(1 - 4 / 17)
 
 
-def test_four_equal_bars_groove_perfectly_and_not_so_by_muspy() -> None:
+def test_four_equal_bars_have_perfect_groove_here_but_not_in_muspy() -> None:
     bars = melody([60] * 16)
     assert [value(name, bars) for name in ("groove_consistency", "groove_jaccard", "grooving_similarity")] == [1, 1, 1]
     assert raw("groove_consistency", bars) == pytest.approx(1 - 4 / (16 * 4))
 
 
-def test_dyads_are_polyphonic_and_not_so_by_muspy() -> None:
+def test_dyads_are_polyphonic_here_but_not_in_muspy() -> None:
     assert (value("polyphony_rate_ge2", DYADS), raw("polyphony_rate", DYADS)) == (1, 0)
 
 
@@ -153,26 +155,26 @@ def test_a_key_struck_again_while_it_sounds_is_one_pitch() -> None:
     assert value("empty_beat_rate", again) == pytest.approx(2 / 8)
 
 
-def test_grooves_count_onsets_that_bars_do_not_share() -> None:
+def test_groove_counts_onsets_that_bars_do_not_share() -> None:
     three_bars: Notes = [(0, 1, 60), (2, 1, 60), (4, 1, 60), (7, 1, 60), (8, 1, 60), (10, 1, 60)]  # 02, 03, 02
     assert value("groove_consistency", three_bars) == pytest.approx(1 - 2 / 16)
     assert value("groove_jaccard", three_bars) == pytest.approx(1 / 3)
     assert value("grooving_similarity", three_bars) == pytest.approx(1 - (2 + 2 + 0) / 3 / 16)
 
 
-def test_bars_without_onsets_are_alike_in_slots_and_no_pair_in_onsets() -> None:
+def test_pairs_of_bars_without_onsets_count_for_slots_but_not_for_onsets() -> None:
     held: Notes = [(0, 16, 60), (12, 1, 60)]
     assert value("groove_consistency", held) == pytest.approx(1 - (1 + 0 + 1) / 3 / 16)
     assert value("groove_jaccard", held) == 0
 
 
-def test_bars_end_with_that_of_the_last_onset() -> None:
+def test_the_last_bar_is_that_of_the_last_onset() -> None:
     held: Notes = [(0, 1, 60), (4, 40, 60)]
     assert value("groove_consistency", held) == value("grooving_similarity", held) == 1
     assert math.isnan(value("groove_consistency", held[1:]))
 
 
-def test_local_entropy_slides_over_bars_and_leaves_out_those_without_notes() -> None:
+def test_local_entropy_slides_over_bars_and_skips_those_without_notes() -> None:
     bars = [(60, 62), (60, 60), (), (64, 65), (67, 67), (60, 62)]
     notes: Notes = [(4 * bar + beat, 1, key) for bar, keys in enumerate(bars) for beat, key in enumerate(keys)]
     assert value("pitch_class_entropy_1bar", notes) == pytest.approx((1 + 0 + 1 + 0 + 1) / 5)
@@ -182,7 +184,7 @@ def test_local_entropy_slides_over_bars_and_leaves_out_those_without_notes() -> 
     assert value("pitch_class_entropy_4bar", notes) == pytest.approx((first + second + third) / 3)
 
 
-def test_grooves_of_random_windows_are_those_of_bars_compared_one_by_one() -> None:
+def test_groove_of_random_windows_equals_a_bar_by_bar_computation() -> None:
     windows = random_windows(40)
     expected: list[list[float]] = []
     for notes in windows.common.pieces():
@@ -202,14 +204,14 @@ def test_grooves_of_random_windows_are_those_of_bars_compared_one_by_one() -> No
     np.testing.assert_allclose(score(windows)[columns].to_numpy(), expected, rtol=0, atol=1e-12)
 
 
-def test_rounding_keeps_every_note_and_moves_equal_offbeats_alike() -> None:
+def test_rounding_keeps_every_note_and_moves_equal_offbeats_equally() -> None:
     offbeats: Notes = [(beat + 1 / 8, 1 / 8, 60) for beat in range(8)]
     assert value("groove_consistency", offbeats, grid=Beats(steps_per_beat=8)) == 1
     assert value("polyphony", offbeats, grid=Beats(steps_per_beat=8)) == 1
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, Seconds(steps_per_second=31.25)], ids=str)
-def test_where_muspy_is_right_the_numbers_are_its_own(grid: TimeGrid) -> None:
+def test_metrics_equal_muspy_where_muspy_is_correct(grid: TimeGrid) -> None:
     import muspy
 
     windows = random_windows(300, grid=grid)

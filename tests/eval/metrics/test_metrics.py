@@ -24,7 +24,7 @@ def test_every_metric_is_within_its_range(grid: TimeGrid) -> None:
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
-def test_windows_do_not_see_one_another(grid: TimeGrid) -> None:
+def test_metrics_of_a_window_do_not_depend_on_other_windows(grid: TimeGrid) -> None:
     windows = random_windows(30, grid=grid)
     whole = score(windows)
     order = np.random.default_rng(1).permutation(30)
@@ -33,7 +33,7 @@ def test_windows_do_not_see_one_another(grid: TimeGrid) -> None:
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def test_a_window_without_notes_beside_others_changes_nothing() -> None:
+def test_a_window_without_notes_does_not_change_the_others() -> None:
     windows = random_windows(30)
     empty = Piece(notes=sorted_notes([]), id="", group="")
     np.testing.assert_array_equal(score(Windows.of([*windows.pieces(), empty]))[:-1], score(windows))
@@ -57,12 +57,12 @@ def test_one_note(name: str) -> None:
 
 
 @pytest.mark.parametrize("grid", [PAPER_GRID, PERFORMED], ids=str)
-def test_when_a_piece_begins_changes_nothing(grid: TimeGrid) -> None:
+def test_metrics_do_not_depend_on_the_first_onset(grid: TimeGrid) -> None:
     here, there = (score(random_windows(30, start=start, grid=grid)) for start in (0, 77))
     np.testing.assert_array_equal(here, there)
 
 
-def test_an_octave_up_changes_the_mean_pitch_alone() -> None:
+def test_an_octave_up_changes_only_the_mean_pitch() -> None:
     rng = np.random.default_rng(3)
     rows = [
         (int(onset), 4, int(key), 64)
@@ -77,7 +77,7 @@ def test_an_octave_up_changes_the_mean_pitch_alone() -> None:
     np.testing.assert_allclose(difference, 0, atol=1e-12)
 
 
-def test_metrics_leave_the_notes_as_they_are() -> None:
+def test_metrics_do_not_change_the_notes() -> None:
     windows = random_windows(10, start=5)
     before = windows.notes.copy()
     score(windows)
@@ -107,7 +107,7 @@ def test_a_performance_has_seconds_where_scores_have_beats() -> None:
     assert set(refused(PAPER_GRID)) == {name for name in METRICS if name.endswith("_seconds")}
 
 
-def test_distances_use_the_same_metrics_on_both_kinds_of_grid_but_for_groove() -> None:
+def test_distances_use_the_same_metrics_on_both_kinds_of_grid_except_groove() -> None:
     of_scores = features_on(PAPER_GRID)
     assert len(of_scores) == 14
     assert "length" not in of_scores
@@ -116,7 +116,7 @@ def test_distances_use_the_same_metrics_on_both_kinds_of_grid_but_for_groove() -
     ]
 
 
-def test_a_metric_of_one_piece_is_made_one_of_windows() -> None:
+def test_a_metric_of_one_piece_becomes_a_metric_of_windows() -> None:
     windows = random_windows(10)
     count = per_piece(lambda one: float(len(one.notes)))(windows)
     assert count.dtype == np.float64

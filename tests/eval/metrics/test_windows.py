@@ -55,14 +55,14 @@ def on_common_grid(piece: Piece) -> NDArray[Any]:
     return sorted_notes(rows)
 
 
-def test_pieces_come_back_as_they_were() -> None:
+def test_pieces_round_trip_through_windows() -> None:
     pieces = random_pieces(20)
     windows = Windows.of(pieces)
     assert_equal(windows, [piece.notes for piece in pieces])
     assert all(piece.grid == PAPER_GRID for piece in windows.pieces())
 
 
-def test_sizes_starts_and_ends_are_those_of_the_pieces() -> None:
+def test_sizes_starts_and_ends_match_the_pieces() -> None:
     pieces = random_pieces(20)
     windows = Windows.of(pieces)
     sizes = [len(piece.notes) for piece in pieces]
@@ -71,7 +71,7 @@ def test_sizes_starts_and_ends_are_those_of_the_pieces() -> None:
     np.testing.assert_array_equal(windows.ends, windows.notes["onset"] + windows.notes["duration"])
 
 
-def test_no_windows_have_no_notes() -> None:
+def test_an_empty_set_of_windows_has_no_notes() -> None:
     windows = Windows.of([], PAPER_GRID)
     assert windows.pieces() == []
     assert (len(windows), len(windows.notes), len(windows.common), windows.starts.tolist()) == (0, 0, 0, [0])
@@ -88,7 +88,7 @@ def test_pieces_on_different_grids_are_refused() -> None:
         Windows.of([])
 
 
-def test_taken_windows_come_in_the_order_asked_for_and_may_come_again() -> None:
+def test_take_keeps_the_given_order_and_allows_repeats() -> None:
     pieces = random_pieces(20)
     chosen = [7, 3, 3, 19, 0]
     taken = Windows.of(pieces).take(chosen)
@@ -96,7 +96,7 @@ def test_taken_windows_come_in_the_order_asked_for_and_may_come_again() -> None:
     assert_equal(taken.take([4, 0]), [pieces[0].notes, pieces[7].notes])
 
 
-def test_map_changes_each_window_by_itself_and_sorts_its_notes() -> None:
+def test_map_changes_each_window_separately_and_sorts_its_notes() -> None:
     def first_half_backwards(notes: NDArray[Any]) -> NDArray[Any]:
         return notes[: len(notes) // 2][::-1]
 
@@ -107,13 +107,13 @@ def test_map_changes_each_window_by_itself_and_sorts_its_notes() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_the_common_grid_is_that_of_each_piece_by_itself(grid: TimeGrid) -> None:
+def test_common_equals_the_common_grid_of_each_piece(grid: TimeGrid) -> None:
     pieces = random_pieces(60, grid)
     assert_equal(Windows.of(pieces).common, [on_common_grid(piece) for piece in pieces])
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_the_common_grid_is_common(grid: TimeGrid) -> None:
+def test_common_windows_are_on_the_common_grid(grid: TimeGrid) -> None:
     common = Windows.of(random_pieces(60, grid)).common
     assert common.grid == (Seconds(steps_per_second=8.0) if isinstance(grid, Seconds) else Beats(steps_per_beat=4))
     assert (common.notes["duration"] >= 1).all()
@@ -121,7 +121,7 @@ def test_the_common_grid_is_common(grid: TimeGrid) -> None:
     assert_equal(common.common, [piece.notes for piece in common.pieces()])
 
 
-def test_windows_leave_the_pieces_as_they_are() -> None:
+def test_windows_do_not_change_the_pieces() -> None:
     pieces = random_pieces(5)
     before = [piece.notes.copy() for piece in pieces]
     windows = Windows.of(pieces)
@@ -132,7 +132,7 @@ def test_windows_leave_the_pieces_as_they_are() -> None:
         np.testing.assert_array_equal(piece.notes, notes)
 
 
-def test_windows_without_notes_keep_their_place() -> None:
+def test_windows_without_notes_keep_their_position() -> None:
     empty = Piece(notes=np.empty(0, NOTE), id="empty", group="empty")
     full = random_pieces(2)[1]
     windows = Windows.of([empty, full, empty])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from etude.runner import plan as suite
+from etude.runner.plan import prepare
 from etude.runner.worker import work
 from eval.claims.claims import CLAIMS, verdicts_on
 from eval.claims.verdicts import Ruling
@@ -115,7 +115,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     models: dict[str, ModelConfig] = {"gaussian": Diffusion(embedding=Scaled()), "ngram": StuckConfig()}
     rows = tuple(replace(row, model=models.get(row.name, row.model)) for row in plan.experiments)
     plan = replace(plan, experiments=rows)
-    suite.prepare(plan)
+    prepare(plan)
     store = open_store(plan.root)
     for trial in plan.trials:
         work(task(trial, plan.root))

@@ -39,7 +39,7 @@ def test_bits_per_word_need_no_training(dimension: int, low: float, high: float)
     assert low <= bits_per_word(model, tokens, seed=0) * math.log(2) <= high
 
 
-def test_bits_per_word_are_the_loss_term_whatever_the_network() -> None:
+def test_bits_per_word_equal_the_loss_term_for_any_network() -> None:
     model = build(4).eval()
     tokens = random_windows(100, SCALE.length, 12)
     bits = bits_per_word(model, tokens, seed=0)
@@ -80,7 +80,7 @@ def test_the_audit_measures_every_milestone_once(tmp_path: Path) -> None:
     assert len(seen) == 4
 
 
-def test_the_row_of_the_recipe_is_the_reports() -> None:
+def test_the_row_of_the_recipe_matches_the_report() -> None:
     model = next(row.model for row in ABLATIONS if row.name == "recipe").build(vocabulary=20, scale=SCALE)
     assert model.embedding.weight.shape == (20, 128)  # type: ignore[attr-defined]  # a DiffusionLM
     scale = model.scale  # type: ignore[attr-defined]

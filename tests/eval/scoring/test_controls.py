@@ -89,9 +89,7 @@ def bars_of(notes: NDArray[Any], bar: int = 32) -> list[list[tuple[int, ...]]]:
 
 @pytest.mark.parametrize("grid", GRIDS, ids=["beats", "seconds"])
 @pytest.mark.parametrize("row", CONTROLS, ids=lambda row: row.name)
-def test_a_control_is_as_many_windows_in_order_made_from_what_it_says(
-    row: Experiment, grid: TimeGrid, tmp_path: Path
-) -> None:
+def test_a_control_has_as_many_windows_made_from_their_sources(row: Experiment, grid: TimeGrid, tmp_path: Path) -> None:
     embeddings(tmp_path, size=1.0)
     real = windows(grid=grid)
     assert isinstance(row.model, FromTest)
@@ -107,18 +105,18 @@ def test_a_control_is_as_many_windows_in_order_made_from_what_it_says(
 
 
 @pytest.mark.parametrize("row", [*CONTROLS, *BASELINES], ids=lambda row: row.name)
-def test_controls_say_so_and_need_one_seed(row: Experiment) -> None:
+def test_controls_are_labelled_as_controls_and_have_one_seed(row: Experiment) -> None:
     control = row.kind == "control"
     assert control == row.label.endswith("(control)") == row.note.startswith("Control: ")
     assert row.seeds == ((0,) if control else None)
 
 
-def test_there_is_no_model_to_build() -> None:
+def test_a_control_has_no_model_to_build() -> None:
     with pytest.raises(TypeError, match="made from test windows"):
         Copy().build(vocabulary=10, scale=small_scale())
 
 
-def test_only_copies_are_held_against_their_own_songs() -> None:
+def test_only_copies_are_compared_with_their_own_songs() -> None:
     origins = {row.name: row.model.origin for row in CONTROLS if isinstance(row.model, FromTest)}
     assert origins.pop("test-copy") is SampleOrigin.SAME_HALF
     assert set(origins.values()) == {SampleOrigin.OTHER_HALF}
@@ -131,13 +129,13 @@ def test_a_copy_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_a_round_trip_keeps_what_the_encoding_can_write(encoding: str) -> None:
+def test_a_round_trip_keeps_what_the_encoding_can_represent(encoding: str) -> None:
     real = windows()
     real = real.map(encoding_on(encoding, real.grid).representable)
     assert not changed_windows(real, *RoundTrip().make(material(real, encoding=encoding))).any()
 
 
-def test_a_round_trip_of_anything_else_is_what_the_encoding_makes_of_it() -> None:
+def test_a_round_trip_of_other_notes_equals_encoding_and_decoding() -> None:
     long = sorted_notes([(5, 90, 20, 3), (400, 8, 60, 64)])
     real = Windows.of([Piece(notes=long, id="", group="")])
     made, sources = RoundTrip().make(material(real))
@@ -145,7 +143,7 @@ def test_a_round_trip_of_anything_else_is_what_the_encoding_makes_of_it() -> Non
     assert np.array_equal(made.notes, PAPER.representable(long))
 
 
-def test_little_noise_is_rounded_away_and_much_is_not(tmp_path: Path) -> None:
+def test_rounding_removes_small_noise_but_not_large_noise(tmp_path: Path) -> None:
     real = windows()
     real = real.map(PAPER.representable)
     shares = []
@@ -157,7 +155,7 @@ def test_little_noise_is_rounded_away_and_much_is_not(tmp_path: Path) -> None:
     assert shares[1] > shares[2] == 0
 
 
-def test_a_collapse_is_a_few_windows_over_and_over() -> None:
+def test_a_collapse_repeats_a_few_windows() -> None:
     real = windows()
     made, sources = Collapse(pieces=5).make(material(real))
     assert len(np.unique(sources)) == 5
@@ -166,7 +164,7 @@ def test_a_collapse_is_a_few_windows_over_and_over() -> None:
     assert len(np.unique(Collapse(pieces=1000).make(material(real))[1])) == len(real)
 
 
-def test_jitter_moves_the_share_of_the_notes_that_it_says_by_a_semitone() -> None:
+def test_jitter_moves_the_given_share_of_notes_by_a_semitone() -> None:
     real = windows(n=30, bars=40)
     spread = real.map(lambda notes: notes[np.diff(notes["onset"], prepend=-1) > 0])  # so that none coincide
     made, sources = Jitter(share=0.2).make(material(spread))
@@ -197,7 +195,7 @@ def test_permuting_pitches_keeps_the_pitches_and_the_rhythm() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=["beats", "seconds"])
-def test_shuffled_onsets_are_anywhere_on_the_sixteenths_and_all_else_stays(grid: TimeGrid) -> None:
+def test_shuffled_onsets_are_on_sixteenths_and_nothing_else_changes(grid: TimeGrid) -> None:
     real = windows(n=20, bars=40, grid=grid)
     made, sources = OnsetsShuffled().make(material(real))
     assert (made.notes["onset"] % 2 == 0).all()
@@ -231,7 +229,7 @@ def shuffled(rows: list[tuple[int, int, int, int]]) -> set[tuple[tuple[int, int]
     return {tuple(notes[["onset", "pitch"]].tolist()) for notes in notes_of(made)}
 
 
-def test_a_bar_that_only_sounds_on_is_shuffled_too_and_never_comes_first() -> None:
+def test_a_bar_without_onsets_is_shuffled_but_never_comes_first() -> None:
     found = shuffled([(0, 128, 60, 64), (2, 1, 62, 64), (35, 1, 64, 64)])
     assert found == {((0, 60), (2, 62), (32 * bar + 3, 64)) for bar in (2, 3)}
 
@@ -248,7 +246,7 @@ def test_bars_keep_their_order_only_if_no_other_keeps_the_grid() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=["beats", "seconds"])
-def test_one_bar_fills_the_window(grid: TimeGrid) -> None:
+def test_one_bar_repeated_fills_the_window(grid: TimeGrid) -> None:
     real = windows(grid=grid)
     made, sources = OneBarRepeated().make(material(real))
     assert changed_windows(real, made, sources).tolist() == [True] * 60 + [False] * 3

@@ -40,7 +40,7 @@ def bars(letters: str) -> Piece:
     return piece(notes)
 
 
-def test_the_form_of_music_that_alternates_is_seen_at_every_second_lag() -> None:
+def test_alternating_music_is_similar_at_every_second_lag() -> None:
     found = form_of(music(bars("ABABAB"), bars("CDCDCD")))
     assert found["lag"].tolist() == [1, 2, 3, 4, 5]
     assert found["value"].tolist() == [0, 1, 0, 1, 0]
@@ -48,14 +48,14 @@ def test_the_form_of_music_that_alternates_is_seen_at_every_second_lag() -> None
     assert (found["reach"] == 1).all()
 
 
-def test_lags_are_of_the_windows_that_are_long_enough() -> None:
+def test_lags_use_only_windows_that_are_long_enough() -> None:
     found = form_of(music(bars("AAAA"), bars("AB"), bars("AB"), bars("C")))
     assert found["lag"].tolist() == [1, 2, 3]
     assert found["value"].tolist() == pytest.approx([3 / 5, 1, 1])
     assert found["reach"].tolist() == [3 / 4, 1 / 4, 1 / 4]
 
 
-def test_errors_of_ratios_are_over_songs() -> None:
+def test_standard_errors_of_ratios_are_over_songs() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=50)
     ones, songs = np.ones(50), np.arange(50)
@@ -75,7 +75,7 @@ def test_without_beats_there_are_no_bars_and_no_form() -> None:
     assert [text.get_text() for text in texts] == ["The corpus has no beats and therefore no bars."]
 
 
-def test_windows_too_short_for_a_form_say_so() -> None:
+def test_windows_too_short_for_a_form_are_noted() -> None:
     results = synthetic_results(seeds=1)
     short = dataclasses.replace(results, form=results.form[results.form["lag"] < 3])
     (text,) = form(short).figure.texts

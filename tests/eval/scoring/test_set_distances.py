@@ -22,7 +22,7 @@ def panel(sample: ScoredWindows, *, most: int = 30, seed: int = 1) -> dict[str, 
     return rows
 
 
-def test_every_distance_is_a_row_and_only_distances_from_0_are_in_floors() -> None:
+def test_every_distance_has_a_row_and_only_distances_from_0_have_floor_ratios() -> None:
     found = panel(OTHERS)
     assert set(found) == {*DISTANCES, "mmd_p"} < set(MEASURES)
     for name, row in DISTANCES.items():
@@ -33,7 +33,7 @@ def test_every_distance_is_a_row_and_only_distances_from_0_are_in_floors() -> No
 
 
 @pytest.mark.parametrize("origin", SampleOrigin)
-def test_p_values_are_of_half_the_songs_whatever_the_origin(origin: SampleOrigin) -> None:
+def test_p_values_use_half_of_the_songs_for_every_origin(origin: SampleOrigin) -> None:
     sample = REAL.windows if origin is not SampleOrigin.INDEPENDENT else OTHERS.windows
     songs = SONGS if origin is not SampleOrigin.INDEPENDENT else None
     found = panel(ScoredWindows.of(sample, songs=songs, origin=origin))
@@ -45,11 +45,11 @@ def test_p_values_are_of_half_the_songs_whatever_the_origin(origin: SampleOrigin
     assert all(np.isnan(found[name]["p"]) for name in DISTANCES if name != "mmd")
 
 
-def test_p_values_are_of_no_more_windows_than_asked_for() -> None:
+def test_p_values_use_at_most_the_given_number_of_windows() -> None:
     assert panel(OTHERS, most=16)["mmd_p"]["n"] == 16
 
 
-def test_what_is_made_of_a_few_songs_has_no_p_value() -> None:
+def test_windows_made_from_a_few_songs_have_no_p_value() -> None:
     few = np.resize(np.arange(0, 24, 3), 120)  # a window of each of 8 songs, some of which are in the half
     made = ScoredWindows.of(REAL.windows.take(few), songs=SONGS[few], origin=SampleOrigin.OTHER_HALF)
     row = panel(made)["mmd_p"]

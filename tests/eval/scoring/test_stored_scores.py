@@ -82,7 +82,7 @@ def coarse(notes: NDArray[Any]) -> NDArray[Any]:
     return np.unique(changed)
 
 
-def test_scores_are_the_stored_ones_or_the_edition_is_raised() -> None:
+def test_scores_equal_the_stored_ones_unless_the_edition_is_raised() -> None:
     stored, found = read_json(GOLDEN), scores()
     assert found["editions"] == stored["editions"], f"{GOLDEN} has another edition; {REWRITE}"
     assert set(found["sets"]) == set(MEASURES)

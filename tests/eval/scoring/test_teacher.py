@@ -37,7 +37,7 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
-def test_a_teacher_says_of_windows_what_its_likelihood_says(weights: Path) -> None:
+def test_a_teacher_gives_the_likelihood_of_its_model(weights: Path) -> None:
     windows = random_windows(50, SCALE.length, 12, seed=2)
     judgement = teacher_nll(windows.short(), teacher(), weights)
     model = teacher()
@@ -60,7 +60,7 @@ def test_windows_that_break_the_grammar_are_counted_and_left_out(weights: Path) 
     assert nothing.ruled_out == 1
 
 
-def test_simple_tokens_please_a_teacher_more_than_real_ones_and_have_less_entropy(tmp_path: Path) -> None:
+def test_simple_tokens_are_likelier_than_real_ones_and_have_lower_entropy(tmp_path: Path) -> None:
     task = job(tmp_path, SCALE)
     model = NGram(order=2, vocabulary=12, length=SCALE.length)
     task.train[:, 1:20] = torch.randint(3, 12, (len(task.train), 19)).clamp(max=7).short()
@@ -80,7 +80,7 @@ def test_a_bound_cannot_be_a_teacher(tmp_path: Path) -> None:
         teacher_nll(random_windows(2, SCALE.length, 12), model, tmp_path / "model.safetensors")
 
 
-def test_weights_of_another_teacher_are_named(weights: Path) -> None:
+def test_weights_of_another_model_are_refused(weights: Path) -> None:
     with pytest.raises(UserError, match="belongs to another model"):
         teacher_nll(random_windows(2, SCALE.length, 13), Autoregressive(vocabulary=13, scale=SCALE), weights)
 

@@ -38,7 +38,7 @@ WALKS: tuple[IterativeSampler, ...] = (
 
 
 @pytest.mark.parametrize("walk", WALKS, ids=str)
-def test_a_walk_that_is_watched_ends_where_it_would_and_its_last_estimate_is_the_sample(walk: IterativeSampler) -> None:
+def test_recording_a_trajectory_does_not_change_the_sample(walk: IterativeSampler) -> None:
     seen: list[Estimate] = []
     drawn = []
     for sampler in (walk, replace(walk, rounding=RecordingRounding(walk.rounding, seen))):
@@ -51,7 +51,7 @@ def test_a_walk_that_is_watched_ends_where_it_would_and_its_last_estimate_is_the
     assert [one.t for one in seen] == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6], abs=0.01)
 
 
-def test_margins_are_how_much_nearer_the_nearest_word_is() -> None:
+def test_margins_are_differences_of_the_two_smallest_distances() -> None:
     table = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]], dtype=torch.float64)
     assert margin(table[:1], table) == pytest.approx(3)  # at a word: the distance to the next
     assert margin(table[:2].mean(0), table) == pytest.approx(0)  # half-way: a toss
@@ -59,7 +59,7 @@ def test_margins_are_how_much_nearer_the_nearest_word_is() -> None:
     assert margin(table, table) == pytest.approx((3 + 3 + 4) / 3)  # the mean over predictions
 
 
-def test_the_right_denoiser_of_words_begins_at_their_mean_and_ends_certain() -> None:
+def test_the_optimal_denoiser_begins_at_the_mean_embedding_and_ends_certain() -> None:
     table = torch.tensor([[-2.0], [0.5], [2.0]], dtype=torch.float64)
     shares = torch.tensor([0.3, 0.3, 0.4], dtype=torch.float64)
     alpha_bar = torch.from_numpy(Sqrt().alpha_bar(2000))
@@ -100,7 +100,7 @@ def test_curves_count_what_changes_and_what_is_valid() -> None:
     assert (found["margin"] == 0.1).all()
 
 
-def test_notes_are_of_the_first_sample_at_the_nearest_estimates() -> None:
+def test_notes_are_those_of_the_first_sample_at_the_nearest_estimates() -> None:
     encoding = Paper()
     ids = {word: index for index, word in enumerate(encoding.vocabulary)}
 

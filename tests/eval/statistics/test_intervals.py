@@ -18,14 +18,14 @@ def test_interval() -> None:
 
 
 @pytest.mark.parametrize(("values", "mean"), [([1.5], 1.5), ([], math.nan), ([1.0, math.nan], math.nan)])
-def test_no_interval(values: list[float], mean: float) -> None:
+def test_too_few_values_have_no_interval(values: list[float], mean: float) -> None:
     found = interval(values)
     assert found.mean == pytest.approx(mean, nan_ok=True)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
 
 
-def test_values_that_are_equal_by_rounding_deviate_by_that_of_rounding() -> None:
+def test_values_equal_up_to_rounding_have_a_deviation_of_rounding_size() -> None:
     rng = np.random.default_rng(0)
     assert deviation([2.0, 2.0], resolution=1.0) == pytest.approx(rng.random(100_000).std(), abs=0.01)
     assert deviation([2.0, 4.0], resolution=1.0) == deviation([2.0, 4.0]) == pytest.approx(math.sqrt(2))
@@ -43,7 +43,7 @@ def test_difference_by_hand() -> None:
     assert found.mean - found.low == pytest.approx(found.high - found.mean)
 
 
-def test_what_is_nan_has_no_part_in_a_difference() -> None:
+def test_nan_is_left_out_of_a_difference() -> None:
     rest = difference([[1.0, 2.0], [3.0]], [1.0, 2.0, 5.0], ["a", "b", "b"])
     assert difference([[1.0, 2.0, math.nan], [3.0]], [1.0, 2.0, math.nan, 5.0], ["a", "b", "c", "b"]) == rest
 
@@ -58,7 +58,9 @@ def test_what_is_nan_has_no_part_in_a_difference() -> None:
         ([[1.0], [2.0]], [math.nan, math.nan], math.nan),
     ],
 )
-def test_differences_of_too_little_have_no_interval(seeds: list[list[float]], real: list[float], mean: float) -> None:
+def test_differences_of_too_few_values_have_no_interval(
+    seeds: list[list[float]], real: list[float], mean: float
+) -> None:
     found = difference(seeds, real, np.arange(len(real)))
     assert found.mean == pytest.approx(mean, nan_ok=True)
     assert math.isnan(found.low)

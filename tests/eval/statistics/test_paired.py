@@ -13,7 +13,7 @@ from replication.util.errors import UserError
 
 
 @pytest.mark.parametrize("n", [7, 8, 11])
-def test_sign_flips_are_those_that_can_be_counted(n: int) -> None:
+def test_sign_flip_p_values_equal_direct_enumeration(n: int) -> None:
     rng = np.random.default_rng(n)
     for differences in (rng.normal(0.5, 1, n), rng.integers(-2, 4, n) / 10):
         sums = np.array([np.dot(signs, differences) for signs in itertools.product([-1, 1], repeat=n)])
@@ -42,7 +42,7 @@ def test_least_p_of_sign_flips(seeds: int, least: float) -> None:
         (41, 1, Procedure.T),
     ],
 )
-def test_signs_are_flipped_where_that_can_tell_something(seeds: int, tests: int, procedure: Procedure) -> None:
+def test_sign_flips_are_used_where_they_can_be_significant(seeds: int, tests: int, procedure: Procedure) -> None:
     values = np.random.default_rng(0).normal(1, 0.1, seeds)
     found = contrast(values.tolist(), [0.0] * seeds, tests=tests)
     assert found.test is procedure
@@ -57,7 +57,7 @@ def test_few_seeds_have_the_p_of_a_paired_t_test() -> None:
 
 
 @pytest.mark.parametrize("seeds", [2, 7])
-def test_no_difference_is_no_evidence(seeds: int) -> None:
+def test_equal_values_have_a_p_value_of_1(seeds: int) -> None:
     assert contrast([1.0] * seeds, [1.0] * seeds).p == 1
 
 
@@ -65,7 +65,7 @@ def test_no_difference_is_no_evidence(seeds: int) -> None:
     ("a", "b"),
     [([1.0], [0.0]), ([], []), ([1.0, math.nan], [0.0, 0.0]), ([math.inf, 1.0], [math.inf, 0.0]), ([2, 3], [1, 2])],
 )
-def test_no_p(a: list[float], b: list[float]) -> None:
+def test_too_few_or_infinite_values_have_no_p_value(a: list[float], b: list[float]) -> None:
     found = contrast(a, b)
     assert math.isnan(found.p)
     assert found.test is Procedure.NONE
