@@ -12,7 +12,14 @@ from replication.util.files import describe
 
 PROJECT = Path(__file__).parents[2]
 # From tokens to weights to samples. File helpers, and everything that only looks at results, stand elsewhere.
-COMPUTES = ("replication/tokens", "replication/diffusion", "replication/training", "replication/models", "baselines")
+COMPUTES = (
+    "replication/util/generators.py",
+    "replication/tokens/*.py",
+    "replication/diffusion/*.py",
+    "replication/training/*.py",
+    "replication/models/*.py",
+    "baselines/*.py",
+)
 
 
 def source_hash(*choices: object, project: Path = PROJECT) -> str:
@@ -41,7 +48,7 @@ def source_hash(*choices: object, project: Path = PROJECT) -> str:
 def _definitions(project: Path) -> dict[str | None, list[ast.stmt]]:
     """Return the functions, classes and constants at the top level of modules, by name."""
     found: dict[str | None, list[ast.stmt]] = {}
-    for path in (path for room in COMPUTES for path in (project / room).glob("*.py")):
+    for path in (path for pattern in COMPUTES for path in project.glob(pattern)):
         for node in _Computation().visit(ast.parse(path.read_bytes())).body:
             for target in getattr(node, "targets", [getattr(node, "target", node)]):
                 if name := getattr(target, "name", getattr(target, "id", None)):

@@ -203,6 +203,12 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
                 f"{comparison} mixes configurations: {about['experiment']} seed {about['seed']} was made with another"
                 f" corpus or budget than {trials[0]['experiment']} seed {trials[0]['seed']}; move one of them away"
             )
+        other = next(one for one in trials if one["experiment"] == about["experiment"])
+        if config | {"seed": 0} != other["config"] | {"seed": 0}:
+            raise UserError(
+                f"{comparison} mixes configurations: {about['experiment']} seed {about['seed']} was made with another"
+                f" model or source code than seed {other['seed']}; move one of them away"
+            )
     return trials, data
 
 

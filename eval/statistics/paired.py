@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from enum import StrEnum
@@ -158,13 +159,19 @@ def detectable_effect(n_seeds: int, sd: float, *, tests: int = 1) -> float:
     >>> round(detectable_effect(3, 1.0), 2), round(detectable_effect(10, 1.0), 2)
     (3.26, 1.0)
     """
+    return _detectable_effect_size(n_seeds, tests) * sd
+
+
+@functools.cache  # solving takes a good part of a second, and a report asks again and again for the same
+def _detectable_effect_size(n_seeds: int, tests: int) -> float:
+    """Return the detectable effect in standard deviations."""
     from statsmodels.stats.power import TTestPower
 
     if n_seeds < 2:  # noqa: PLR2004 - a deviation needs two values
         return math.inf
     # One-sided at half the level: the upper tail of the two-sided test.
-    effect = TTestPower().solve_power(nobs=n_seeds, alpha=ALPHA / tests / 2, power=POWER, alternative="larger")
-    return float(effect) * sd
+    power = TTestPower()
+    return float(power.solve_power(nobs=n_seeds, alpha=ALPHA / tests / 2, power=POWER, alternative="larger"))
 
 
 def same_size(sizes: Mapping[str, int]) -> None:

@@ -25,8 +25,7 @@ step 0. `distance` and `floors/` are multiples of the noise floor, which is the 
 real music."""
 _VIEW = """[{name}]({address}) shows models and real music. Bars are means over seeds, and curves have the range of \
 the seeds around them. MLflow draws no intervals; the report has them, and the verdicts on the claims."""
-_SYNCED = """Every run is a view of a folder in `runs/`. `etude sync` updates MLflow from these folders, and \
-`etude report --from-mlflow` makes the report from MLflow alone."""
+_SYNCED = """Every run is a view of a folder in `runs/`. `etude sync` updates MLflow from these folders."""
 
 
 def experiment_note(experiment: str) -> str:

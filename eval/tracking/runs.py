@@ -132,7 +132,7 @@ class RunContent(TrialFolder):
 
     def params(self) -> dict[str, str]:
         """Return the flattened configuration and the coordinates of the trial, at most 500 characters each."""
-        config = {key: value for key, value in self.about["config"].items() if key != "code"}  # a hash tells nothing
+        config = {key: value for key, value in self.about["config"].items() if key != "source"}  # a hash tells nothing
         flat = dict(_flatten(config)) | self._coordinates()
         return {key: str(value)[:500] for key, value in flat.items()}
 

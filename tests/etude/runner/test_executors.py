@@ -99,7 +99,7 @@ def test_deleted_files_are_made_again_bit_for_bit(reference: Plan, tmp_path: Pat
     shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
     plan = planned(tmp_path, "e2e")
     (trial,) = plan.trials
-    lost = ("checkpoint/model.safetensors", "fit.sha256", "samples.npz", "likelihood.json", "panel.parquet")
+    lost = ("checkpoint/model.safetensors", "fit.sha256", "samples.npz", "likelihood.json", "distances.parquet")
     before = {name: (trial.folder / name).read_bytes() for name in lost}
     for name in lost:
         (trial.folder / name).unlink()

@@ -32,6 +32,7 @@ from eval.scoring.experiments import EXPERIMENTS
 from eval.scoring.measures import MEASURES
 from eval.scoring.reference import SHOWN, reference_file
 from eval.tracking.logger import Tracker
+from eval.tracking.summary import summary
 from replication.corpora.reading import load
 from replication.corpora.sources import Synthetic
 from replication.midi.piece import PAPER_GRID, Seconds
@@ -115,8 +116,8 @@ def test_every_model_leaves_a_complete_folder(name: str, finished: Plan) -> None
         about = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
         assert (about["experiment"], about["seed"], about["status"]) == (name, seed, "FINISHED")
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        assert 0 <= scores["eval/validity"] <= 1
-        assert scores["nll/nats_per_token"] > 0
+        assert 0 <= scores["validity"] <= 1
+        assert read_json(folder / "likelihood.json")["nats_per_token"] > 0
         assert len(pd.read_parquet(folder / "scores.parquet")) == finished.scale.samples
         assert len((folder / "samples.txt").read_text(encoding="utf-8").splitlines()) == finished.scale.samples
 
@@ -124,15 +125,15 @@ def test_every_model_leaves_a_complete_folder(name: str, finished: Plan) -> None
 @pytest.mark.parametrize("name", MODELS)
 def test_likelihoods_are_per_token_per_note_and_per_beat(name: str, finished: Plan) -> None:
     folder = finished.comparison / name / str(seeds_of(name)[0])
-    nll, scores = read_json(folder / "likelihood.json"), read_json(folder / "scores.json")
+    nll, shown = read_json(folder / "likelihood.json"), summary(folder, read_json(folder / "scores.json"))
     nats = nll["nats_per_token"] * nll["tokens"]
     assert nll["nats_per_note"] * nll["notes"] == pytest.approx(nats)
     assert nll["nats_per_beat"] * nll["beats"] == pytest.approx(nats)
     assert (nll["seconds"], nll["nats_per_second"]) == (None, None)
     assert sum(nll["terms"].values()) == pytest.approx(nll["nats_per_token"])
-    for key in ("nats_per_token", "nats_per_note", "nats_per_beat"):
-        assert scores[f"nll/{key}"] == nll[key]
-    assert "nll/nats_per_second" not in scores
+    assert shown["nll"] == nll["nats_per_token"]
+    assert (shown["nll_per_note"], shown["nll_per_beat"]) == (nll["nats_per_note"], nll["nats_per_beat"])
+    assert "nll_per_second" not in shown
     real = pd.read_parquet(reference_file(finished.comparison, windows_of(finished, name), "scores.parquet"))
     assert nll["notes"] == real["notes"].sum()  # all test windows are measured, as there are less than 256
 
@@ -281,10 +282,21 @@ def test_mixed_budgets_are_refused(finished: Plan, tmp_path: Path) -> None:
         gather(comparison)
 
 
+def test_seeds_of_another_source_are_not_averaged(finished: Plan, tmp_path: Path) -> None:
+    comparison = tmp_path / "comparison"
+    shutil.copytree(finished.comparison, comparison)
+    path = comparison / "ngram" / "1" / "trial.json"
+    about = read_json(path)
+    about["config"]["source"] = "another"
+    write_json(path, about)
+    with pytest.raises(UserError, match="ngram seed 1 was made with another model or source code than seed 0"):
+        gather(comparison)
+
+
 def test_a_damaged_table_is_not_reported(finished: Plan, tmp_path: Path) -> None:
     comparison = tmp_path / "comparison"
     shutil.copytree(finished.comparison, comparison)
-    for path in (comparison / "ngram" / "1" / "panel.parquet", next(comparison.glob("reference/*scores.parquet"))):
+    for path in (comparison / "ngram" / "1" / "distances.parquet", next(comparison.glob("reference/*scores.parquet"))):
         whole = path.read_bytes()
         path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
         with pytest.raises(UserError, match=rf"{re.escape(str(path))} does not match its checksum"):

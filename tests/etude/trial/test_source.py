@@ -23,14 +23,17 @@ FILES = {
     "transformer": "replication/models/transformer.py",
     "samplers": "replication/diffusion/samplers.py",
     "encodings": "replication/tokens/encodings.py",
+    "generators": "replication/util/generators.py",
 }
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Copy the source that computes."""
-    for room in source.COMPUTES:
-        shutil.copytree(source.PROJECT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (path for pattern in source.COMPUTES for path in source.PROJECT.glob(pattern)):
+        copy = tmp_path / path.relative_to(source.PROJECT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     return tmp_path
 
 
@@ -81,6 +84,7 @@ def test_renaming_and_moving_a_module_leave_the_identity(project: Path) -> None:
         ("encodings", "longest: int = 56", "longest: int = 57"),
         ("loop", "torch.optim.AdamW", "torch.optim.Adam"),
         ("loop", "(1 + step) / (10 + step)", "(1 + step) / (11 + step)"),
+        ("generators", "sha256", "sha224"),
     ],
 )
 def test_what_computes_is_part_of_the_identity(project: Path, file: str, before: str, after: str) -> None:
