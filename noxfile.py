@@ -131,7 +131,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write constraints.txt anew from what the environment holds, public versions only."""
+    """Rewrite constraints.txt from the packages of the environment, public versions only."""
     python = _python(session, "test", "lint", "bench", "fuzz", "audit")
     frozen = session.run(python, "-m", "pip", "freeze", "--exclude-editable", external=True, silent=True)
     header, footer = "# Tested together. Written by `nox -s lock`.\n", "\n"
