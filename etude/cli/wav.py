@@ -27,7 +27,7 @@ def wav(
     output: Annotated[
         Path | None,
         tyro.conf.arg(
-            metavar="PATH", help="folder of the .wav files", help_behavior_hint="(default: beside each MIDI file)"
+            metavar="PATH", help="folder of the .wav files", help_behavior_hint="(default: next to each MIDI file)"
         ),
     ] = None,
 ) -> None:

@@ -1,9 +1,9 @@
 """Move trials to another machine and back: one file there, one file back.
 
 A bundle is a zip file: its members have checksums, and a truncated one is noticed at once. It holds `plan.json`, which
-says what to run, and files of `runs/` under the names that they have at home: the windows, what the trials have left so
-far, and on the way there the weights that other trials need. On the other machine `etude.remote.train` runs what needs
-only torch, numpy and safetensors. Scoring happens at home, and with it the choice from the tuning grid of the arms.
+lists what to run, and files of `runs/` under the names that they have at home: the windows, what the trials have left
+so far, and on the way there the weights that other trials need. On the other machine `etude.remote.train` runs what
+needs only torch, numpy and safetensors. Scoring happens at home, and so does the choice from the arms' tuning grid.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 ABOUT, LOG = "trial.json", training_log.FILE
 COMPARISON_FILES = ("data.json", "card.json", "tuning.json")
 # Patterns of the files of a trial that is not scored, in the order of its stages: a prefix of them is a trial that is
-# less advanced. The log says how far training is, so it comes after the checkpoint that training resumes from.
+# less advanced. The log shows the progress of training, so it comes after the checkpoint that training resumes from.
 MOVED = (
     re.escape(ABOUT),
     r"checkpoint/last\.safetensors",

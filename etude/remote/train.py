@@ -22,7 +22,7 @@ def run(file: Path, output: Path, *, minutes: float | None = None, workers: int 
     """Train the pending trials of a bundle, write `output` even if interrupted, and return the exit code.
 
     The exit code is 1 if a trial failed, and `UNFINISHED` if the run was interrupted or its time was up. The trials
-    live in a folder beside the file, so that the same command resumes them.
+    live in a folder next to the file, so that the same command resumes them.
 
     Raises:
         UserError: If the file is not a bundle, or is from another version of Etude.

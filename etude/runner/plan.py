@@ -271,8 +271,8 @@ def _encoding_facts(vocabulary: tuple[str, ...], dataset: Dataset) -> dict[str, 
     # In parts, because counting takes eight bytes per token.
     parts = (train[start : start + PART] for start in range(0, len(train), PART))
     counts = np.sum([np.bincount(part.ravel(), minlength=len(vocabulary)) for part in parts], axis=0)
-    said = counts[SEP:][counts[SEP:] > 0]  # the tokens that a likelihood counts: see `token_counts`
-    shares = said / said.sum()
+    counted = counts[SEP:][counts[SEP:] > 0]  # the tokens that a likelihood counts: see `token_counts`
+    shares = counted / counted.sum()
     return {
         "digest": dataset.digest,
         "counts": dataset.counts,

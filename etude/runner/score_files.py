@@ -42,7 +42,7 @@ _VALUES = (
 
 
 def score_files(path: Path, plan: Plan) -> str:
-    """Return tables that compare the files with the test split of the plan's corpus, beside the scores of controls.
+    """Return tables that compare the files with the test split of the plan's corpus, and the scores of controls.
 
     The files are read with the time grid of the corpus and cut into windows in the same way. Only the first window of
     each file is used, so that each file counts once. Controls are built from as many windows; nothing is trained.
@@ -68,7 +68,7 @@ def score_files(path: Path, plan: Plan) -> str:
         [
             f"{sum(outcomes.values())} files: {', '.join(f'{count} {outcome}' for outcome, count in outcomes.items())}",
             "",
-            f"Sets of {n} windows of {scale.length} tokens beside the test split of {plan.corpus.name}.",
+            f"Sets of {n} windows of {scale.length} tokens compared with the test split of {plan.corpus.name}.",
             f"In multiples of the noise floor (1 is real music): {_labels(IN_FLOORS, panel)}.",
             f"Unscaled: {_labels(_VALUES, panel)}.",
             _compared(panels, panel),

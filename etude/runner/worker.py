@@ -48,7 +48,7 @@ def is_trained(trial: Trial) -> bool:
 
 
 def work(task: Task) -> None:
-    """Run the unfinished stages of a trial. If it fails, its trial.json says why.
+    """Run the unfinished stages of a trial. If it fails, the reason is in its trial.json.
 
     Raises:
         UserError: If the trial meets a file that it cannot use, or a disk that it cannot write to.
@@ -56,9 +56,9 @@ def work(task: Task) -> None:
     try:
         _work(task)
     except Exception as error:
-        if (said := disk_message(error)) is None:
+        if (message := disk_message(error)) is None:
             raise
-        raise UserError(said) from None
+        raise UserError(message) from None
 
 
 def _work(task: Task) -> None:
@@ -83,13 +83,13 @@ def _work(task: Task) -> None:
             trial.close(error=str(error))
             raise
         except Exception as error:
-            if said := disk_message(error):
+            if message := disk_message(error):
                 with suppress(OSError):  # the disk may be too full for this too
-                    trial.close(error=said)
+                    trial.close(error=message)
                 raise
-            said = memory_message(error)  # not raised: the memory may be enough for other trials
-            trial.close(error=said or f"{type(error).__name__}: {error}")
-            if not said:  # a defect, whose traceback is printed
+            message = memory_message(error)  # not raised: the memory may be enough for other trials
+            trial.close(error=message or f"{type(error).__name__}: {error}")
+            if not message:  # a defect, whose traceback is printed
                 raise
         else:
             if not task.bare:

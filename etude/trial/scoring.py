@@ -32,7 +32,7 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
 
     Args:
         bench: the trial.
-        control: make the samples from the real music, as a row of `CONTROLS` says, instead of reading them.
+        control: make the samples from the real music, as defined by a row of `CONTROLS`, instead of reading them.
         diffusion: keep the embeddings of the model, and the trajectory of its sampling.
     """
     from eval.listening.piano_rolls import save_rolls

@@ -177,11 +177,11 @@ def _reason(measures: Sequence[Measure], rows: Sequence[Row]) -> str:
     if seeds < MIN_SEEDS:
         of_one = f" ({_several(tested, rows)})" if tested else ""
         return f"a claim about a method needs {MIN_SEEDS} seeds, and there {'is 1' if seeds else 'are none'}{of_one}"
-    said = f"with {seeds} seeds "
+    prefix = f"with {seeds} seeds "
     untested = ", ".join(measure.label for measure, row in named if math.isnan(row.p))
     also = f"; not tested, because values are not finite or all equal: {untested}" if untested else ""
     if not tested:
-        return f"{said}there is nothing to test{also}"
+        return f"{prefix}there is nothing to test{also}"
     decisive = {
         finding: [each for each in tested if each[1].finding is finding] for finding in (Finding.FOR, Finding.AGAINST)
     }
@@ -190,11 +190,11 @@ def _reason(measures: Sequence[Measure], rows: Sequence[Row]) -> str:
             f"{finding} it: " + (f"{len(some)} of {len(rows)} ({_several(some, rows)})" if some else "none")
             for finding, some in decisive.items()
         ]
-        return f"{said}measures {'; '.join(sides)}{also}"
+        return f"{prefix}measures {'; '.join(sides)}{also}"
     closest = min(tested, key=lambda each: (each[1].p_holm, each[1].p))
     none = f"none of {len(rows)} measures differs" if len(rows) > 1 else "nothing is found"
     power = f"a difference of {closest[1].detectable:.2g}{closest[0].unit} would be detected with power 0.8"
-    return f"{said}{none} ({'closest: ' * (len(rows) > 1)}{_several([closest], rows)}; {power}){also}"
+    return f"{prefix}{none} ({'closest: ' * (len(rows) > 1)}{_several([closest], rows)}; {power}){also}"
 
 
 def _several(named: Sequence[tuple[Measure, Row]], rows: Sequence[Row]) -> str:

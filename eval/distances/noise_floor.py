@@ -42,7 +42,7 @@ class SampleOrigin(enum.Enum):
 
 
 class Floor(NamedTuple):
-    """A distance beside the noise floor of the same halves.
+    """A distance and the noise floor of the same halves.
 
     Attributes:
         value: mean over halvings of the distance of the samples from a half.
@@ -81,7 +81,7 @@ def floor_ratios(
     songs: ArrayLike | None = None,
     most: int | None = None,
 ) -> pd.DataFrame:
-    """Return the distance of generated music from real music in each metric, beside that of real music from itself.
+    """Return the distance of generated music from real music, and of real music from itself, in each metric.
 
     Each draw k halves the reference's songs at random into A and B of about equally many windows and takes n windows of
     A, of B and of the samples: n is the same in all draws, because distances shrink as samples grow.
@@ -93,8 +93,8 @@ def floor_ratios(
     every model the same halves, which makes models comparable in pairs; n is the same too as long as no model has fewer
     samples.
 
-    NaNs are left out of a metric's `distance`, which must not make a set look better for having them: `nan_rate` says
-    how many of the samples that is, and `worst` is the ratio if every missing value, of real windows too, lies one
+    NaNs are left out of a metric's `distance`, which must not make a set look better for having them: `nan_rate` is
+    their share among the samples, and `worst` is the ratio if every missing value, of real windows too, lies one
     range of the reference above its maximum. The row "mean" has those in all its columns, so that undefined values are
     never a reward: its ratio is its worst. A metric that is NaN throughout has no distance of its own, and in the mean
     the one of values so far away; one that the whole reference lacks makes the mean NaN.

@@ -1,7 +1,7 @@
 """The table of distances between two sets of windows, such as generated and real music.
 
-A distance is meaningful only beside that of two sets of real music of the same size: most distances shrink as the sets
-grow, and none tells by itself what is far. `eval.distances.noise_floor` computes that floor.
+A distance is meaningful only in comparison with that of two sets of real music of the same size, because most distances
+shrink as the sets grow, and none shows by itself what is far. `eval.distances.noise_floor` computes that floor.
 
 The rows of `DISTANCES` compare sets of windows by facts that are computed once per window.
 """

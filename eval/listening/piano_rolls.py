@@ -1,4 +1,4 @@
-"""Piano rolls as small images, to show a trial's samples beside its other artifacts."""
+"""Piano rolls as small images, to show a trial's samples with its other artifacts."""
 
 from __future__ import annotations
 

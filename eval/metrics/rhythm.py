@@ -4,8 +4,8 @@ Polyphony, empty time and groove are measured on the common grid (`Windows.commo
 corpora and encodings can be compared; groove above all depends on the grid. Density, durations, times between onsets
 and velocities are of the notes as they are, in beats, or in seconds on a grid without beats.
 
-muspy: see `eval.metrics.pitch`. Where muspy's version is not what its name says, the metric is corrected here and the
-docstring says how; `eval.metrics.muspy_values` has muspy's own numbers.
+muspy: see `eval.metrics.pitch`. Where muspy's version does not match its name, the metric is corrected here, and
+its docstring explains how; `eval.metrics.muspy_values` has muspy's own numbers.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def empty_measure_rate(windows: Windows) -> NDArray[np.float64]:
 def groove_consistency(windows: Windows) -> NDArray[np.float64]:
     """1 - mean over adjacent bars of the Hamming distance of their onset patterns / 16, 0 to 1; NaN below 2 bars.
 
-    The pattern of a bar says for each of 16 sixteenths whether a note starts there; the last bar is the bar of the last
+    A bar's pattern records for each of 16 sixteenths whether a note starts there; the last bar is the bar of the last
     onset. muspy's version adds an empty bar to a piece that ends on a bar line: four equal bars would not score 1. The
-    share is of slots, not of onsets, so that random onsets score well above 0 and finer grids score higher still: read
-    it beside a control with shuffled onsets. After Wu & Yang (ISMIR 2020), who compare all pairs:
+    share is of slots, not of onsets, so that random onsets score well above 0 and finer grids score higher still.
+    Compare it with a control whose onsets are shuffled. After Wu & Yang (ISMIR 2020), who compare all pairs:
     `grooving_similarity`.
 
     >>> from eval.metrics.windows import example

@@ -85,12 +85,12 @@ def _libraries() -> list[str]:
 def _compiler() -> str | None:
     """Return the first line of the version of torch.compile's compiler, None if there is no compiler."""
     try:
-        said = subprocess.run(  # noqa: S603 - the compiler that torch.compile runs
+        output = subprocess.run(  # noqa: S603 - the compiler that torch.compile runs
             [os.environ.get("CXX", "g++"), "--version"], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return said.partition("\n")[0]
+    return output.partition("\n")[0]
 
 
 def commit() -> str:

@@ -1,4 +1,4 @@
-"""Store results as files beside their report, so that it can be made again and checked without the trials."""
+"""Store results as files next to their report, so that it can be made again and checked without the trials."""
 
 from __future__ import annotations
 

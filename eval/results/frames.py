@@ -304,7 +304,7 @@ def _with_real(
 def _raw(
     comparison: Path, folders: dict[tuple[str, int], Path], own: dict[str, str], digests: dict[str, str]
 ) -> pd.DataFrame:
-    """Return `Results.raw`: the muspy means of every trial beside those of the real music in its encoding."""
+    """Return `Results.raw`: the muspy means of every trial and of the real music in its encoding."""
     found = stack(folders, trial_rows.muspy_rows)
     real = {name: read_json(reference_file(comparison, digests[name], "raw.json")) for name in set(own.values())}
     return found.assign(

@@ -1,8 +1,8 @@
-"""The audit of "bits per word": that number beside a likelihood and a distance of the same weights.
+"""The audit of "bits per word": that number, a likelihood and a distance of the same weights.
 
 The report on Diffusion-LM for music compares models by "bits per word" of about 0.0001. Such numbers are the rounding
 term of the training loss: the certainty with which a token is recovered from its own embedding under the noise of the
-first timestep. The network does not enter. Here it is measured at the milestones of the report's recipe, beside the
+first timestep. The network does not enter. Here it is measured at the milestones of the report's recipe, with the
 bound of the likelihood and the distance of samples from real music.
 """
 

@@ -70,10 +70,10 @@ def _identities(sample: ScoredWindows, real: ScoredWindows) -> NDArray[Any]:
 
 
 def _permutation_p(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> tuple[float, int]:
-    """Return the p value of "these are windows of real songs", and n, the windows on either side.
+    """Return the p value of the hypothesis that the windows are from real songs, and n, the windows per side.
 
-    The real ones are one window of each of half the songs, which are exchangeable. What was made of real windows is one
-    of each of the other songs; of generated windows, each of which is a song of its own, there are as many.
+    The real side has one window of each of half the songs, which are exchangeable. Samples made from real windows have
+    one window of each of the other songs. Of generated windows, which count as one song each, the same number is used.
     """
     rng = np.random.default_rng(seed)
     songs = rng.permutation(np.unique(real.songs))

@@ -2,7 +2,7 @@
 
 It is reported as a gap to the value of real music, never as "lower is better": tokens that are likelier than real ones
 are simpler (bigrams and temperatures below 1 beat real music by far). The entropy of the tokens, which repetition
-lowers, is reported beside it.
+lowers, is reported with it.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def token_entropy(tokens: torch.Tensor) -> float:
     These are all tokens except [PAD] and the first of every window, which is given. From 0 to ln V, NaN where nothing
     is left.
     """
-    said = tokens[:, 1:][tokens[:, 1:] != PAD].long()
-    if not len(said):
+    counted = tokens[:, 1:][tokens[:, 1:] != PAD].long()
+    if not len(counted):
         return math.nan
-    shares = torch.bincount(said).double() / len(said)
+    shares = torch.bincount(counted).double() / len(counted)
     return float(torch.special.entr(shares).sum())

@@ -1,4 +1,4 @@
-"""Collect what MLflow shows beside the trials, as runs of kind `reference`: real music and published numbers."""
+"""Collect real music and published numbers, which MLflow shows with the trials as runs of kind `reference`."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class StoreError(UserError):
 
 
 class Store:
-    """The tracking store beside the run folders, or the server that MLFLOW_TRACKING_URI names.
+    """The tracking store in the folder of the project, or the server that MLFLOW_TRACKING_URI names.
 
     Attributes:
         root: Folder of the project.

@@ -110,7 +110,7 @@ def _lakh(file: str, sha256: str) -> Archive:
 
 _LAKH_LICENCE = Licence(
     name="CC-BY-4.0",
-    note="for any use with attribution, says the compiler, to whom the songs do not belong: most are in copyright",
+    note="for any use with attribution, according to the compiler, who does not own the songs; most are in copyright",
     consent=False,
 )
 _LAKH_CITATION = (
@@ -278,7 +278,7 @@ PUBLISHED = {
         source=Published(
             pack="asap-scores",
             origin=_github("CPJKU/asap-dataset", "4097b45757bed854818cf87e77b92323ebf90615"),
-            members=r"(?:asap-(?:scores|dataset)[^/]*/)?(.+/midi_score\.mid)",  # not the performances beside it
+            members=r"(?:asap-(?:scores|dataset)[^/]*/)?(.+/midi_score\.mid)",  # not the performances next to it
             files=242,  # of 235 contents
             content="0265d118fc0841f93e5785d9e8552369fbe58db6165666fb4a4ff7adb1bff646",
         ),

@@ -1,4 +1,4 @@
-"""Checksums of finished files, in lists beside them that `sha256sum --check` reads.
+"""Write and check lists of checksums next to finished files, in the format of `sha256sum --check`.
 
 Every file of a trial has a checksum in one of three places, by the way it is written:
 
@@ -30,7 +30,7 @@ COMMENT = "# "  # starts a line that `sha256sum` ignores
 
 
 def write_checksums(path: Path, files: Iterable[Path]) -> None:
-    """Write the checksums of files beside or below `path` atomically, in the format of `sha256sum`."""
+    """Write the checksums of files in or below the folder of `path` atomically, in the format of `sha256sum`."""
     text = "".join(f"{sha256(file)}  {file.relative_to(path.parent).as_posix()}\n" for file in files)
     with atomic(path) as draft:
         draft.write_text(f"{text}{_end(text)}", encoding="utf-8")

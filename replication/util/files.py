@@ -34,7 +34,7 @@ _DRAFT = re.compile(rf"\..+-[0-9a-f]{{{HEX}}}")
 def atomic(path: Path) -> Iterator[Path]:
     """Yield the path of a draft to write; on success the draft replaces `path`.
 
-    A reader of `path` sees the old file or the new one, never a part: the draft is written beside it, synced and
+    A reader of `path` sees the old file or the new one, never a part: the draft is written next to it, synced and
     renamed. If the block raises, the draft is removed and `path` does not change. If the disk refuses to write, the
     `OSError` names `path`. The draft of a killed process is removed by the next process that writes `path`, or by
     `sweep`.

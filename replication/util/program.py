@@ -41,15 +41,15 @@ def end_with(command: Callable[[], int | None], *, name: str) -> NoReturn:
         _discard_stdout()
         code = PIPE_CLOSED  # the reader has enough, as in `etude list | head`
     except Exception as error:
-        if (said := shortage_message(error)) is None:  # a defect
+        if (message := shortage_message(error)) is None:  # a defect
             raise
-        code = _end(MISTAKE, f"{name}: {said}")
+        code = _end(MISTAKE, f"{name}: {message}")
     sys.exit(code)
 
 
-def _end(code: int, said: str) -> int:
+def _end(code: int, message: str) -> int:
     with suppress(OSError):  # stderr may be on a full disk
-        print(printable_lines(said), file=sys.stderr)
+        print(printable_lines(message), file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:  # as stdout does, which Python would try again at exit

@@ -76,7 +76,7 @@ def scale_and_corpus(results: Results) -> str:
 
 
 def compared_windows(results: Results) -> str:
-    """Return the sentence that says how many windows the compared sets hold."""
+    """Return the sentence with the number of windows of the compared sets."""
     compared = set(measures_of(results)) - {*COPYING, "mmd_p"}
     sizes = results.measures[results.measures["measure"].isin(compared)]["n"].dropna().astype(int)
     return f"Sets of {count(sizes)} windows are compared." if len(sizes) else ""

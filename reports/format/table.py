@@ -96,7 +96,7 @@ class Table:
 
         frame = pd.DataFrame([{title: cell.text for title, cell in row.items()} for row in rows])
         values = [{key: number for cell in row.values() for key, number in cell.numbers.items()} for row in rows]
-        numbers = pd.DataFrame(values, dtype=object)  # counts stay whole beside rows that have none
+        numbers = pd.DataFrame(values, dtype=object)  # counts stay integers even if other rows have none
         ranks = pd.DataFrame([{title: cell.rank for title, cell in row.items()} for row in rows], dtype=object)
         return cls(name=name, caption=caption, frame=frame, values=numbers, ranks=ranks, notes=tuple(notes))
 

@@ -110,11 +110,11 @@ def check_whole(root: Path, expected: dict[str, str]) -> int:
     return len(there)
 
 
-def check_said(code: int, said: str, folder: Path) -> str:
+def check_output(code: int, output: str, folder: Path) -> str:
     """See that the program ended as it should, and return the place that it named."""
-    assert "Traceback" not in said, said
-    assert code == 2, f"code {code}: {said}"
-    (place,) = SENTENCE.findall(said)
+    assert "Traceback" not in output, output
+    assert code == 2, f"code {code}: {output}"
+    (place,) = SENTENCE.findall(output)
     return str(Path(place).relative_to(folder))
 
 
@@ -138,7 +138,7 @@ def fill(scratch: Path, expected: dict[str, str], shown: list[tuple[str, str]], 
             while program.poll() is None and not any(small.path.glob(moment)):
                 time.sleep(0.002)
             small.fill(blocks * BLOCK)
-            place = check_said(program.wait(), error.read_text(), small.path)
+            place = check_output(program.wait(), error.read_text(), small.path)
             left = check_whole(small.path, expected)
             small.resize(ROOM)
             ended += 1

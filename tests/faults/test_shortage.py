@@ -169,7 +169,7 @@ def test_a_trial_fails_without_memory_and_resumes_with_enough(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "has_message"),
     [
         (MemoryError(), True),
         (torch.OutOfMemoryError("CUDA out of memory"), True),
@@ -179,8 +179,8 @@ def test_a_trial_fails_without_memory_and_resumes_with_enough(tmp_path: Path) ->
         (RuntimeError("a defect"), False),
     ],
 )
-def test_out_of_memory_errors_get_a_message(error: Exception, *, said: bool) -> None:
-    assert (memory_message(error) is not None) is said
+def test_out_of_memory_errors_get_a_message(error: Exception, *, has_message: bool) -> None:
+    assert (memory_message(error) is not None) is has_message
 
 
 def test_a_wrapped_disk_error_gets_a_message_and_a_bug_gets_none() -> None:

@@ -174,12 +174,12 @@ def close_stalled(proxy: Proxy, tracker: Tracker, folder: Path) -> None:
 
 def test_ctrl_c_stops_waiting_for_a_slow_store(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PATIENCE", 0.1)
-    said: list[str] = []
-    monkeypatch.setattr("builtins.print", lambda words, **_: said.append(words))
+    printed: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda words, **_: printed.append(words))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def press() -> None:
-        until(lambda: bool(said))
+        until(lambda: bool(printed))
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
@@ -187,7 +187,7 @@ def test_ctrl_c_stops_waiting_for_a_slow_store(proxy: Proxy, tmp_path: Path, mon
         close_stalled(proxy, Tracker(tmp_path), finish_trial(trial_in(tmp_path, "left")))
     finally:
         signal.signal(signal.SIGINT, before)
-    assert said == [
+    assert printed == [
         "Updating MLflow takes a while; press Ctrl-C to stop and run `etude sync` later.",
         "\nMLflow is not up to date; run `etude sync` to update it.",
     ]

@@ -49,7 +49,7 @@ def modules(name: str) -> set[str]:
 
 
 def place(name: str) -> tuple[int, int]:
-    """Return the rank of a module's package, and of its room within that; -1 for what stands beside the rooms."""
+    """Return the rank of a module's package, and of its room within that; -1 for a module that is in no room."""
     package, _, rest = name.partition(".")
     room = rest.partition(".")[0]
     rooms = STRUCTURE[package]
@@ -66,8 +66,8 @@ def test_modules_import_only_from_packages_and_rooms_before_theirs(name: str) ->
 
 
 def test_every_module_stands_in_a_room() -> None:
-    beside = {name for name in PATHS if STRUCTURE[name.partition(".")[0]] and place(name)[1] == -1}
-    assert beside == {"replication", "eval", "reports", "etude", "reports.__main__", "etude.__main__"}
+    outside = {name for name in PATHS if STRUCTURE[name.partition(".")[0]] and place(name)[1] == -1}
+    assert outside == {"replication", "eval", "reports", "etude", "reports.__main__", "etude.__main__"}
 
 
 def test_no_modules_import_one_another_in_a_circle() -> None:

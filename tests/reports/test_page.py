@@ -261,17 +261,17 @@ def test_the_blind_test_hides_the_models_and_counts_guesses(watched: Watched, re
     assert page.locator("#dealt [stroke]").count() == 0
     press(page, page.locator("#dealt .roll").first, by=by)
     assert page.locator(".playing").inner_text() == "Playing piece 1"
-    told = []
+    answers = []
     for number in range(12):
         guess = page.locator("#dealt .answer button[value=real]").first
         press(page, guess, by=by)
-        told.append(questions.nth(number).locator("p").inner_text())
-        assert page.evaluate("document.activeElement.textContent") == told[-1]
-        right = sum(text.startswith("Right") for text in told)
+        answers.append(questions.nth(number).locator("p").inner_text())
+        assert page.evaluate("document.activeElement.textContent") == answers[-1]
+        right = sum(text.startswith("Right") for text in answers)
         assert page.locator("#score").inner_text().startswith(f"{right} of {number + 1} right")
-    assert sorted(told)[:6] == [f"Right: Test split, window {number}" for number in range(6)]
-    assert {re.sub(r"^Wrong: |, sample \d$", "", text) for text in told if text.startswith("Wrong")} < set(names)
-    assert not [text for text in told if "(control)" in text]
+    assert sorted(answers)[:6] == [f"Right: Test split, window {number}" for number in range(6)]
+    assert {re.sub(r"^Wrong: |, sample \d$", "", text) for text in answers if text.startswith("Wrong")} < set(names)
+    assert not [text for text in answers if "(control)" in text]
     # 2510 of 4096 ways for a coin to be right six times of twelve or more
     assert page.locator("#score").inner_text().endswith("as well or better 61 % of the time.")
     press(page, page.locator("#blind"), by=by)

@@ -95,7 +95,7 @@ def tokens(case: tuple[str, str, list[int]]) -> None:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A working folder beside which nothing may change.
+    """A working folder next to other files, which must not change.
 
     Attributes:
         path: Folder that holds the working folder and files that must stay untouched.
@@ -120,7 +120,7 @@ class Sandbox:
         return self.path / "inside"
 
     def outside(self) -> list[tuple[str, int, int]]:
-        """Return name, size and time of every file beside the working folder."""
+        """Return name, size and time of every file outside the working folder."""
         found = [path for path in self.path.rglob("*") if not path.is_relative_to(self.inside)]
         return sorted((str(path), path.lstat().st_size, path.lstat().st_mtime_ns) for path in found)
 
@@ -190,7 +190,7 @@ class Sandbox:
         return holds
 
     def tracked(self, case: tuple[str, str]) -> None:
-        """Wherever a tracking server says that files are, a sync is refused or uploads, and changes no file here."""
+        """Wherever a tracking server claims that files are, a sync is refused or uploads, and changes no local file."""
         place, run_id = case
         folder = self.inside / "runs" / "smoke" / "bach" / "tracked" / "0"
         if not folder.exists():
@@ -257,16 +257,16 @@ def _read_log(file: Path) -> None:
 
 def command(words: list[str]) -> None:
     """With any arguments, the program exits with code 0, or with code 2 and a message."""
-    told, before = io.StringIO(), sys.argv
+    errors, before = io.StringIO(), sys.argv
     sys.argv = ["etude", *words]
     try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(told), pytest.raises(SystemExit) as end:
+        with redirect_stdout(io.StringIO()), redirect_stderr(errors), pytest.raises(SystemExit) as end:
             main()
     finally:
         sys.argv = before
-    assert end.value.code in {None, 0} or (end.value.code == MISTAKE and told.getvalue().strip())
-    assert "Traceback" not in told.getvalue()
-    assert not any(sign in told.getvalue() for sign in CONTROLS)
+    assert end.value.code in {None, 0} or (end.value.code == MISTAKE and errors.getvalue().strip())
+    assert "Traceback" not in errors.getvalue()
+    assert not any(sign in errors.getvalue() for sign in CONTROLS)
 
 
 def odd_paths(folder: Path) -> list[str]:

@@ -20,7 +20,7 @@ class MaliciousServer:
     """A server that claims to hold one experiment. Fields may be changed while it runs.
 
     Attributes:
-        artifact_uri: Where it says that a run's artifacts are.
+        artifact_uri: Location that it gives for a run's artifacts.
         run_id: Id that it gives to every run.
         tags: Tags of the run that a search finds; None to find no run, so that the client creates one.
         uploads: Paths of the requests that uploaded files.

@@ -95,7 +95,7 @@ def test_no_text_runs_in_the_page_the_report_or_a_figure(tmp_path: Path) -> None
                 )
                 assert found.page.locator("script").count() == (name == "index.html"), name
                 strange = [one for one in found.requests if not one.startswith((address, "data:"))]
-                assert all("figures/" in one for one in strange), strange  # pictures beside the report
+                assert all("figures/" in one for one in strange), strange  # pictures next to the report
                 assert dialogs == []
                 if name == "index.html":
                     assert found.complaints == []

@@ -103,7 +103,7 @@ class Bombs:
         yield self.raw
 
     def table(self, like: pd.DataFrame) -> pa.Table:
-        """Return a table with metadata that old readers unpickle, beside that of pandas."""
+        """Return a table with metadata that old readers unpickle, in addition to that of pandas."""
         table = pa.Table.from_pandas(like)
         metadata = {b"ARROW:extension:name": b"arrow.py_extension_type", b"ARROW:extension:metadata": self.raw}
         fields = [table.schema.field(0).with_metadata(metadata), *list(table.schema)[1:]]

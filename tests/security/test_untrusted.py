@@ -1,4 +1,4 @@
-"""Attacks by a server, a file or a name, one by one, beside the laws that are tried at random."""
+"""Attacks by a server, a file or a name, one by one, in addition to the laws that are tried at random."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MaliciousServer]:
         yield running
 
 
-# Places on this machine; {root} is a folder beside the project's.
+# Places on this machine; {root} is a folder next to the project's.
 LOCAL = {
     "a file URI": "file://{root}/target",
     "a file URI with one slash": "file:{root}/target",

@@ -74,7 +74,7 @@ def _read(path: Path) -> None:  # noqa: C901 - one case for each kind of file
             pyarrow.parquet.read_table(path)
         case ".db":
             with closing(sqlite3.connect(path)) as connection:
-                (said,) = connection.execute("PRAGMA quick_check").fetchone()
-                assert said == "ok", said
+                (result,) = connection.execute("PRAGMA quick_check").fetchone()
+                assert result == "ok", result
         case _:
             assert content.rstrip().endswith(ENDS.get(suffix, (b"",))), f"ends with {content[-20:]!r}"

@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(served: ServedFile) -> Iterator[ServedFile]:
-    """Serve in a thread; `/moved` beside the file redirects to it, and other paths are not found."""
+    """Serve in a thread; `/moved` in the file's folder redirects to it, and other paths are not found."""
     with _Server(served) as server:
         served.url = f"http://127.0.0.1:{server.server_port}/file"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -111,7 +111,7 @@ def test_a_damaged_model_gives_a_one_line_error_and_nothing_else_is_lost(own_mus
     assert "model.safetensors does not match its checksum in fit.sha256" in done.stderr
     assert "delete it" in done.stderr
     assert "Traceback" not in done.stderr
-    weights.unlink()  # as the message says
+    weights.unlink()  # as the message asks
     assert etude(*words, folder=place).returncode == 0
 
 

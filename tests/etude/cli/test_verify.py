@@ -129,9 +129,9 @@ def test_differences_in_configuration_windows_and_tuning_are_named(there: Result
 
 def test_differences_between_the_machines_are_named(there: Results) -> None:
     assert different_parts([{"threads": 1, "gpu": None}], [{"threads": 2}]) == {"threads": (1, 2)}
-    said, differences = agreement(moved(there, threads=2, commit="def", cpu="fast"), there)
+    report_text, differences = agreement(moved(there, threads=2, commit="def", cpu="fast"), there)
     trials = len(there.fingerprints)
     assert differences == []
-    assert f"machines: of the same class in 0 of {trials} trials" in said
+    assert f"machines: of the same class in 0 of {trials} trials" in report_text
     for line in ("threads: 2 here, 1 there", "commit: def here, abc there", "cpu: fast here, not recorded there"):
-        assert f"  {line} ({trials})" in said
+        assert f"  {line} ({trials})" in report_text

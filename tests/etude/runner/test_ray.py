@@ -1,4 +1,4 @@
-"""Trials on a real cluster: two Ray nodes on this machine, one of which is lost halfway."""
+"""Trials on a real cluster: two Ray nodes on this machine, where one is lost halfway."""
 
 from __future__ import annotations
 

@@ -211,9 +211,9 @@ def test_mlflow_shows_every_trial_once(finished: Plan) -> None:
 
 def test_the_smoke_scale_reproduces_the_published_results(finished: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(scale="smoke", root=finished.root) == 0
-    said = capsys.readouterr().out
-    assert "in encoding remi" not in said  # the reference has one encoding; other numbers are not compared
-    assert said.endswith("The results agree with the reference.\n")
+    printed = capsys.readouterr().out
+    assert "in encoding remi" not in printed  # the reference has one encoding; other numbers are not compared
+    assert printed.endswith("The results agree with the reference.\n")
 
 
 def test_results_are_gathered_from_the_folders(finished: Plan) -> None:

@@ -78,10 +78,10 @@ def mixed() -> Results:
 
 def test_with_one_encoding_no_text_mentions_encodings() -> None:
     results = synthetic_results(seeds=2, samples=16)
-    said = [build(results).markdown() for build in TABLES.values()] + [
+    texts = [build(results).markdown() for build in TABLES.values()] + [
         unwrap(draw)(results).caption for draw in FIGURES.values()
     ]
-    assert not [text for text in said if "encoding" in text.lower() or "per note" in text.lower()]
+    assert not [text for text in texts if "encoding" in text.lower() or "per note" in text.lower()]
 
 
 def test_likelihoods_of_several_encodings_are_compared_per_note_and_per_beat(mixed: Results) -> None:

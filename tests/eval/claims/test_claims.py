@@ -28,7 +28,7 @@ NO_ANOMALIES = pd.DataFrame(columns=["experiment", "seed", "anomaly"])
 def values(
     *, seeds: int = 5, better: float = 0.0, noise: float = 0.1, models: Iterable[str] = MODELS, n: float = 64
 ) -> pd.DataFrame:
-    """Return values of which those of e2e are smaller by about `better` in every seed."""
+    """Return values in which those of e2e are smaller by about `better` in every seed."""
     rng = np.random.default_rng(1)
     rows = [
         (

@@ -1,4 +1,4 @@
-"""Values of metrics derived by hand, those of muspy itself beside the corrected ones."""
+"""Values of metrics derived by hand, for muspy's own versions and the corrected ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ BEATS_BY_HAND: dict[str, list[float]] = {
     "triads": [0, 0, 1, 1, 1, math.log2(3), TRIADS_PCE],
     "dyads": [0, 0, NAN, NAN, NAN, 1, 1],
 }
-# What muspy says of them, by hand from its definitions at 4 steps per beat: a bar too many wherever a piece ends on a
+# muspy's values of them, by hand from its definitions at 4 steps per beat: a bar too many wherever a piece ends on a
 # bar line, and a rate of polyphony that asks for three pitches.
 RAW_COLUMNS = ["pitch_in_scale_rate", "polyphony_rate", "empty_beat_rate", "empty_measure_rate", "groove_consistency"]
 RAW_BY_HAND: dict[str, list[float]] = {

@@ -202,8 +202,8 @@ def test_mlflow_has_every_anomaly_as_a_tag(faulty: Plan, results: Results) -> No
         for name, value in run.items()
         if name.startswith("tags.anomaly.") and isinstance(value, str)
     }
-    told = set(results.anomalies[["experiment", "seed", "anomaly"]].itertuples(index=False, name=None))
-    assert tags == {row for row in told if row[2] != "failed"}
+    reported = set(results.anomalies[["experiment", "seed", "anomaly"]].itertuples(index=False, name=None))
+    assert tags == {row for row in reported if row[2] != "failed"}
     runs = runs.set_index(["tags.variant", "tags.seed"])
     assert runs.loc[("gaussian", "1"), "status"] == "FAILED"
     assert runs.loc[("gaussian", "1"), "tags.anomaly.loss-not-finite"].endswith("at step 5")

@@ -50,7 +50,7 @@ def test_p_values_use_at_most_the_given_number_of_windows() -> None:
 
 
 def test_windows_made_from_a_few_songs_have_no_p_value() -> None:
-    few = np.resize(np.arange(0, 24, 3), 120)  # a window of each of 8 songs, some of which are in the half
+    few = np.resize(np.arange(0, 24, 3), 120)  # windows of 8 songs, some of them in the half
     made = ScoredWindows.of(REAL.windows.take(few), songs=SONGS[few], origin=SampleOrigin.OTHER_HALF)
     row = panel(made)["mmd_p"]
     assert row["n"] < MIN_SONGS

@@ -89,8 +89,8 @@ def test_scores_equal_the_stored_ones_unless_the_edition_is_raised() -> None:
     for part, module in MODULES.items():
         assert found[part].keys() == stored[part].keys()
         for name, values in found[part].items():
-            said = RAISE.format(what=name, path=GOLDEN.name, edition=stored["editions"], module=module)
-            assert values == pytest.approx(stored[part][name], rel=tolerance(part), abs=1e-12, nan_ok=True), said
+            advice = RAISE.format(what=name, path=GOLDEN.name, edition=stored["editions"], module=module)
+            assert values == pytest.approx(stored[part][name], rel=tolerance(part), abs=1e-12, nan_ok=True), advice
 
 
 def tolerance(part: str) -> float:

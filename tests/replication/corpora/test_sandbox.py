@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def read(name: str, content: bytes) -> Piece:
-    """Read a file whose content says what happens to its reader."""
+    """Read a file whose content decides what happens to its reader."""
     match content:
         case b"hang":
             time.sleep(60)

@@ -130,12 +130,12 @@ def test_a_window_too_short_for_a_note_is_an_error(encoding: Encoding) -> None:
 def test_all_encodings_keep_the_same_music() -> None:
     for index in range(30):
         notes = compose(np.random.default_rng([0, index]))
-        told = {name: np.concatenate(read(code, *code.windows(notes, 66))) for name, code in ENCODINGS.items()}
-        np.testing.assert_array_equal(told["paper"], notes)
-        np.testing.assert_array_equal(told["triples"], notes)
+        decoded = {name: np.concatenate(read(code, *code.windows(notes, 66))) for name, code in ENCODINGS.items()}
+        np.testing.assert_array_equal(decoded["paper"], notes)
+        np.testing.assert_array_equal(decoded["triples"], notes)
         for name in ("onset", "duration", "pitch"):
-            np.testing.assert_array_equal(told["remi"][name], notes[name])
-        assert np.abs(told["remi"]["velocity"].astype(int) - notes["velocity"]).max() <= 2
+            np.testing.assert_array_equal(decoded["remi"][name], notes[name])
+        assert np.abs(decoded["remi"]["velocity"].astype(int) - notes["velocity"]).max() <= 2
 
 
 def paper_words(note: tuple[int, int, int, int], last: tuple[int, int, int, int] | None) -> str:

@@ -102,9 +102,9 @@ accelerated(lambda x: x, Budget(compile=True), torch.device("cpu"))
     result = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    said = [line for line in result.stderr.splitlines() if line.startswith("torch.compile does not work here (")]
-    assert len(said) == 1
-    assert said[0].endswith("; continuing without it")
+    warned = [line for line in result.stderr.splitlines() if line.startswith("torch.compile does not work here (")]
+    assert len(warned) == 1
+    assert warned[0].endswith("; continuing without it")
 
 
 def test_the_compiler_is_found_without_gradients_too() -> None:

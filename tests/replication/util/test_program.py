@@ -22,7 +22,7 @@ def raising(error: BaseException) -> Callable[[], int]:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (UserError("take another"), 2, "etude: take another\n"),
         (OSError(errno.ENOSPC, "-", "runs"), 2, "etude: runs: No space left on device; free some space and run the"),
@@ -32,12 +32,12 @@ def raising(error: BaseException) -> Callable[[], int]:
     ],
 )
 def test_a_problem_that_the_user_can_fix_is_a_sentence_and_a_code(
-    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         end_with(raising(error), name="etude")
     assert ended.value.code == code
-    assert capsys.readouterr().err.startswith(said)
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_a_bug_keeps_its_traceback_and_success_its_code() -> None:
