@@ -131,7 +131,7 @@ def test_copies_are_compared_with_their_own_half(most: int | None) -> None:
 @pytest.mark.parametrize(
     ("origin", "songs", "message"),
     [
-        (SampleOrigin.SAME_HALF, None, "100 samples are no copy of 200 windows"),
+        (SampleOrigin.SAME_HALF, None, "100 samples cannot be copies of 200 windows"),
         (SampleOrigin.OTHER_HALF, None, "0 songs for 100 samples"),
         (SampleOrigin.OTHER_HALF, SONGS, "200 songs for 100 samples"),
     ],
