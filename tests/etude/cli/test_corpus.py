@@ -21,7 +21,7 @@ from replication.midi.smf import write_midi
 from replication.util.text import printable
 from replication.windows.data_card import LENGTH_EDGES, histograms
 from reports.sections.data_card import card, file_counts, time_unit
-from tests.support.program import assert_user_error, etude, music, python
+from tests.support.program import assert_user_error, etude, music
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -244,11 +244,6 @@ def test_mistakes_give_a_one_line_error(words: tuple[str, ...], message: str, tm
 def test_an_accepted_licence_starts_the_download(words: tuple[str, ...], tmp_path: Path) -> None:
     nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9") | {"no_proxy": "", "NO_PROXY": ""}
     assert_user_error(etude(*words, folder=tmp_path, **nowhere), "cannot be reached: check the network")
-
-
-def test_a_card_without_facts_is_refused(tmp_path: Path) -> None:
-    done = python("reports.sections.data_card", "--facts", "card.json", "--output", "out", folder=tmp_path)
-    assert_user_error(done, "card.json does not exist: make it with `etude corpus describe`.")
 
 
 def test_a_real_pack_is_verified_and_described(tmp_path: Path) -> None:
