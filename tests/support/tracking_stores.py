@@ -27,6 +27,7 @@ from eval.listening.piano_rolls import save_rolls
 from eval.tracking import ui
 from eval.tracking.runs import SENDING, SYNCED
 from eval.tracking.store import Store, StoreError, open_store
+from eval.tracking.summary import summary
 from replication.util.files import read_json
 from tests.support.pieces import SINGLE, piece
 from tests.support.trial_folders import append, end, make_trial, scores_of
@@ -248,7 +249,7 @@ def expected_run(folder: Path) -> dict[str, Any]:
         record = json.loads(line)
         time, step = int(record.pop("time") * 1000), record.pop("step")
         points += [(key, step, time, repr(value)) for key, value in record.items()]
-    for key, value in read_json(folder / "scores.json").items():
+    for key, value in summary(folder, read_json(folder / "scores.json")).items():
         points.append((key, 0, int(about["ended"] * 1000), repr(_stored_value(value))))
     names = ("trial.json", "metrics.jsonl", "scores.json", "roll.png", "midi/0.mid", "midi/1.mid")
     return {
@@ -288,8 +289,8 @@ def stored_run(store: Store, folder: Path) -> dict[str, Any]:
     }
 
 
-def _stored_value(value: float | None) -> float:
-    return math.nan if value is None or math.isinf(value) else value
+def _stored_value(value: float) -> float:
+    return math.nan if math.isinf(value) else value
 
 
 def runs_table(root: Path) -> pd.DataFrame:
