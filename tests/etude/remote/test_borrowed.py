@@ -71,7 +71,7 @@ def test_a_trial_that_is_killed_and_moved_equals_one_that_never_left_home(tmp_pa
     done = python("etude.remote.train", "second.zip", folder=elsewhere, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert "e2e seed 0: " in done.stdout
-    assert "are ready to be scored: at home, `etude import second.done.zip`" in done.stdout
+    assert "are ready to be scored: at home, run `etude import second.done.zip`" in done.stdout
     home = etude("import", str(elsewhere / "second.done.zip"), folder=abroad)
     assert home.returncode == 0, home.stderr
 

@@ -183,7 +183,7 @@ def test_without_waiting_a_held_lock_raises(holder: subprocess.Popen[str], tmp_p
 
 
 def test_a_torn_last_line_of_a_log_is_removed(tmp_path: Path) -> None:
-    path, line = tmp_path / "metrics.jsonl", '{"step": 3, "train/seconds": 1.5}\n'
+    path, line = tmp_path / "metrics.jsonl", '{"step": 3, "time": 1.0, "train/seconds": 1.5}\n'
     for whole, last in ((line * 2, 3), ("", -1)):
         path.write_text(f'{whole}{{"step": 4, "tra')
         assert TrainingLog(path).last == last
