@@ -2,7 +2,8 @@
 
 All readers treat damage alike. A last line without a newline was cut off while it was written: readers skip it, and the
 next run removes it and logs its step again. A complete line that is not a record means that the file was damaged later:
-readers raise a `UserError` that names the file and the line.
+readers raise a `UserError` that names the file and the line. `read` also raises it for a last line without a newline
+that cannot be the start of a record, because it is not ASCII.
 """
 
 from __future__ import annotations
@@ -93,9 +94,15 @@ def read(path: Path) -> list[Entry]:
     """Return the entries of a log; none if there is no file.
 
     Raises:
-        UserError: for a complete line that is not a record.
+        UserError: for a complete line that is not a record, and for a torn last line that is not text.
     """
-    return [parse(line, path, number) for number, line in enumerate(read_lines(path), 1)]
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    entries = [parse(line, path, number) for number, line in enumerate(whole_lines(content), 1)]
+    if not content.rpartition(b"\n")[2].isascii():  # a torn line of JSON is ASCII too
+        raise UserError(f"{path} is damaged after its last line; delete its folder to train the trial again")
+    return entries
 
 
 def read_last(path: Path) -> Entry | None:
