@@ -134,11 +134,11 @@ def holm(p: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.02])
     [0.03, 0.04, 0.04]
     """
-    from statsmodels.stats.multitest import multipletests
-
+    # Not `statsmodels.stats.multitest.multipletests`: every call of it collects garbage, which takes 0.4 seconds in this program.
     adjusted = np.asarray(p, dtype=float)
-    present = ~np.isnan(adjusted)
-    adjusted[present] = multipletests(adjusted[present], method="holm")[1]
+    order = np.argsort(adjusted)[: int((~np.isnan(adjusted)).sum())]  # NaN sorts last
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * adjusted[order]), 1.0)
     return [float(value) for value in adjusted]
 
 
