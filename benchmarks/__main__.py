@@ -56,16 +56,23 @@ def train(setting: Setting) -> list[Row]:
 
     from benchmarks import models, reference
     from etude.runner.executors import default_workers, threads_per_worker
+    from replication.training.precision import has_bfloat16
 
     scale, vocabulary, cores = setting.scale, setting.vocabulary, setting.threads
     scale = replace(scale, budget=replace(scale.budget, batch=setting.batch or scale.budget.batch))
     copies = default_workers()
+    dtypes = {"fp32": torch.float32}
+    if has_bfloat16(models.device()):  # elsewhere trials use single precision, and emulation takes minutes
+        dtypes["bf16"] = torch.bfloat16
     rows = [
-        Row(name=f"matrix product, {name}", unit="GFLOP/s", contender=contender, threads=cores, flop=1e9)
-        for name, contender in (
-            ("fp32", partial(models.matrix, dtype=torch.float32)),
-            ("bf16", partial(models.matrix, dtype=torch.bfloat16)),
+        Row(
+            name=f"matrix product, {name}",
+            unit="GFLOP/s",
+            contender=partial(models.matrix, dtype=dtype),
+            threads=cores,
+            flop=1e9,
         )
+        for name, dtype in dtypes.items()
     ]
     peaks = tuple(row.name for row in rows)
     if copies > 1:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING
 
 import pytest
 
-from etude.runner.executors import ProcessExecutor
+from etude.runner.executors import PRELOADED, ProcessExecutor
 from eval.results.tuning import tuning_folder
 from eval.tracking.store import open_store
 from replication.util.files import read_json, write_json
+from tests.support import tracking_stores
 from tests.support.killed_program import Workspace
 from tests.support.program import music
 from tests.support.small_trials import planned, run
@@ -19,6 +22,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from etude.runner.plan import Plan
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> None:
+    """Start the fork server of this process with the modules of all who use it; otherwise only the first has its own.
+
+    A test alone starts it when it needs it, if it does.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        forkserver.set_forkserver_preload([*PRELOADED, *tracking_stores.PRELOADED])
+        forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ def holm(p: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.02])
     [0.03, 0.04, 0.04]
     """
-    # Not `statsmodels.stats.multitest.multipletests`: every call of it collects garbage, which takes 0.4 seconds in this program.
+    # Not `statsmodels.stats.multitest.multipletests`: it collects garbage, which takes 0.4 seconds at every call.
     adjusted = np.asarray(p, dtype=float)
     order = np.argsort(adjusted)[: int((~np.isnan(adjusted)).sum())]  # NaN sorts last
     factors = np.arange(len(order), 0, -1)

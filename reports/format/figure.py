@@ -100,7 +100,7 @@ def styled(draw: Callable[[Source], CaptionedFigure]) -> Callable[[Source], Capt
             engine = captioned.figure.get_layout_engine()
             if engine is not None and captioned.figure.axes:
                 engine.execute(captioned.figure)
-            captioned.figure.set_layout_engine("none")
+            captioned.figure.set_layout_engine(None)  # with "none", `savefig` would draw twice, as for a layout
             return captioned
 
     return draw_styled

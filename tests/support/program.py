@@ -1,12 +1,16 @@
-"""Run the program as a user does."""
+"""Run the program as a user does: its command line in this process, which is fast, or as a process of its own."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
+from etude.cli.main import main
 from replication.corpora.corpus import CORPORA
 from replication.corpora.reading import load
 from replication.midi.smf import write_midi
@@ -17,20 +21,41 @@ PATHS = os.pathsep.join([str(ROOT / "tests" / "support" / "connection_log"), str
 
 
 def etude(*words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run `etude` in a folder with additional environment variables."""
-    return python("etude", *words, folder=folder, **settings)
+    """Run `etude` in a folder with additional environment variables, in this process.
+
+    Processes that it starts write to the stderr of this process. Use `python("etude", ...)` where that matters, or the
+    environment of a starting interpreter.
+    """
+    out, error, code = io.StringIO(), io.StringIO(), None
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, _environment(folder, settings)))
+        stack.enter_context(patch.object(sys, "argv", ["etude", *words]))
+        stack.enter_context(chdir(folder))
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(error))
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    assert code is None or isinstance(code, int), code
+    return subprocess.CompletedProcess(["etude", *words], code or 0, out.getvalue(), error.getvalue())
 
 
 def python(module: str, *words: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a module in a folder. It finds no data outside the folder unless `settings` name it."""
+    """Run a module in a folder, as a process of its own, with additional environment variables."""
     return subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": PATHS, "ETUDE_DATA": "", "ETUDE_CACHE": str(folder / "cache")} | settings,
+        env=os.environ | _environment(folder, settings),
         text=True,
         capture_output=True,
         check=False,
     )
+
+
+def _environment(folder: Path, settings: dict[str, str]) -> dict[str, str]:
+    """Return environment variables with which a program finds no data outside a folder unless `settings` name it."""
+    return {"PYTHONPATH": PATHS, "ETUDE_DATA": "", "ETUDE_CACHE": str(folder / "cache")} | settings
 
 
 def music(folder: Path, count: int) -> Path:

@@ -1,4 +1,4 @@
-"""The program as a user runs it: real processes, their exit codes and output."""
+"""The program as a user runs it: its exit codes and its output."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_users_own_music_goes_from_files_to_the_report(
     observed = own_music.folder.with_name("observed")
     monkeypatch.setenv("CONNECTIONS", str(observed))
     words, corpus, folder = own_music.words, str(own_music.corpus), own_music.folder
-    planned = etude(*words, "--dry-run", folder=tmp_path)
+    planned = python("etude", *words, "--dry-run", folder=tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert planned.stdout.count("pending") == 2
     output = folder / "reports" / "output"
@@ -64,10 +64,10 @@ def test_a_users_own_music_goes_from_files_to_the_report(
         "figures/piano_rolls.png",
     ):
         assert (output / name).stat().st_size > 100, name
-    assert etude(*words, "--dry-run", folder=folder).stdout.count("done") == 2
-    synced = etude("sync", folder=folder)
+    assert python("etude", *words, "--dry-run", folder=folder).stdout.count("done") == 2
+    synced = python("etude", "sync", folder=folder)
     assert "MLflow is up to date with 2 trials" in synced.stdout, synced.stderr
-    scored = etude("score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
+    scored = python("etude", "score", corpus, "--scale", "smoke", "--corpus", corpus, folder=folder)
     assert scored.returncode == 0, scored.stderr
     assert "41 files: 40 give a window, 1 unreadable" in scored.stdout
     assert remote_hosts(observed) == set()  # no connection to anywhere
@@ -87,7 +87,7 @@ def test_results_do_not_depend_on_settings_folders_or_workers(own_music: Workspa
     elsewhere.mkdir()
     umask = os.umask(0o077)
     try:
-        done = etude(*own_music.words, "--workers", str(ONE_THREAD + 1), folder=elsewhere, **settings)
+        done = python("etude", *own_music.words, "--workers", str(ONE_THREAD + 1), folder=elsewhere, **settings)
         checked = python("reports", "--check", str(report), folder=elsewhere, **settings)
     finally:
         os.umask(umask)
