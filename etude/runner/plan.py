@@ -236,10 +236,10 @@ def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset
             },
         },
     )
-    first = next(name for name in ENCODINGS if name in datasets)
+    first, corpus = next(name for name in ENCODINGS if name in datasets), _located(plan)
     write_json(
         plan.comparison / "card.json",
-        facts(corpus, load(_located(plan), plan.cache), datasets[first], encoding=first, cutting=plan.scale.cutting),
+        facts(corpus, load(corpus, plan.cache), datasets[first], encoding=first, cutting=plan.scale.cutting),
     )
     return {name: datasets[name] for name in plan.encodings}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from replication.corpora.sources import Folder
 from replication.util.files import describe
 from replication.windows.splits import find_families
 
@@ -29,7 +30,7 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
     """Return the facts of a data card as plain JSON data. They contain counts of notes, but no notes.
 
     Args:
-        corpus: Row of the corpus.
+        corpus: Row of the corpus, located on this machine.
         loaded: Pieces of the corpus.
         dataset: Windows of the corpus.
         encoding: Name of the encoding of the windows.
@@ -43,6 +44,8 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
         counts, leaks: From the dataset.
         splits: windows and songs of each split.
         dropped: counts by reason, and files as pairs of id and reason.
+        others: counts by kind of what the folder or archive holds besides; see
+            `replication.corpora.archives.other_files`. Empty for other sources.
         families: count, sizes, and the ids of the largest, all without duplicates.
         histograms: Of all pieces that were read; see `histograms`.
     """
@@ -64,6 +67,7 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
             "counts": dict(Counter(dataset.dropped.values())),
             "files": [[name, reason] for name, reason in dataset.dropped.items()],
         },
+        "others": corpus.source.others() if isinstance(corpus.source, Folder) else {},
         "families": _families(loaded),
         "histograms": histograms(loaded),
     }

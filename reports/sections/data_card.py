@@ -306,6 +306,7 @@ def about(facts: Facts) -> dict[str, str]:
     policy = "the first of each piece" if cutting["first_only"] else "all of each piece"
     keys = {"AsWritten": "in the keys as written", "OneKey": "in one key", "EveryKey": "in several keys for training"}
     hours = "" if read["hours"] is None else f", {number(read['hours'], 1)} hours"
+    others = ", ".join(f"{kind}: {count:,}" for kind, count in facts["others"].items())
     return {
         "Licence": f"{licence['name']}: {licence['note']}",
         "Citation": facts["citation"],
@@ -314,6 +315,7 @@ def about(facts: Facts) -> dict[str, str]:
             f"{cutting['length']} tokens in encoding {cutting['encoding']}, {policy}, {keys[cutting['keys']['type']]}"
         ),
         "Size": f"{read['notes']:,} notes in {read['pieces']:,} pieces{hours}",
+        **({"Not read": others} if others else {}),
     }
 
 
