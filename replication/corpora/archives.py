@@ -176,12 +176,11 @@ def _ending(name: str) -> str:
 def _entries(path: Path) -> Iterator[_Entry]:
     check_container(path)
     if path.is_dir():
-        return (_Entry(name, partial(read_file, entry.path), kind) for name, entry, kind in _listed(path))
+        return (_Entry(name, partial(_content, entry.path), kind) for name, entry, kind in _listed(path))
     return _in_zip(path) if path.name.lower().endswith(".zip") else _in_tar(path)
 
 
-def read_file(path: str | Path) -> bytes | Reason:
-    """Return the content of a file of at most `LARGEST` bytes, or the reason why it cannot be read."""
+def _content(path: str) -> bytes | Reason:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - a Path for each of a hundred thousand files would be slow
             return _bounded(file)
