@@ -27,7 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from replication.midi.smf import Reason
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.files import digest, read_json, sha256, write_json
 from replication.util.paths import is_regular
 
@@ -370,4 +370,4 @@ def _bounded(file: IO[bytes]) -> bytes | Reason:
 
 
 def _refuse(path: Path, error: Exception) -> NoReturn:
-    raise UserError(f"{path} cannot be read as an archive ({error}): copy or download it again.") from error
+    raise UserError(f"{path} cannot be read as an archive ({error_text(error)}): copy or download it again.") from error
