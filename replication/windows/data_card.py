@@ -45,7 +45,7 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
         splits: windows and songs of each split.
         dropped: counts by reason, and files as pairs of id and reason.
         others: counts by kind of what the folder or archive holds besides; see
-            `replication.corpora.archives.other_files`. Empty for other sources.
+            `replication.corpora.archives.other_files`. Only of a folder or an archive.
         families: count, sizes, and the ids of the largest, all without duplicates.
         histograms: Of all pieces that were read; see `histograms`.
     """
@@ -67,7 +67,7 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
             "counts": dict(Counter(dataset.dropped.values())),
             "files": [[name, reason] for name, reason in dataset.dropped.items()],
         },
-        "others": corpus.source.others() if isinstance(corpus.source, Folder) else {},
+        **({"others": corpus.source.others()} if isinstance(corpus.source, Folder) else {}),
         "families": _families(loaded),
         "histograms": histograms(loaded),
     }

@@ -306,7 +306,7 @@ def about(facts: Facts) -> dict[str, str]:
     policy = "the first of each piece" if cutting["first_only"] else "all of each piece"
     keys = {"AsWritten": "in the keys as written", "OneKey": "in one key", "EveryKey": "in several keys for training"}
     hours = "" if read["hours"] is None else f", {number(read['hours'], 1)} hours"
-    others = ", ".join(f"{kind}: {count:,}" for kind, count in facts["others"].items())
+    others = ", ".join(f"{kind}: {count:,}" for kind, count in facts.get("others", {}).items())
     return {
         "Licence": f"{licence['name']}: {licence['note']}",
         "Citation": facts["citation"],
