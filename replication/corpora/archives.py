@@ -128,18 +128,21 @@ def files(path: Path, wanted: Callable[[str], bool]) -> Found:
     return ((entry.name, entry.read()) for entry in _entries(path) if entry.kind is None and wanted(entry.name))
 
 
-def other_files(path: Path, members: re.Pattern[str] | None = None) -> dict[str, int]:
+def other_files(path: Path, memo: Path, members: re.Pattern[str] | None = None) -> dict[str, int]:
     """Count by kind what `midi_files` does not read, without the resource forks of macOS.
 
-    A kind is the ending of a name in lower case, such as `.mp3` or `.mid.gz`, or one of the constants above.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     for name in ("a.mid", "b.mid.gz", "c.MP3", "d.mp3"):
-    ...         Path(folder, name).touch()
-    ...     other_files(Path(folder))
-    {'.mp3': 2, '.mid.gz': 1}
+    A kind is the ending of a name in lower case, such as `.mp3` or `.mid.gz`, or one of the constants above. A note in
+    the folder `memo` keeps the counts of an archive as long as it does not change.
     """
+    check_container(path)
+    if path.is_dir():
+        return _count_others(path, members)
+    listing = digest(_state(path), members.pattern if members else None)
+    counts: dict[str, int] = _remembered(path, memo, "others", listing, lambda: _count_others(path, members))
+    return counts
+
+
+def _count_others(path: Path, members: re.Pattern[str] | None) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for entry in _entries(path):
         if _is_resource_fork(entry.name):
@@ -151,7 +154,7 @@ def other_files(path: Path, members: re.Pattern[str] | None = None) -> dict[str,
             kind = OUTSIDE
         kind = kind or _ending(entry.name)
         counts[kind if kind in counts or len(counts) < MOST_KINDS else OTHER_FILES] += 1
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return dict(counts)
 
 
 def is_midi(name: str) -> bool:
@@ -199,15 +202,21 @@ def content_key(path: Path, memo: Path) -> str:
         listing = digest(*((name, *_state(entry)) for name, entry, kind in _listed(path) if not kind and is_midi(name)))
     else:
         listing = digest(*_state(path))
-    note = memo / f"content-{digest(str(path.absolute()))[:32]}.json"
+    key: str = _remembered(path, memo, "key", listing, lambda: _hash(path))
+    return key
+
+
+def _remembered(path: Path, memo: Path, name: str, listing: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON
+    """Return what was computed for the path when it had this listing; compute it if the listing is new."""
+    note = memo / f"{name}-{digest(str(path.absolute()))[:32]}.json"
     try:
         known = read_json(note)
     except (OSError, UserError):  # missing or damaged
         known = {}
     if known.get("listing") != listing:
-        known = {"path": str(path.absolute()), "listing": listing, "key": _hash(path)}
+        known = {"path": str(path.absolute()), "listing": listing, name: compute()}
         write_json(note, known)
-    return str(known["key"])
+    return known[name]
 
 
 def _hash(path: Path) -> str:

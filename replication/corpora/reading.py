@@ -23,6 +23,7 @@ from replication.midi.smf import Reason, read_midi
 from replication.util.errors import UserError
 from replication.util.files import DamagedError, atomic, digest, read_json, sha256, undamaged, write_json
 from replication.util.locks import locked
+from replication.util.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,7 +213,7 @@ def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) 
         dropped += about["dropped"]
     if isinstance(source, Folder) and not pieces:
         if not dropped:
-            others = ", ".join(f"{kind}: {count:,}" for kind, count in source.others().items())
+            others = listed(source.others(folder.parent))
             raise UserError(
                 f"{source.path} holds no MIDI files{others and f' ({others})'}: give one with {', '.join(MIDI_ENDINGS)}"
                 " files; inner archives and linked folders are not opened."

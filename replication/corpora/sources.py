@@ -99,9 +99,9 @@ class Folder:
         """Yield every file; see `replication.corpora.archives.midi_files`."""
         return iter(midi_files(self.path, self._pattern()))
 
-    def others(self) -> dict[str, int]:
+    def others(self, cache: Path) -> dict[str, int]:
         """Count by kind what is not read; see `replication.corpora.archives.other_files`."""
-        return other_files(self.path, self._pattern())
+        return other_files(self.path, cache, self._pattern())
 
     def _pattern(self) -> re.Pattern[str] | None:
         return re.compile(self.members) if self.members else None

@@ -13,6 +13,8 @@ from replication.util.files import describe
 from replication.windows.splits import find_families
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from replication.corpora.corpus import Corpus
@@ -26,7 +28,9 @@ LENGTH_EDGES = np.unique(np.round(np.logspace(0, 6, 49)).astype(int))  # bins of
 NAMED_FAMILIES = 5  # largest families, listed by their pieces
 
 
-def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cutting: Cutting) -> dict[str, Any]:
+def facts(
+    corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cutting: Cutting, cache: Path
+) -> dict[str, Any]:
     """Return the facts of a data card as plain JSON data. They contain counts of notes, but no notes.
 
     Args:
@@ -35,6 +39,7 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
         dataset: Windows of the corpus.
         encoding: Name of the encoding of the windows.
         cutting: Options with which the windows were cut.
+        cache: Folder for prepared data.
 
     Returns:
         name, title, citation: From the row.
@@ -67,7 +72,7 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
             "counts": dict(Counter(dataset.dropped.values())),
             "files": [[name, reason] for name, reason in dataset.dropped.items()],
         },
-        **({"others": corpus.source.others()} if isinstance(corpus.source, Folder) else {}),
+        **({"others": corpus.source.others(cache)} if isinstance(corpus.source, Folder) else {}),
         "families": _families(loaded),
         "histograms": histograms(loaded),
     }
