@@ -146,7 +146,7 @@ def describe(
     loaded = load(corpus, cache)
     dataset = prepare(corpus, encoding_on(encoding, corpus.reading.grid), cutting, cache=cache)
     output = folder_at(output or root / "reports" / "output" / "corpora" / corpus.name)
-    found = facts(corpus, loaded, dataset, encoding=encoding, cutting=cutting)
+    found = facts(corpus, loaded, dataset, encoding=encoding, cutting=cutting, cache=cache)
     write_json(output / "card.json", found)
     print(f"{summary(found)}\nCard      {render(found, output)[0]}")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from replication.corpora.archives import LARGEST, MOST_BYTES, MOST_MEMBERS
 from replication.midi.piece import Beats, Seconds
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.files import atomic, read_json, write_json
 from replication.util.paths import is_regular
 
@@ -77,7 +77,7 @@ def open_bundle(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
             f"{path} is not a bundle of trials ({error!r}): give a file written by `etude export`"
         ) from None
     except _DAMAGE as error:
-        raise UserError(f"{path} is damaged ({error}): copy it again") from None
+        raise UserError(f"{path} is damaged ({error_text(error)}): copy it again") from None
 
 
 def _archive(path: Path) -> zipfile.ZipFile:

@@ -25,7 +25,7 @@ from etude.runner.worker import is_trained
 from eval.results import training_log
 from eval.results.schema import check_about
 from replication.util.checkpoint import CHECKPOINT
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.files import atomic, describe, write_json
 from replication.util.locks import lease
 from replication.windows.prepared import open_windows
@@ -164,8 +164,8 @@ def windows_of(about: Mapping[str, Any], root: Path) -> dict[str, Dataset]:
         return {encoding: open_windows(root / "runs" / "cache" / name) for encoding, name in about["windows"].items()}
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
-            f"the windows of the bundle are not in {root / 'runs' / 'cache'} ({error}): give the --root that it was"
-            " exported from"
+            f"the bundle's windows are not in {root / 'runs' / 'cache'} ({error_text(error)}): give the --root that"
+            " it was exported from"
         ) from None
 
 

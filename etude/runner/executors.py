@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from etude.runner.worker import Task, work
 from replication.corpora.sandbox import read_guarded
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.processes import end_with_parent
 from replication.util.system_errors import MEMORY_ADVICE
 
@@ -241,8 +241,9 @@ def _connect(executor: RayExecutor) -> Any:  # noqa: ANN401 - the module, whose 
         ray.init(there, **quiet)
     except (ConnectionError, RuntimeError) as error:  # RuntimeError: other versions of Ray or Python
         if there != "auto":
-            reason = " ".join(str(error).split())
-            raise UserError(f"the Ray cluster at {there} cannot be used ({reason}); see `ray status` there") from None
+            raise UserError(
+                f"the Ray cluster at {there} cannot be used ({error_text(error)}); see `ray status` there"
+            ) from None
         ray.init("local", object_store_memory=OBJECT_STORE, **quiet)
     return ray
 

@@ -236,11 +236,10 @@ def prepare(plan: Plan, *, batches: Batches = read_guarded) -> dict[str, Dataset
             },
         },
     )
-    first = next(name for name in ENCODINGS if name in datasets)
-    write_json(
-        plan.comparison / "card.json",
-        facts(corpus, load(_located(plan), plan.cache), datasets[first], encoding=first, cutting=plan.scale.cutting),
-    )
+    first, corpus = next(name for name in ENCODINGS if name in datasets), _located(plan)
+    loaded, cutting = load(corpus, plan.cache), plan.scale.cutting
+    card = facts(corpus, loaded, datasets[first], encoding=first, cutting=cutting, cache=plan.cache)
+    write_json(plan.comparison / "card.json", card)
     return {name: datasets[name] for name in plan.encodings}
 
 

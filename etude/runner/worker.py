@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etude.trial.workbench import Workbench
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.locks import lease
 from replication.util.system_errors import disk_message, memory_message
 
@@ -102,4 +102,6 @@ def _open_windows(folder: Path) -> Dataset:
     try:
         return open_windows(folder)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"the windows in {folder} are missing or damaged ({error}); run `etude run` again") from None
+        raise UserError(
+            f"the windows in {folder} are missing or damaged ({error_text(error)}); run `etude run` again"
+        ) from None

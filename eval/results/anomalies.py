@@ -14,7 +14,7 @@ from statistics import fmean as mean
 from typing import TYPE_CHECKING, NamedTuple
 
 from replication.tokens.protocol import SPECIAL_TOKENS
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.files import read_json
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _embedding(folder: Path) -> dict[str, float]:
         table = torch.tensor(pd.read_parquet(path).to_numpy())
     except (OSError, ValueError) as error:  # pyarrow's errors are subclasses
         raise UserError(
-            f"{path} is damaged ({error}); delete scores.json in the same folder to compute it again"
+            f"{path} is damaged ({error_text(error)}); delete scores.json in the same folder to compute it again"
         ) from None
     return embedding_spread(table, math.sqrt(1 - diffusion.schedule.alpha_bar(diffusion.timesteps)[0]))
 

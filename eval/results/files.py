@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.results.frames import Results, checked
 from eval.results.schema import MALFORMED
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.files import atomic, read_json, write_parquet
 
 if TYPE_CHECKING:
@@ -49,4 +49,6 @@ def read_results(folder: Path) -> Results:
             values[name] = pd.read_parquet(folder / f"{name}.parquet")
         return checked(Results(**values))
     except (OSError, *MALFORMED) as error:
-        raise UserError(f"{folder} does not hold the results of a report ({error}); give another folder") from None
+        raise UserError(
+            f"{folder} does not hold the results of a report ({error_text(error)}); give another folder"
+        ) from None

@@ -2,6 +2,9 @@
 
 Archives are treated as hostile. A name is an id and never a path to write to, links are skipped, and the unpacked size
 of a member and of an archive is limited.
+
+Linked folders and archives within a folder or an archive are counted (`other_files`) and not opened. A link may lead
+out of what the user named, into itself, or to files that are read already, and then a piece would count twice.
 """
 
 from __future__ import annotations
@@ -11,28 +14,42 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from operator import itemgetter
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter, itemgetter
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from replication.midi.smf import Reason
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.files import digest, read_json, sha256, write_json
 from replication.util.paths import is_regular
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterator
     from typing import NoReturn
 
     Found = Iterator[tuple[str, bytes | Reason]]
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tar.xz", ".tgz")
+
+# .kar has the words of a song, .rmi may be wrapped in RIFF, and .smf is a rare name of the same format.
+MIDI_ENDINGS = (".mid", ".midi", ".kar", ".rmi", ".smf")
+
+# Kinds of files in `other_files`; every other kind is the ending of the name.
+LINKED_FOLDERS = "linked folders"
+LINKS = "links"  # in an archive, and those in a folder that lead to no file
+SPECIAL_FILES = "special files"  # devices, pipes and sockets
+OUTSIDE = "MIDI files outside the corpus"  # according to the names that belong to it
+OTHER_FILES = "other files"
+
+MOST_KINDS = 20  # counted individually: a hostile archive may have as many endings as files
 
 # Bytes. A piano piece takes some ten thousand: a larger file is not music, or is a decompression bomb.
 LARGEST = 64 * 2**20
@@ -65,11 +82,26 @@ def check_container(path: Path) -> None:
         raise UserError(f"{path} is neither a folder nor an archive ({', '.join(ARCHIVES)}): give one with MIDI files.")
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A file in a folder or an archive.
+
+    Attributes:
+        name: Name relative to the folder or archive, with `/`.
+        read: Returns the content or the reason why it cannot be read; valid until the next entry is asked for.
+        kind: Its kind in `other_files` if it is not a regular file.
+    """
+
+    name: str
+    read: Callable[[], bytes | Reason]
+    kind: str | None = None
+
+
 def midi_files(path: Path, members: re.Pattern[str] | None = None) -> Found:
     """Yield the id and the content of every MIDI file below `path`, or the reason why the content cannot be read.
 
-    The name of a MIDI file ends in `.mid` or `.midi`, in any case. The resource forks that macOS adds to archives are
-    skipped. Links in archives, and links to folders, are skipped: their target is read as well, or is outside.
+    The name of a MIDI file ends in one of `MIDI_ENDINGS`, in any case. The resource forks that macOS adds to archives
+    are skipped. Of links, only those in a folder that lead to a file are read; see the top of this module.
 
     Args:
         path: Folder, or archive with one of the endings `ARCHIVES`.
@@ -93,16 +125,70 @@ def midi_files(path: Path, members: re.Pattern[str] | None = None) -> Found:
 
 def files(path: Path, wanted: Callable[[str], bool]) -> Found:
     """Yield the name and the content of the files whose names are wanted, as `midi_files` does with ids."""
+    return ((entry.name, entry.read()) for entry in _entries(path) if entry.kind is None and wanted(entry.name))
+
+
+def other_files(path: Path, memo: Path, members: re.Pattern[str] | None = None) -> dict[str, int]:
+    """Count by kind what `midi_files` does not read, without the resource forks of macOS.
+
+    A kind is the ending of a name in lower case, such as `.mp3` or `.mid.gz`, or one of the constants above. A note in
+    the folder `memo` keeps the counts of an archive as long as it does not change.
+    """
     check_container(path)
     if path.is_dir():
-        return _in_folder(path, wanted)
-    return _in_zip(path, wanted) if path.name.lower().endswith(".zip") else _in_tar(path, wanted)
+        return _count_others(path, members)
+    listing = digest(_state(path), members.pattern if members else None)
+    counts: dict[str, int] = _remembered(path, memo, "others", listing, lambda: _count_others(path, members))
+    return counts
+
+
+def _count_others(path: Path, members: re.Pattern[str] | None) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for entry in _entries(path):
+        if _is_resource_fork(entry.name):
+            continue
+        kind = entry.kind
+        if kind is None and is_midi(entry.name):
+            if members is None or members.fullmatch(entry.name):
+                continue
+            kind = OUTSIDE
+        kind = kind or _ending(entry.name)
+        counts[kind if kind in counts or len(counts) < MOST_KINDS else OTHER_FILES] += 1
+    return dict(counts)
 
 
 def is_midi(name: str) -> bool:
     """Return whether a name, with `/`, is that of a MIDI file."""
+    return name.lower().endswith(MIDI_ENDINGS) and not _is_resource_fork(name)
+
+
+def _is_resource_fork(name: str) -> bool:
     *folders, last = name.split("/")
-    return last.lower().endswith((".mid", ".midi")) and not last.startswith("._") and "__MACOSX" not in folders
+    return last.startswith("._") or "__MACOSX" in folders
+
+
+# With the ending before that of a compression. Longer ones are more likely the end of a title with a full stop.
+_ENDING = re.compile(r"(?:\.[a-z0-9]{1,8}(?=\.(?:gz|bz2|xz|zst|z)$))?\.[a-z0-9]{1,8}$", re.ASCII)
+
+
+def _ending(name: str) -> str:
+    found = _ENDING.search(name.rpartition("/")[2].lower())
+    return found[0] if found else OTHER_FILES
+
+
+def _entries(path: Path) -> Iterator[_Entry]:
+    check_container(path)
+    if path.is_dir():
+        return (_Entry(name, partial(_content, entry.path), kind) for name, entry, kind in _listed(path))
+    return _in_zip(path) if path.name.lower().endswith(".zip") else _in_tar(path)
+
+
+def _content(path: str) -> bytes | Reason:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a Path for each of a hundred thousand files would be slow
+            return _bounded(file)
+    except OSError:
+        return Reason.UNREADABLE
 
 
 def content_key(path: Path, memo: Path) -> str:
@@ -112,17 +198,25 @@ def content_key(path: Path, memo: Path) -> str:
     changes its name, size, times or inode.
     """
     check_container(path)
-    states = [(name, *_state(entry)) for name, entry in _listed(path, is_midi)] if path.is_dir() else _state(path)
-    listing = digest(*states)
-    note = memo / f"content-{digest(str(path.absolute()))[:32]}.json"
+    if path.is_dir():
+        listing = digest(*((name, *_state(entry)) for name, entry, kind in _listed(path) if not kind and is_midi(name)))
+    else:
+        listing = digest(*_state(path))
+    key: str = _remembered(path, memo, "key", listing, lambda: _hash(path))
+    return key
+
+
+def _remembered(path: Path, memo: Path, name: str, listing: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON
+    """Return what was computed for the path when it had this listing; compute it if the listing is new."""
+    note = memo / f"{name}-{digest(str(path.absolute()))[:32]}.json"
     try:
         known = read_json(note)
     except (OSError, UserError):  # missing or damaged
         known = {}
     if known.get("listing") != listing:
-        known = {"path": str(path.absolute()), "listing": listing, "key": _hash(path)}
+        known = {"path": str(path.absolute()), "listing": listing, name: compute()}
         write_json(note, known)
-    return str(known["key"])
+    return known[name]
 
 
 def _hash(path: Path) -> str:
@@ -130,7 +224,7 @@ def _hash(path: Path) -> str:
         return digest(
             *(
                 (name, str(content)) if isinstance(content, Reason) else (name, hashlib.sha256(content).hexdigest())
-                for name, content in _in_folder(path, is_midi)
+                for name, content in files(path, is_midi)
             )
         )
     try:
@@ -160,7 +254,8 @@ def _with_ids(found: Found, members: re.Pattern[str] | None) -> Found:
         yield id_, content
 
 
-def _listed(root: Path, wanted: Callable[[str], bool]) -> list[tuple[str, os.DirEntry[str]]]:
+def _listed(root: Path) -> list[tuple[str, os.DirEntry[str], str | None]]:
+    """Return the name, the entry and the kind (see `_Entry`) of all files below a folder, sorted by name."""
     found, waiting = [], [(str(root), "")]
     while waiting:
         folder, above = waiting.pop()
@@ -170,37 +265,41 @@ def _listed(root: Path, wanted: Callable[[str], bool]) -> list[tuple[str, os.Dir
                     name = above + entry.name
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append((entry.path, f"{name}/"))
-                    elif wanted(name) and entry.is_file():
-                        found.append((name, entry))
+                    else:
+                        found.append((name, entry, _kind(entry)))
         except OSError as error:
             raise UserError(f"{folder} cannot be listed ({error.strerror}): make it readable.") from error
     return sorted(found, key=itemgetter(0))
 
 
-def _in_folder(root: Path, wanted: Callable[[str], bool]) -> Found:
-    for name, entry in _listed(root, wanted):
-        try:
-            with open(entry.path, "rb") as file:  # noqa: PTH123 - a Path for each of a hundred thousand files would be slow
-                content = _bounded(file)
-        except OSError:
-            content = Reason.UNREADABLE
-        yield name, content
+def _kind(entry: os.DirEntry[str]) -> str | None:
+    if not entry.is_symlink():
+        return None if entry.is_file() else SPECIAL_FILES
+    try:
+        mode = entry.stat().st_mode
+    except OSError:  # it leads nowhere, or to itself
+        return LINKS
+    if stat.S_ISDIR(mode):
+        return LINKED_FOLDERS
+    return None if stat.S_ISREG(mode) else SPECIAL_FILES
 
 
-def _in_zip(path: Path, wanted: Callable[[str], bool]) -> Found:
+def _in_zip(path: Path) -> Iterator[_Entry]:
     try:
         archive = zipfile.ZipFile(path)
     except _DAMAGE as error:
         _refuse(path, error)
     with archive:
-        members = sorted(archive.infolist(), key=lambda member: member.filename)
+        for member in archive.infolist():  # the format forbids backslashes, but some programs write them
+            member.filename = member.filename.replace("\\", "/")
+        members = sorted(archive.infolist(), key=attrgetter("filename"))
         # No more is read of a member than the size that it declares.
         _check_size(path, len(members), sum(min(member.file_size, LARGEST) for member in members))
         for member in members:
-            name = _relative(member.filename)
-            is_link = stat.S_ISLNK(member.external_attr >> 16)  # the Unix mode
-            if wanted(name) and not member.is_dir() and not is_link:
-                yield name, _member(archive, member)
+            if not member.is_dir():
+                is_link = stat.S_ISLNK(member.external_attr >> 16)  # the Unix mode
+                read = partial(_member, archive, member)
+                yield _Entry(_relative(member.filename), read, LINKS if is_link else None)
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Reason:
@@ -231,7 +330,7 @@ class _Rationed(io.BufferedReader):
         return self.last
 
 
-def _in_tar(path: Path, wanted: Callable[[str], bool]) -> Found:
+def _in_tar(path: Path) -> Iterator[_Entry]:
     try:
         with _Rationed(_UNPACKED.get(path.suffix.lower(), io.FileIO)(path)) as stream:
             stream.left = _RATION
@@ -243,15 +342,22 @@ def _in_tar(path: Path, wanted: Callable[[str], bool]) -> Found:
                     count += 1
                     # Before the member is read or skipped, because both unpack it.
                     _check_size(path, count, archive.offset)
-                    name = _relative(member.name)
-                    file = archive.extractfile(member) if member.isreg() and wanted(name) else None
-                    if file:
-                        yield name, _bounded(file)
+                    if not member.isdir():
+                        kind = None if member.isreg() else LINKS if member.issym() or member.islnk() else SPECIAL_FILES
+                        yield _Entry(_relative(member.name), partial(_extracted, path, archive, member), kind)
             if stream.last.strip(b"\0"):  # tarfile treats a damaged header as the end
                 raise tarfile.ReadError("a damaged file header")
             while stream.read(io.DEFAULT_BUFFER_SIZE):  # to the end, where a compressed file has its checksum
                 pass
     except _DAMAGE as error:
+        _refuse(path, error)
+
+
+def _extracted(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | Reason:
+    try:
+        file = archive.extractfile(member)
+        return _bounded(file) if file else Reason.UNREADABLE  # None for what is not a regular file
+    except _DAMAGE as error:  # of the stream, so that the rest of the archive is lost
         _refuse(path, error)
 
 
@@ -273,4 +379,4 @@ def _bounded(file: IO[bytes]) -> bytes | Reason:
 
 
 def _refuse(path: Path, error: Exception) -> NoReturn:
-    raise UserError(f"{path} cannot be read as an archive ({error}): copy or download it again.") from error
+    raise UserError(f"{path} cannot be read as an archive ({error_text(error)}): copy or download it again.") from error

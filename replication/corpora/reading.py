@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from replication.corpora.archives import MIDI_ENDINGS
 from replication.corpora.catalogue import Published
 from replication.corpora.sandbox import check_main_guard, read_guarded
 from replication.corpora.sources import Folder
@@ -22,6 +23,7 @@ from replication.midi.smf import Reason, read_midi
 from replication.util.errors import UserError
 from replication.util.files import DamagedError, atomic, digest, read_json, sha256, undamaged, write_json
 from replication.util.locks import locked
+from replication.util.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from replication.midi.smf import Reading
 
 # Part of every cache key. Raise it when the same content is read as different notes.
-EDITION = 2
+EDITION = 3
 BATCH = 256  # files that are read together; an interruption loses a few batches
 BLOCK = 1_000_000  # notes in memory at a time when iterating over a corpus
 
@@ -211,7 +213,11 @@ def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) 
         dropped += about["dropped"]
     if isinstance(source, Folder) and not pieces:
         if not dropped:
-            raise UserError(f"{source.path} holds no MIDI files: give one with .mid or .midi files.")
+            others = listed(source.others(folder.parent))
+            raise UserError(
+                f"{source.path} holds no MIDI files{others and f' ({others})'}: give one with {', '.join(MIDI_ENDINGS)}"
+                " files; inner archives and linked folders are not opened."
+            )
         counts = ", ".join(f"{n} {reason}" for reason, n in Counter(reason for _, reason in dropped).most_common())
         raise UserError(f"{source.path} holds no MIDI file that gives a piece ({counts}): give one with music.")
     order = sorted(range(len(pieces)), key=lambda number: pieces[number][0])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from replication.corpora.archives import content_key, midi_files
+from replication.corpora.archives import content_key, midi_files, other_files
 from replication.midi.piece import Beats, Piece
 from replication.midi.smf import Reason, on_grid
 from replication.midi.synthetic import BEAT, compose
@@ -97,7 +97,14 @@ class Folder:
 
     def items(self, grid: TimeGrid) -> Iterator[Item]:  # noqa: ARG002 - part of the protocol
         """Yield every file; see `replication.corpora.archives.midi_files`."""
-        return iter(midi_files(self.path, members=re.compile(self.members) if self.members else None))
+        return iter(midi_files(self.path, self._pattern()))
+
+    def others(self, cache: Path) -> dict[str, int]:
+        """Count by kind what is not read; see `replication.corpora.archives.other_files`."""
+        return other_files(self.path, cache, self._pattern())
+
+    def _pattern(self) -> re.Pattern[str] | None:
+        return re.compile(self.members) if self.members else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from replication.corpora.archives import files, is_midi
 from replication.midi.smf import Reason
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,4 +99,6 @@ def _manifest(path: Path, name: str, content: bytes) -> dict[str, str]:
         rows = csv.DictReader(content.decode().splitlines(keepends=True), strict=True)
         return {str(PurePosixPath(name).parent / row["path"]): row["sha256"] for row in rows}
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{name} of {path} is damaged ({error}): copy or download {path.name} again.") from error
+        raise UserError(
+            f"{name} of {path} is damaged ({error_text(error)}): copy or download {path.name} again."
+        ) from error

@@ -35,6 +35,9 @@ MAX_NOTES_PER_ONSET = 20
 
 TICKS_PER_BEAT = 480  # resolution of written files
 
+# onset and end in seconds, pitch 0..127 (MIDI), velocity 1..127.
+TIMED_NOTE = np.dtype([("onset", "<f8"), ("end", "<f8"), ("pitch", "u1"), ("velocity", "u1")])
+
 
 class Reason(StrEnum):
     """The reasons for which a file is rejected."""
@@ -234,6 +237,32 @@ def on_grid(
     notes["onset"], notes["duration"] = onset, np.maximum(np.rint(end * steps) - onset, 1)
     notes["pitch"], notes["velocity"] = pitch, velocity
     return sorted_notes(notes)
+
+
+def read_seconds(content: bytes) -> NDArray[Any]:
+    """Read the notes of a MIDI file in seconds by its tempo map, not rounded to a time grid.
+
+    The notes are those of `read_midi` with `DEFAULT_READING`; of several with equal onset and pitch, the longest.
+
+    Args:
+        content: Content of a MIDI file; any bytes are safe.
+
+    Returns:
+        (n,) structured array of `TIMED_NOTE`, sorted by onset and then by pitch. A note lasts at least one tick.
+
+    Raises:
+        MidiError: If `read_midi` rejects the file.
+    """
+    read_midi(content, id="", group="")
+    ticks = _parse(content, DEFAULT_READING)
+    end = np.maximum(ticks.end, ticks.time + 1)
+    order = np.lexsort((-ticks.velocity.astype(int), -end, ticks.pitch, ticks.time))
+    place = np.stack((ticks.time, ticks.pitch))[:, order]
+    order = order[np.append(True, (np.diff(place) != 0).any(axis=0))]
+    notes = np.empty(len(order), TIMED_NOTE)
+    notes["onset"], notes["end"] = ticks.seconds(ticks.time[order]), ticks.seconds(end[order])
+    notes["pitch"], notes["velocity"] = ticks.pitch[order], ticks.velocity[order]
+    return notes
 
 
 def write_midi(piece: Piece, path: Path) -> None:

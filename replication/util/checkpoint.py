@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.files import CHECKSUM, atomic
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
-        raise _damaged(path, str(error)) from None
+        raise _damaged(path, error_text(error)) from None
     if about.pop(CHECKSUM, None) not in {None, _checksum(tensors, about)}:
         raise _damaged(path, "it does not match its checksum")
     return tensors, about

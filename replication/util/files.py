@@ -13,7 +13,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.system_errors import writing
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from None
+        raise _damaged(path, error_text(error)) from None
     if not isinstance(content, dict):
         raise _damaged(path, "it is not an object")
     if content.pop(CHECKSUM, None) not in (None, digest(content)):
@@ -149,7 +149,7 @@ def undamaged() -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        raise DamagedError(str(error)) from error
+        raise DamagedError(error_text(error)) from error
 
 
 def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any shape

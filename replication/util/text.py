@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def printable(text: str) -> str:
@@ -23,3 +27,14 @@ def number(value: float | None) -> float:
 def plain(value: float) -> float | None:
     """Return a number as JSON files have it: None for NaN."""
     return None if math.isnan(value) else float(value)
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Return counts as text, the largest first.
+
+    >>> listed({"b": 1, "a": 1, "c": 2000})
+    'c: 2,000, a: 1, b: 1'
+    """
+    return ", ".join(
+        f"{name}: {count:,}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from replication.corpora.sources import Folder
 from replication.util.files import describe
 from replication.windows.splits import find_families
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from replication.corpora.corpus import Corpus
@@ -25,15 +28,18 @@ LENGTH_EDGES = np.unique(np.round(np.logspace(0, 6, 49)).astype(int))  # bins of
 NAMED_FAMILIES = 5  # largest families, listed by their pieces
 
 
-def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cutting: Cutting) -> dict[str, Any]:
+def facts(
+    corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cutting: Cutting, cache: Path
+) -> dict[str, Any]:
     """Return the facts of a data card as plain JSON data. They contain counts of notes, but no notes.
 
     Args:
-        corpus: Row of the corpus.
+        corpus: Row of the corpus, located on this machine.
         loaded: Pieces of the corpus.
         dataset: Windows of the corpus.
         encoding: Name of the encoding of the windows.
         cutting: Options with which the windows were cut.
+        cache: Folder for prepared data.
 
     Returns:
         name, title, citation: From the row.
@@ -43,6 +49,8 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
         counts, leaks: From the dataset.
         splits: windows and songs of each split.
         dropped: counts by reason, and files as pairs of id and reason.
+        others: counts by kind of what the folder or archive holds besides; see
+            `replication.corpora.archives.other_files`. Only of a folder or an archive.
         families: count, sizes, and the ids of the largest, all without duplicates.
         histograms: Of all pieces that were read; see `histograms`.
     """
@@ -64,6 +72,7 @@ def facts(corpus: Corpus, loaded: Loaded, dataset: Dataset, *, encoding: str, cu
             "counts": dict(Counter(dataset.dropped.values())),
             "files": [[name, reason] for name, reason in dataset.dropped.items()],
         },
+        **({"others": corpus.source.others(cache)} if isinstance(corpus.source, Folder) else {}),
         "families": _families(loaded),
         "histograms": histograms(loaded),
     }

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from replication.util.files import atomic
-from replication.util.text import printable
+from replication.util.text import listed, printable
 from replication.windows.data_card import MAX_CHORD, MAX_STEPS
 from replication.windows.duplicates import RUN_LENGTH
 from replication.windows.splits import SPLITS
@@ -306,6 +306,7 @@ def about(facts: Facts) -> dict[str, str]:
     policy = "the first of each piece" if cutting["first_only"] else "all of each piece"
     keys = {"AsWritten": "in the keys as written", "OneKey": "in one key", "EveryKey": "in several keys for training"}
     hours = "" if read["hours"] is None else f", {number(read['hours'], 1)} hours"
+    others = listed(facts.get("others", {}))
     return {
         "Licence": f"{licence['name']}: {licence['note']}",
         "Citation": facts["citation"],
@@ -314,6 +315,7 @@ def about(facts: Facts) -> dict[str, str]:
             f"{cutting['length']} tokens in encoding {cutting['encoding']}, {policy}, {keys[cutting['keys']['type']]}"
         ),
         "Size": f"{read['notes']:,} notes in {read['pieces']:,} pieces{hours}",
+        **({"Not read": others} if others else {}),
     }
 
 

@@ -185,7 +185,7 @@ def _card() -> dict[str, Any]:
     corpus, cutting = CORPORA["synthetic"], Cutting(length=66)
     with TemporaryDirectory() as folder:
         dataset = prepare(corpus, Paper(), cutting, cache=Path(folder))
-        return facts(corpus, load(corpus, Path(folder)), dataset, encoding="paper", cutting=cutting)
+        return facts(corpus, load(corpus, Path(folder)), dataset, encoding="paper", cutting=cutting, cache=Path(folder))
 
 
 def encoding_of(name: str) -> str:

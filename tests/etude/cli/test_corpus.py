@@ -32,7 +32,7 @@ SMALL = ("--scale", "smoke")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with 20 good files, a copy, a transposed copy, a short piece, and three that give no piece."""
+    """Return a folder with 20 good files, a copy, a transposed copy, a short piece, three bad files, and others."""
     root = tmp_path_factory.mktemp("home")
     songs = music(root, 20)
     first = load(CORPORA["synthetic"], root / "cache").pieces[0]
@@ -43,6 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (songs / "empty.mid").write_bytes(b"MThd\0\0\0\6\0\1\0\0\1\xe0")
     (songs / "Unknown").mkdir()
     (songs / UGLY).write_bytes(b"")
+    for name in ("a.mid.gz", "b.mid.gz", "c.mp3"):
+        (songs / name).write_bytes(b"")
+    (songs / "linked").symlink_to(songs, target_is_directory=True)
     return songs
 
 
@@ -54,6 +57,7 @@ def described(folder: Path) -> Path:
     for text in (
         "MIDI files of music",
         "26 = 20 pieces in windows + 2 unreadable + 1 empty + 2 duplicate + 1 too short",
+        "Not read  .mid.gz: 2, .mp3: 1, linked folders: 1",
     ):
         assert text in done.stdout
     return folder.parent / "reports" / "output" / "corpora" / "music"
@@ -66,7 +70,8 @@ def facts(described: Path) -> dict[str, Any]:
 
 
 def test_the_facts_account_for_every_file(folder: Path, facts: dict[str, Any]) -> None:
-    assert facts["counts"]["files"] == sum(1 for path in folder.rglob("*") if path.is_file())
+    assert facts["others"] == {".mid.gz": 2, ".mp3": 1, "linked folders": 1}
+    assert facts["counts"]["files"] + 3 == sum(1 for path in folder.rglob("*") if path.is_file())
     assert sum(file_counts(facts).values()) == facts["counts"]["files"]
     assert facts["dropped"]["counts"] == {"unreadable": 2, "empty": 1}
     assert sorted(facts["dropped"]["files"]) == [
@@ -86,6 +91,7 @@ def test_the_card_shows_the_facts_and_escapes_names(described: Path) -> None:
     page = (described / "card.md").read_text(encoding="utf-8")
     for text in ("# music", "not-stated", "| unreadable", "| too short for a window", "broken.mid: unreadable"):
         assert text in page
+    assert "- **Not read:** .mid.gz: 2, .mp3: 1, linked folders: 1\n" in page
     for name in ("notes", "left_out"):
         assert f"(figures/{name}.svg)" in page
         assert (described / "figures" / f"{name}.png").stat().st_size > 10_000

@@ -210,7 +210,7 @@ def other_plan(**changes: object) -> Callable[[dict[str, bytes]], None]:
         (other_plan(experiments=["gan"]), "unknown experiment 'gan'"),
         (other_plan(trials={"runs/smoke/synthetic/ngram/9": {}}), "does not know the trial"),
         (other_plan(windows={"paper": "../../x"}), "is not a bundle of trials"),
-        (other_plan(windows={"paper": f"windows-{'0' * 32}"}), "the windows of the bundle are not in"),
+        (other_plan(windows={"paper": f"windows-{'0' * 32}"}), "the bundle's windows are not in"),
         (lambda members: members.pop("plan.json"), "is not a bundle of trials"),
     ],
 )

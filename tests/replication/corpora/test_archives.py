@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from replication.corpora import archives
-from replication.corpora.archives import content_key, midi_files
+from replication.corpora.archives import content_key, midi_files, other_files
 from replication.midi.smf import Reason
 from replication.util.errors import UserError
 
@@ -108,6 +108,76 @@ def test_ids_do_not_lead_out_of_a_folder(tmp_path: Path, container: str) -> None
     assert [path.name for path in tmp_path.iterdir()] == [PACKED[container](tmp_path, []).name]
 
 
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_all_endings_of_midi_files_are_read_in_any_case(tmp_path: Path, container: str) -> None:
+    names = ["a.mid", "b.MIDI", "c/d.kar", "c/E.Rmi", "f.SMF", ".mid"]
+    path = CONTAINERS[container](tmp_path, [(name, name.encode()) for name in names])
+    assert dict(midi_files(path)) == {name: name.encode() for name in names}
+    assert other_files(path, tmp_path / "memo") == {}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_what_is_not_read_is_counted_by_kind(tmp_path: Path, container: str) -> None:
+    names = ["a.mid.gz", "b.Mid.GZ", "inner.zip", "c/inner.tar.xz", "c/song.mp3", "No. 5", "README", "a.mid", "b/1.mid"]
+    shadows = ["._a.mid.gz", "__MACOSX/c/song.mp3"]
+    path = CONTAINERS[container](tmp_path, [(name, b"") for name in names + shadows])
+    expected = {".mid.gz": 2, "other files": 2, ".mp3": 1, ".tar.xz": 1, ".zip": 1}
+    assert other_files(path, tmp_path / "memo") == expected
+    assert other_files(path, tmp_path / "memo", re.compile(r"b/(.*)")) == expected | {
+        "MIDI files outside the corpus": 1
+    }
+
+
+def test_the_counts_of_an_archive_are_kept_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = as_zip(tmp_path, [("a.mp3", b""), ("b.mid", b"")])
+    first = other_files(path, tmp_path / "memo")
+    assert first == {".mp3": 1}
+    with monkeypatch.context() as context:
+        context.setattr(archives, "_entries", None)
+        assert other_files(path, tmp_path / "memo") == first
+    everything = other_files(path, tmp_path / "memo", re.compile("(c.mid)"))
+    assert everything == {".mp3": 1, "MIDI files outside the corpus": 1}
+    as_zip(tmp_path, [("a.mp3", b""), ("b.mp3", b"")])
+    assert other_files(path, tmp_path / "memo") == {".mp3": 2}
+
+
+def test_endings_without_number_are_counted_together(tmp_path: Path) -> None:
+    path = as_zip(tmp_path, [(f"a.{number:02d}", b"") for number in range(100)])
+    assert other_files(path, tmp_path / "memo") == {"other files": 80} | {f".{number:02d}": 1 for number in range(20)}
+
+
+def test_linked_folders_are_counted_and_not_opened(tmp_path: Path) -> None:
+    path = as_folder(tmp_path, [("a.mid", b"a"), ("b/c.mid", b"c")])
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "d.mid").write_bytes(b"d")
+    for name, target in {"up": path, "b/twice": path / "b", "away.mid": outside}.items():
+        (path / name).symlink_to(target, target_is_directory=True)
+    (path / "lost.mid").symlink_to(path / "nowhere")
+    (path / "self.mid").symlink_to(path / "self.mid")
+    (path / "file.mid").symlink_to(outside / "d.mid")  # as data tools lay out their stores
+    assert dict(midi_files(path)) == {"a.mid": b"a", "b/c.mid": b"c", "file.mid": b"d"}
+    assert other_files(path, tmp_path / "memo") == {"linked folders": 3, "links": 2}
+    (tmp_path / "named").symlink_to(path, target_is_directory=True)  # what the user names may be a link itself
+    assert len(dict(midi_files(tmp_path / "named"))) == 3
+
+
+def test_backslashes_in_a_zip_file_separate_folders(tmp_path: Path) -> None:
+    names = [
+        "pack\\a\\1.mid",
+        "pack/a/2.mid",
+        "__MACOSX\\pack\\._1.mid",
+        "pack\\._2.mid",
+        "..\\up.mid",
+        "C:\\drive.mid",
+    ]
+    path = as_zip(tmp_path, [("pack\\folder.mid\\", b""), ("pack\\notes.txt", b""), *((name, b"") for name in names)])
+    assert {name for name, _ in midi_files(path)} == {"pack/a/1.mid", "pack/a/2.mid", "up.mid", "C:/drive.mid"}
+    assert other_files(path, tmp_path / "memo") == {".txt": 1}
+    selected = midi_files(path, re.compile(r"pack/(a/\d\.mid)"))
+    assert [name for name, _ in selected] == ["a/1.mid", "a/2.mid"]
+
+
 def test_members_that_are_not_regular_files_are_skipped(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for kind in (
@@ -127,8 +197,14 @@ def test_members_that_are_not_regular_files_are_skipped(tmp_path: Path) -> None:
         archive.writestr(link, "/etc/hostname")
         archive.mkdir("folder.mid")
     os.mkfifo(tmp_path / "pipe.mid")
-    for path in (tmp_path / "a.tar", tmp_path / "a.zip", tmp_path):
+    kinds = {
+        tmp_path / "a.tar": {"special files": 3, "links": 2},
+        tmp_path / "a.zip": {"links": 1},
+        tmp_path: {".tar": 1, ".zip": 1, ".json": 2, "special files": 1},  # with the notes of the two counts
+    }
+    for path, expected in kinds.items():
         assert list(midi_files(path)) == []
+        assert other_files(path, tmp_path / "memo") == expected
 
 
 @pytest.mark.parametrize("container", PACKED)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FREE = Licence(name="free", note="", consent=False)
 NAMES = ("a.mid", "b/UPPER.MID", "b/.mid", "b/deep/er.midi")
+ADVICE = ".mid, .midi, .kar, .rmi, .smf files; inner archives and linked folders are not opened."
 JUNK = ("notes.txt", "__MACOSX/a.mid", "b/._er.midi", "midi")
 
 
@@ -169,9 +170,14 @@ def test_a_path_that_is_missing_or_not_a_container_is_refused_at_once(tmp_path: 
 
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_containers_without_music_are_refused(tmp_path: Path, container: str) -> None:
+    kinds = ".txt: 2, .mid.gz: 1, .zip: 1"
+    kinds += {"folder": "", "zip": ", links: 1"}.get(container, ", links: 1, special files: 1")
     for number, (contents, text) in enumerate(
         (
-            ({"a.txt": b"junk"}, "holds no MIDI files: give one with .mid or .midi files."),
+            (
+                {"a.txt": b"junk", "b.mid.gz": b"junk", "c/d.zip": b"PK", "d.TXT": b"", "__MACOSX/._a.mid": b""},
+                f"holds no MIDI files ({kinds}): give one with {ADVICE}",
+            ),
             (
                 {"a.mid": b"", "b.mid": b"junk", "c.mid": b"MThd\0\0\0\6\0\1\0\0\1\xe0"},
                 "holds no MIDI file that gives a piece (2 unreadable, 1 empty): give one with music.",
@@ -183,6 +189,12 @@ def test_containers_without_music_are_refused(tmp_path: Path, container: str) ->
         corpus = folder_corpus(path)
         assert message(lambda corpus=corpus: load(corpus, tmp_path / "cache")) == f"{path} {text}"  # type: ignore[misc]
     assert not list((tmp_path / "cache").glob("pieces-*"))
+
+
+def test_an_empty_folder_is_refused_without_counts(tmp_path: Path) -> None:
+    (tmp_path / "music").mkdir()
+    text = message(lambda: load(folder_corpus(tmp_path / "music"), tmp_path / "cache"))
+    assert text == f"{tmp_path}/music holds no MIDI files: give one with {ADVICE}"
 
 
 @pytest.mark.parametrize("container", ["zip", *MODES])

@@ -16,10 +16,12 @@ from replication.midi.smf import (
     Named,
     Reading,
     Reason,
+    on_grid,
     read_midi,
+    read_seconds,
     write_midi,
 )
-from tests.support.midi_bytes import after, meta, midi, note, track
+from tests.support.midi_bytes import after, meta, midi, music, note, track
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +95,24 @@ def test_overlapping_notes_of_one_key_are_only_shortened(tmp_path: Path, rows: l
 def test_a_note_ends_when_its_key_is_struck_again(tmp_path: Path) -> None:
     write_midi(piece_of([(0, 32, 60, 64), (8, 4, 60, 80), (0, 32, 64, 64)]), tmp_path / "a.mid")
     assert read((tmp_path / "a.mid").read_bytes()).tolist() == [(0, 8, 60, 64), (0, 32, 64, 64), (8, 4, 60, 80)]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("grid", [Seconds(steps_per_second=16), Seconds(steps_per_second=1000)])
+def test_notes_in_seconds_are_those_of_a_grid_of_seconds(number: int, grid: Seconds) -> None:
+    found = read_seconds(music(number))
+    columns = (found[name] for name in ("onset", "end", "pitch", "velocity"))
+    expected = read_midi(music(number), id="", group="", reading=Reading(grid=grid)).notes
+    assert on_grid(*columns, steps=grid.steps_per_second).tolist() == expected.tolist()
+
+
+def test_of_notes_that_begin_together_on_one_key_the_longest_is_given_in_seconds() -> None:
+    voices = track(note(60, length=240)), track(note(60, length=480), note(60, length=0)), track(note(59, length=240))
+    assert read_seconds(midi(*voices)).tolist() == [
+        (0, 0.25, 59, 64),
+        (0, 0.5, 60, 64),
+        (0.5, pytest.approx(0.5 + 0.5 / 480), 60, 64),
+    ]
 
 
 def test_equal_pieces_give_equal_bytes(tmp_path: Path) -> None:
