@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,18 @@ _MAX_TIME = 2**25 - 1
 PAPER_GRID = Beats(steps_per_beat=8)
 
 
+class Lost(NamedTuple):
+    """Numbers of notes whose note-offs are missing in the file.
+
+    Attributes:
+        restruck: Notes that end where their key is struck again.
+        unended: Notes that nothing ends and that last to the end of their track.
+    """
+
+    restruck: int = 0
+    unended: int = 0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Piece:
     """A piece of music, as notes sorted by onset and then by pitch.
@@ -57,6 +69,7 @@ class Piece:
         group: Name of the song. Pieces with one group, such as a song and its copies, are always in the same split.
         grid: Time grid of the onsets and durations.
         seconds: Time from the beginning to the end of the last note, by the tempo map of the file; 0 if unknown.
+        lost: Numbers of notes whose ends the file does not tell.
 
     Raises:
         TypeError: If the notes have another dtype.
@@ -67,6 +80,7 @@ class Piece:
     group: str
     grid: TimeGrid = PAPER_GRID
     seconds: float = 0.0
+    lost: Lost = field(default_factory=Lost)
 
     def __post_init__(self) -> None:
         if self.notes.dtype != NOTE:

@@ -1,0 +1,289 @@
+"""Check the events of a standard MIDI file, and rewrite those that the parser would read as other music.
+
+The parser (symusic) takes escape and continuation packets apart as if they were delta times, loses its place at running
+status after a system event, and leaves out notes that nothing ends. mido, the well-kept parser in Python, refuses
+escape packets with bytes over 127 and files with fewer tracks than promised, and reads running status after a system
+exclusive message as another one, so the events are checked here. What is read stays the parser's: a rewritten file has
+the same events at the same times, in a form that it reads right.
+
+Source: Standard MIDI Files 1.0 (RP-001), MIDI Manufacturers Association, 1996.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from replication.midi.piece import Lost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEADER = 14  # bytes of the header chunk
+
+# Ticks, at most the duration in a probed file of a note that nothing ends; few other notes are as long.
+UNENDED = 2**21 - 1
+
+# Statuses and their halves. A data byte is smaller than any status.
+_STATUS, _SYSTEM, _ESCAPE, _META = 0x80, 0xF0, 0xF7, 0xFF
+_NOTE_OFF, _NOTE_ON, _PROGRAM, _PRESSURE = 0x8, 0x9, 0xC, 0xD
+
+_END = b"\xff\x2f\0"  # the meta event that ends a track, without its delta time
+_SILENCE = b"\xff\1\0"  # an empty text
+
+_DELTA = re.compile(rb"[\x80-\xff]{0,3}[\x00-\x7f]")
+# As many channel events as there are with two bytes of data, or with one, with their delta times. Possessive, so that
+# matching a million events keeps no way back.
+_TWO, _ONE = (
+    re.compile(rb"(?:[\x80-\xff]{0,3}[\x00-\x7f]%s%s(?:[\x80-\xff]{0,3}[\x00-\x7f]%s)*+)++" % (status, data, data))
+    for status, data in ((rb"[\x80-\xbf\xe0-\xef]", rb"[\x00-\x7f]{2}"), (rb"[\xc0-\xdf]", rb"[\x00-\x7f]"))
+)
+_FRESH = re.compile(rb"[\x80-\xff]{0,3}[\x00-\x7f][\x80-\xff]")  # a delta time, and an event with a status of its own
+
+# Length of the system events of MIDI that are no packets. Files should not contain them, and the four other statuses
+# are undefined.
+_LENGTHS = {0xF1: 2, 0xF2: 3, 0xF3: 2, 0xF6: 1, 0xF8: 1, 0xFA: 1, 0xFB: 1, 0xFC: 1, 0xFE: 1}
+
+_TEMPO, _KEY_SIGNATURE = b"\xff\x51\3", b"\xff\x59\2"
+
+# Note-offs of all keys of each channel, without delay.
+_ALL_OFF = [
+    bytes((0, 0x80 | channel, 0, 0)) + b"".join(bytes((0, key, 0)) for key in range(1, 128)) for channel in range(16)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """The events of a MIDI file: only those that the parser reads right, apart from notes that nothing ends.
+
+    Attributes:
+        header: Content of the file up to the first track chunk; `HEADER` bytes.
+        tracks: Delta times and events of each track chunk, which end with the event "end of track".
+    """
+
+    header: bytes
+    tracks: list[bytes]
+
+    @property
+    def independent(self) -> bool:
+        """Whether the tracks are patterns of their own (format 2), which have no common time line."""
+        return self.header[8:10] == b"\0\2" and len(self.tracks) > 1
+
+    def content(self) -> bytes:
+        """Return a MIDI file with these events."""
+        return self._with_end(_END)
+
+    def probed(self) -> bytes:
+        """Return a MIDI file whose tracks end all keys once more, `UNENDED` ticks after their end.
+
+        In it a note that nothing else ends has a duration of at least `UNENDED` ticks.
+        """
+        used = [offs for channel, offs in enumerate(_ALL_OFF) if any(0x90 | channel in track for track in self.tracks)]
+        return self._with_end(_SILENCE + b"\xff\xff\x7f" + _SILENCE + b"".join(used) + b"\0" + _END)
+
+    def _with_end(self, end: bytes) -> bytes:
+        parts = [self.header[:10], len(self.tracks).to_bytes(2, "big"), self.header[12:]]
+        for track in self.tracks:
+            parts += b"MTrk", (len(track) - len(_END) + len(end)).to_bytes(4, "big"), track[: -len(_END)], end
+        return b"".join(parts)
+
+    def ended(self) -> tuple[Events, list[Lost]]:
+        """Return the events with the missing note-offs, and how many notes they end.
+
+        Note-offs end the notes of a key in the order of their beginnings. Where a note finds no note-off, the note-offs
+        do not tell which note of its key they belong to. Then every note of the key in this track ends with the
+        next note-off or where the key is struck again, and the last one at the end of the track.
+
+        Returns:
+            Events in which every note ends, and the counts of each channel and program of each track that has notes,
+            in the order of tracks, channels and programs.
+        """
+        tracks, lost = [], list[Lost]()
+        for track in self.tracks:
+            ended, counts = _ended(_rewritten(track, whole=True))
+            tracks.append(ended)
+            lost += counts
+        return Events(header=self.header, tracks=tracks), lost
+
+
+def read_events(content: bytes) -> Events:
+    """Read the events of a MIDI file.
+
+    Files may be wrapped in RIFF, promise more tracks than they have, lack the end of a track or have chunks of other
+    kinds. System events are left out. Running status after them continues the channel event before: RP-001 forbids it,
+    but the data bytes have no other meaning.
+
+    Raises:
+        ValueError: If the file has no header of its kind, ends within a chunk, or has bytes of no event.
+    """
+    content = _unwrapped(content)
+    if len(content) < HEADER or content[:8] != b"MThd\0\0\0\6":
+        raise ValueError("no MIDI header of 6 bytes")
+    doubtful = _doubtful(content)
+    tracks, promised, at = list[bytes](), int.from_bytes(content[10:12], "big"), HEADER
+    while at < len(content) and len(tracks) < promised:
+        first, last = at + 8, at + 8 + int.from_bytes(content[at + 4 : at + 8], "big")
+        if content[at : at + 4] == b"MTrk":
+            track = content[first:last]
+            plain = track.endswith(_END) and track.find(_END[:2]) == len(track) - len(_END)
+            if not plain or last > len(content) or any(first <= place < last for place in doubtful):
+                track = _rewritten(track, whole=last <= len(content))
+            tracks.append(track)
+        elif last > len(content):
+            raise ValueError("a chunk is longer than the file")
+        at = last
+    return Events(header=content[:HEADER], tracks=tracks)
+
+
+def _unwrapped(content: bytes) -> bytes:
+    """Return the MIDI file in a RIFF file of the form RMID, or the content itself if it is none."""
+    if content[:4] != b"RIFF" or content[8:12] != b"RMID":
+        return content
+    at = 12
+    while at + 8 <= len(content):
+        size = int.from_bytes(content[at + 4 : at + 8], "little")
+        if content[at : at + 4] == b"data":
+            return content[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+    raise ValueError("a RIFF file without a data chunk")
+
+
+def _doubtful(content: bytes) -> list[int]:
+    """Return the places of all system events that the parser may read wrongly, and of some other bytes.
+
+    Walking through all events would take longer than parsing them. It is enough to look at the bytes of such statuses,
+    because other events keep the parser in its place.
+    """
+    codes = np.frombuffer(content, np.uint8)
+    at = np.flatnonzero(codes - _SYSTEM < _META - _SYSTEM)  # the difference is taken modulo 256
+    at = at[codes[at - 1] < _STATUS]  # after a delta time
+    return [place for place in at.tolist() if place > HEADER and _is_doubtful(content, place)]
+
+
+def _is_doubtful(content: bytes, at: int) -> bool:
+    """Return whether an event at this place, if there is one, could make the parser lose its place."""
+    # Most bytes of this kind are data of tempos and key signatures. (A delta time of 16,337 ticks before a key 3 in
+    # running status looks like the beginning of a tempo.)
+    before = content[at - 5 : at]
+    if before[2:] == _KEY_SIGNATURE or _TEMPO in before:
+        return False
+    match content[at]:
+        case 0xF0 if size := _DELTA.match(content, at + 1):
+            after = size.end() + _quantity(size[0])
+        case status if status in _LENGTHS:
+            after = at + _LENGTHS[status]
+        case _:
+            return True
+    return _FRESH.match(content, after) is None
+
+
+def _quantity(digits: bytes) -> int:
+    value = 0
+    for digit in digits:
+        value = value << 7 | digit & 127
+    return value
+
+
+def _packet_end(track: bytes, at: int) -> int:
+    """Return the place after a packet whose length, a variable-length quantity, is at `at`."""
+    size = _DELTA.match(track, at)
+    if size is None or (end := size.end() + _quantity(size[0])) > len(track):
+        raise ValueError("an event is longer than its track")
+    return end
+
+
+def _rewritten(track: bytes, *, whole: bool) -> bytes:
+    """Return the events of a track up to its end, with empty texts instead of system events.
+
+    A text leaves the delta times as they are and the running status in force.
+
+    Args:
+        track: Delta times and events.
+        whole: Whether the track may end without the event "end of track"; otherwise the file was cut off.
+    """
+    parts, kept, at, width = list[bytes](), 0, 0, 0
+    while whole or at < len(track):
+        if run := _TWO.match(track, at) or _ONE.match(track, at):
+            at, width = run.end(), 2 if run.re is _TWO else 1
+            continue
+        if at == len(track):
+            return b"".join((*parts, track[kept:], b"\0", _END))
+        delta = _DELTA.match(track, at)
+        if delta is None or delta.end() == len(track):
+            break
+        at = delta.end()
+        status = track[at]
+        if status == _META:
+            if track[at + 1 : at + 2] == _END[1:2]:
+                return b"".join((*parts, track[kept:at], _END))
+            at = _packet_end(track, at + 2)
+        elif status in {_SYSTEM, _ESCAPE} or status in _LENGTHS:
+            parts += track[kept:at], _SILENCE
+            kept = at = at + _LENGTHS[status] if status in _LENGTHS else _packet_end(track, at + 1)
+        elif width and len(data := track[at : at + width]) == width and data.isascii():
+            at += width
+        else:
+            raise ValueError("bytes of no event")
+    raise ValueError("a track without an end")
+
+
+class _Note(NamedTuple):
+    at: int  # place of the status or, in running status, of the key
+    end: int  # place after the event
+    channel: int
+    program: int
+    key: int
+    strikes: bool
+
+
+def _notes(track: bytes) -> Iterator[_Note]:
+    """Yield the note events of a track that `_rewritten` has returned."""
+    at, status, programs = 0, 0, [0] * 16
+    while delta := _DELTA.match(track, at):
+        first = at = delta.end()
+        if track[at] == _META:
+            at = _packet_end(track, at + 2)
+            continue
+        if track[at] >= _STATUS:
+            status, at = track[at], at + 1
+        kind, channel = status >> 4, status & 15
+        if kind == _PROGRAM:
+            programs[channel] = track[at]
+        at += 1 if kind in {_PROGRAM, _PRESSURE} else 2
+        if kind in {_NOTE_OFF, _NOTE_ON}:
+            yield _Note(first, at, channel, programs[channel], track[at - 2], kind == _NOTE_ON and track[at - 1] > 0)
+
+
+def _ended(track: bytes) -> tuple[bytes, list[Lost]]:
+    """Return a track with the missing note-offs, and their counts by channel and program; see `Events.ended`."""
+    notes = list(_notes(track))
+    unended: Counter[tuple[int, int]] = Counter()
+    for note in notes:
+        key = note.channel, note.key
+        unended[key] = unended[key] + 1 if note.strikes else max(0, unended[key] - 1)
+    restruck, lasting = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
+    sounding: dict[tuple[int, int], _Note] = {}
+    parts, kept = list[bytes](), 0
+    for note in notes:
+        key = note.channel, note.key
+        if not unended[key]:
+            continue
+        before = sounding.pop(key, None)
+        if note.strikes:
+            sounding[key] = note
+            if before:
+                restruck[before.channel, before.program] += 1
+                velocity = track[note.end - 1]
+                parts += track[kept : note.at], bytes((0x80 | note.channel, note.key, 0))
+                parts.append(bytes((0, 0x90 | note.channel, note.key, velocity)))
+                kept = note.end
+    for note in sounding.values():
+        lasting[note.channel, note.program] += 1
+    parts.append(track[kept : -len(_END)])
+    parts += (bytes((0x80 | channel, key, 0, 0)) for channel, key in sounding)
+    groups = sorted({(note.channel, note.program) for note in notes if note.strikes})
+    return b"".join((*parts, _END)), [Lost(restruck[group], lasting[group]) for group in groups]
