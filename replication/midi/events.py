@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ import numpy as np
 from replication.midi.piece import Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 HEADER = 14  # bytes of the header chunk
 
@@ -35,14 +37,29 @@ _NOTE_OFF, _NOTE_ON, _PROGRAM, _PRESSURE = 0x8, 0x9, 0xC, 0xD
 _END = b"\xff\x2f\0"  # the meta event that ends a track, without its delta time
 _SILENCE = b"\xff\1\0"  # an empty text
 
-_DELTA = re.compile(rb"[\x80-\xff]{0,3}[\x00-\x7f]")
-# As many channel events as there are with two bytes of data, or with one, with their delta times. Possessive, so that
-# matching a million events keeps no way back.
-_TWO, _ONE = (
-    re.compile(rb"(?:[\x80-\xff]{0,3}[\x00-\x7f]%s%s(?:[\x80-\xff]{0,3}[\x00-\x7f]%s)*+)++" % (status, data, data))
-    for status, data in ((rb"[\x80-\xbf\xe0-\xef]", rb"[\x00-\x7f]{2}"), (rb"[\xc0-\xdf]", rb"[\x00-\x7f]"))
+_WAIT = rb"[\x80-\xff]{0,3}[\x00-\x7f]"  # a delta time
+
+
+# A meta event of less than 16 bytes that does not end the track.
+_SHORT_META = rb"\xff(?!\x2f).(?:%s)" % b"|".join(b"\\x%02x.{%d}" % (size, size) for size in range(16))
+
+
+def _running(status: bytes, data: bytes) -> bytes:
+    """Return the pattern of a channel event, those that continue it in running status, and meta events between them."""
+    return rb"%s%s(?:%s(?:%s|%s))*+" % (status, data, _WAIT, data, _SHORT_META)
+
+
+# Channel events with two bytes of data and with one.
+_TWO_BYTES = _running(rb"[\x80-\xbf\xe0-\xef]", rb"[\x00-\x7f]{2}")
+_ONE_BYTE = _running(rb"[\xc0-\xdf]", rb"[\x00-\x7f]")
+
+# The patterns are possessive: matching a million events must not remember a million ways back.
+_DELTA = re.compile(_WAIT)
+_FRESH = re.compile(_WAIT + rb"[\x80-\xff]")  # an event with a status of its own
+_TWO, _ONE = (re.compile(rb"(?:%s%s)++" % (_WAIT, events), re.DOTALL) for events in (_TWO_BYTES, _ONE_BYTE))
+_PLAIN = re.compile(  # a whole track without system events
+    rb"(?:%s(?:%s|%s|%s))*+%s\xff\x2f\0" % (_WAIT, _TWO_BYTES, _ONE_BYTE, _SHORT_META, _WAIT), re.DOTALL
 )
-_FRESH = re.compile(rb"[\x80-\xff]{0,3}[\x00-\x7f][\x80-\xff]")  # a delta time, and an event with a status of its own
 
 # Length of the system events of MIDI that are no packets. Files should not contain them, and the four other statuses
 # are undefined.
@@ -50,10 +67,14 @@ _LENGTHS = {0xF1: 2, 0xF2: 3, 0xF3: 2, 0xF6: 1, 0xF8: 1, 0xFA: 1, 0xFB: 1, 0xFC:
 
 _TEMPO, _KEY_SIGNATURE = b"\xff\x51\3", b"\xff\x59\2"
 
-# Note-offs of all keys of each channel, without delay.
-_ALL_OFF = [
-    bytes((0, 0x80 | channel, 0, 0)) + b"".join(bytes((0, key, 0)) for key in range(1, 128)) for channel in range(16)
-]
+_NOTE_ONS = range(0x90, 0xA0)  # statuses, with the channel in the last four bits
+
+
+@lru_cache(256)
+def _probe(note_ons: bytes) -> bytes:
+    """Return an end of a track that ends all keys of the channels of these note-ons, `UNENDED` ticks later."""
+    offs = (b"\0" + bytes((status - 16, key, 0)) for status in note_ons for key in range(128))
+    return b"".join((_SILENCE, b"\xff\xff\x7f", _SILENCE, *offs, b"\0", _END))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +96,18 @@ class Events:
 
     def content(self) -> bytes:
         """Return a MIDI file with these events."""
-        return self._with_end(_END)
+        return self._with_ends(repeat(_END))
 
     def probed(self) -> bytes:
-        """Return a MIDI file whose tracks end all keys once more, `UNENDED` ticks after their end.
+        """Return a MIDI file whose tracks end all their keys once more, `UNENDED` ticks after their end.
 
         In it a note that nothing else ends has a duration of at least `UNENDED` ticks.
         """
-        used = [offs for channel, offs in enumerate(_ALL_OFF) if any(0x90 | channel in track for track in self.tracks)]
-        return self._with_end(_SILENCE + b"\xff\xff\x7f" + _SILENCE + b"".join(used) + b"\0" + _END)
+        return self._with_ends(_probe(bytes(filter(track.__contains__, _NOTE_ONS))) for track in self.tracks)
 
-    def _with_end(self, end: bytes) -> bytes:
+    def _with_ends(self, ends: Iterable[bytes]) -> bytes:
         parts = [self.header[:10], len(self.tracks).to_bytes(2, "big"), self.header[12:]]
-        for track in self.tracks:
+        for track, end in zip(self.tracks, ends, strict=False):
             parts += b"MTrk", (len(track) - len(_END) + len(end)).to_bytes(4, "big"), track[: -len(_END)], end
         return b"".join(parts)
 
@@ -123,14 +143,22 @@ def read_events(content: bytes) -> Events:
     content = _unwrapped(content)
     if len(content) < HEADER or content[:8] != b"MThd\0\0\0\6":
         raise ValueError("no MIDI header of 6 bytes")
-    doubtful = _doubtful(content)
+    # Walking through all events would take longer than parsing them. It is enough to look at bytes that may be system
+    # events, 0xF0 to 0xFE after a delta time, because other events keep the parser in its place.
+    codes = np.frombuffer(content, np.uint8)
+    places = np.flatnonzero(codes - _SYSTEM < _META - _SYSTEM)  # the difference is taken modulo 256
+    places = places[codes[places - 1] < _STATUS].tolist()
     tracks, promised, at = list[bytes](), int.from_bytes(content[10:12], "big"), HEADER
     while at < len(content) and len(tracks) < promised:
         first, last = at + 8, at + 8 + int.from_bytes(content[at + 4 : at + 8], "big")
         if content[at : at + 4] == b"MTrk":
             track = content[first:last]
-            plain = track.endswith(_END) and track.find(_END[:2]) == len(track) - len(_END)
-            if not plain or last > len(content) or any(first <= place < last for place in doubtful):
+            if (
+                track.find(_END[:2]) != len(track) - len(_END)
+                or track[-1] != _END[2]
+                or last > len(content)
+                or any(first <= place < last and _misleads(content, place) for place in places)
+            ):
                 track = _rewritten(track, whole=last <= len(content))
             tracks.append(track)
         elif last > len(content):
@@ -152,19 +180,7 @@ def _unwrapped(content: bytes) -> bytes:
     raise ValueError("a RIFF file without a data chunk")
 
 
-def _doubtful(content: bytes) -> list[int]:
-    """Return the places of all system events that the parser may read wrongly, and of some other bytes.
-
-    Walking through all events would take longer than parsing them. It is enough to look at the bytes of such statuses,
-    because other events keep the parser in its place.
-    """
-    codes = np.frombuffer(content, np.uint8)
-    at = np.flatnonzero(codes - _SYSTEM < _META - _SYSTEM)  # the difference is taken modulo 256
-    at = at[codes[at - 1] < _STATUS]  # after a delta time
-    return [place for place in at.tolist() if place > HEADER and _is_doubtful(content, place)]
-
-
-def _is_doubtful(content: bytes, at: int) -> bool:
+def _misleads(content: bytes, at: int) -> bool:
     """Return whether an event at this place, if there is one, could make the parser lose its place."""
     # Most bytes of this kind are data of tempos and key signatures. (A delta time of 16,337 ticks before a key 3 in
     # running status looks like the beginning of a tempo.)
@@ -205,6 +221,8 @@ def _rewritten(track: bytes, *, whole: bool) -> bytes:
         track: Delta times and events.
         whole: Whether the track may end without the event "end of track"; otherwise the file was cut off.
     """
+    if whole and _PLAIN.fullmatch(track):
+        return track
     parts, kept, at, width = list[bytes](), 0, 0, 0
     while whole or at < len(track):
         if run := _TWO.match(track, at) or _ONE.match(track, at):

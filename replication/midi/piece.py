@@ -103,20 +103,28 @@ def sorted_notes(rows: Iterable[tuple[int, int, int, int]] | NDArray[Any]) -> ND
     [(0, 8, 60, 80), (8, 4, 64, 80)]
     """
     notes = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=NOTE)
-    onset, duration, pitch, velocity = (
-        notes[name].astype(np.uint64) for name in ("onset", "duration", "pitch", "velocity")
-    )
+    return from_columns(*(notes[name] for name in ("onset", "duration", "pitch", "velocity")))
+
+
+def from_columns(
+    onset: NDArray[Any], duration: NDArray[Any], pitch: NDArray[Any], velocity: NDArray[Any]
+) -> NDArray[Any]:
+    """Return notes given as four (n,) arrays of whole numbers; see `sorted_notes`."""
     # As unsigned integers, negative numbers are huge.
-    if (onset >> 25 | duration >> 25 | pitch >> 7 | velocity >> 7).any():
+    onset, duration, pitch, velocity = (
+        column.astype(np.int64).view(np.uint64) for column in (onset, duration, pitch, velocity)
+    )
+    if ((onset | duration) >> 25 | (pitch | velocity) >> 7).any():
         raise ValueError("a note is out of range: onset and duration 0..2**25 - 1, pitch and velocity 0..127")
     # One integer per note, in the order of notes: sorting integers is several times as fast as sorting four columns.
     key = onset << 39 | pitch << 32 | (_MAX_TIME - duration) << 7 | 127 - velocity
     key.sort()
     place = key >> 32
-    first = np.ones(len(key), bool)
-    first[1:] = place[1:] != place[:-1]
-    key = key[first]
+    again = place[1:] == place[:-1]
+    if again.any():
+        key = key[np.concatenate(([True], ~again))]
+        place = key >> 32
     notes = np.empty(len(key), NOTE)
-    notes["onset"], notes["pitch"] = key >> 39, key >> 32 & 127
+    notes["onset"], notes["pitch"] = place >> 7, place & 127
     notes["duration"], notes["velocity"] = _MAX_TIME - (key >> 7 & _MAX_TIME), 127 - (key & 127)
     return notes

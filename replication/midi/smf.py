@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replication.midi.events import UNENDED, read_events
-from replication.midi.piece import NOTE, PAPER_GRID, Beats, Lost, Piece, sorted_notes
+from replication.midi.piece import PAPER_GRID, Beats, Lost, Piece, from_columns, sorted_notes
 from replication.midi.ticks import TEMPO, Ticks
 from replication.util.errors import UserError
 from replication.util.files import atomic
@@ -169,7 +169,7 @@ def read_midi(
     notes = on_grid(time, end, ticks.pitch, ticks.velocity, steps=steps)
     if len(notes) < reading.shortest:
         raise MidiError(Reason.TOO_SHORT)
-    if len(notes) > MAX_NOTES_PER_ONSET * (1 + np.count_nonzero(np.diff(notes["onset"]))):
+    if len(notes) > MAX_NOTES_PER_ONSET * (1 + np.count_nonzero(notes["onset"][1:] != notes["onset"][:-1])):
         raise MidiError(Reason.TOO_DENSE)
     return Piece(notes=notes, id=id, group=group, grid=reading.grid, seconds=seconds, lost=lost)
 
@@ -256,11 +256,8 @@ def on_grid(
     >>> on_grid(onsets, ends, np.array([60, 64]), np.array([80, 80]), steps=8).tolist()
     [(0, 4, 60, 80), (4, 4, 64, 80)]
     """
-    notes = np.empty(len(time), NOTE)
     onset = np.rint(time * steps)
-    notes["onset"], notes["duration"] = onset, np.maximum(np.rint(end * steps) - onset, 1)
-    notes["pitch"], notes["velocity"] = pitch, velocity
-    return sorted_notes(notes)
+    return from_columns(onset, np.maximum(np.rint(end * steps) - onset, 1), pitch, velocity)
 
 
 def write_midi(piece: Piece, path: Path) -> None:
