@@ -305,6 +305,11 @@ def about(facts: Facts) -> dict[str, str]:
     licence, cutting, read = facts["licence"], facts["cutting"], facts["read"]
     policy = "the first of each piece" if cutting["first_only"] else "all of each piece"
     keys = {"AsWritten": "in the keys as written", "OneKey": "in one key", "EveryKey": "in several keys for training"}
+    lost = facts["lost"]
+    ends = (
+        f"missing in {lost['files']:,} files: {lost['restruck']:,} notes end where their key is struck again, "
+        f"{lost['unended']:,} at the end of their track"
+    )
     hours = "" if read["hours"] is None else f", {number(read['hours'], 1)} hours"
     return {
         "Licence": f"{licence['name']}: {licence['note']}",
@@ -314,6 +319,7 @@ def about(facts: Facts) -> dict[str, str]:
             f"{cutting['length']} tokens in encoding {cutting['encoding']}, {policy}, {keys[cutting['keys']['type']]}"
         ),
         "Size": f"{read['notes']:,} notes in {read['pieces']:,} pieces{hours}",
+        **({"Note-offs": ends} if lost["files"] else {}),
     }
 
 
