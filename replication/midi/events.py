@@ -55,7 +55,7 @@ _ONE_BYTE = _running(rb"[\xc0-\xdf]", rb"[\x00-\x7f]")
 
 # The patterns are possessive: matching a million events must not remember a million ways back.
 _DELTA = re.compile(_WAIT)
-_FRESH = re.compile(_WAIT + rb"[\x80-\xff]")  # an event with a status of its own
+_FRESH = re.compile(_WAIT + rb"[\x80-\xef]")  # a channel event with a status of its own
 _TWO, _ONE = (re.compile(rb"(?:%s%s)++" % (_WAIT, events), re.DOTALL) for events in (_TWO_BYTES, _ONE_BYTE))
 _PLAIN = re.compile(  # a whole track without system events
     rb"(?:%s(?:%s|%s|%s))*+%s\xff\x2f\0" % (_WAIT, _TWO_BYTES, _ONE_BYTE, _SHORT_META, _WAIT), re.DOTALL
@@ -83,7 +83,7 @@ class Events:
 
     Attributes:
         header: Content of the file up to the first track chunk; `HEADER` bytes.
-        tracks: Delta times and events of each track chunk, which end with the event "end of track".
+        tracks: Delta times and events of each track chunk, up to the delta time of the event "end of track".
     """
 
     header: bytes
@@ -108,7 +108,7 @@ class Events:
     def _with_ends(self, ends: Iterable[bytes]) -> bytes:
         parts = [self.header[:10], len(self.tracks).to_bytes(2, "big"), self.header[12:]]
         for track, end in zip(self.tracks, ends, strict=False):
-            parts += b"MTrk", (len(track) - len(_END) + len(end)).to_bytes(4, "big"), track[: -len(_END)], end
+            parts += b"MTrk", (len(track) + len(end)).to_bytes(4, "big"), track, end
         return b"".join(parts)
 
     def ended(self) -> tuple[Events, list[Lost]]:
@@ -124,7 +124,7 @@ class Events:
         """
         tracks, lost = [], list[Lost]()
         for track in self.tracks:
-            ended, counts = _ended(_rewritten(track, whole=True))
+            ended, counts = _ended(_rewritten(track + _END, whole=True))
             tracks.append(ended)
             lost += counts
         return Events(header=self.header, tracks=tracks), lost
@@ -152,15 +152,15 @@ def read_events(content: bytes) -> Events:
     while at < len(content) and len(tracks) < promised:
         first, last = at + 8, at + 8 + int.from_bytes(content[at + 4 : at + 8], "big")
         if content[at : at + 4] == b"MTrk":
-            track = content[first:last]
+            end = last - len(_END)
             if (
-                track.find(_END[:2]) != len(track) - len(_END)
-                or track[-1] != _END[2]
-                or last > len(content)
+                content.find(_END[:2], first, last) != end
+                or content[last - 1 : last] != _END[2:]
                 or any(first <= place < last and _misleads(content, place) for place in places)
             ):
-                track = _rewritten(track, whole=last <= len(content))
-            tracks.append(track)
+                tracks.append(_rewritten(content[first:last], whole=last <= len(content)))
+            else:
+                tracks.append(content[first:end])
         elif last > len(content):
             raise ValueError("a chunk is longer than the file")
         at = last
@@ -213,7 +213,7 @@ def _packet_end(track: bytes, at: int) -> int:
 
 
 def _rewritten(track: bytes, *, whole: bool) -> bytes:
-    """Return the events of a track up to its end, with empty texts instead of system events.
+    """Return the events of a track up to the delta time of its end, with empty texts instead of system events.
 
     A text leaves the delta times as they are and the running status in force.
 
@@ -222,14 +222,14 @@ def _rewritten(track: bytes, *, whole: bool) -> bytes:
         whole: Whether the track may end without the event "end of track"; otherwise the file was cut off.
     """
     if whole and _PLAIN.fullmatch(track):
-        return track
+        return track[: -len(_END)]
     parts, kept, at, width = list[bytes](), 0, 0, 0
     while whole or at < len(track):
         if run := _TWO.match(track, at) or _ONE.match(track, at):
             at, width = run.end(), 2 if run.re is _TWO else 1
             continue
         if at == len(track):
-            return b"".join((*parts, track[kept:], b"\0", _END))
+            return b"".join((*parts, track[kept:], b"\0"))
         delta = _DELTA.match(track, at)
         if delta is None or delta.end() == len(track):
             break
@@ -237,7 +237,7 @@ def _rewritten(track: bytes, *, whole: bool) -> bytes:
         status = track[at]
         if status == _META:
             if track[at + 1 : at + 2] == _END[1:2]:
-                return b"".join((*parts, track[kept:at], _END))
+                return b"".join((*parts, track[kept:at]))
             at = _packet_end(track, at + 2)
         elif status in {_SYSTEM, _ESCAPE} or status in _LENGTHS:
             parts += track[kept:at], _SILENCE
@@ -259,9 +259,9 @@ class _Note(NamedTuple):
 
 
 def _notes(track: bytes) -> Iterator[_Note]:
-    """Yield the note events of a track that `_rewritten` has returned."""
+    """Yield the note events of a track, as `_rewritten` returns it."""
     at, status, programs = 0, 0, [0] * 16
-    while delta := _DELTA.match(track, at):
+    while (delta := _DELTA.match(track, at)) and delta.end() < len(track):
         first = at = delta.end()
         if track[at] == _META:
             at = _packet_end(track, at + 2)
@@ -301,7 +301,7 @@ def _ended(track: bytes) -> tuple[bytes, list[Lost]]:
                 kept = note.end
     for note in sounding.values():
         lasting[note.channel, note.program] += 1
-    parts.append(track[kept : -len(_END)])
+    parts.append(track[kept:])
     parts += (bytes((0x80 | channel, key, 0, 0)) for channel, key in sounding)
     groups = sorted({(note.channel, note.program) for note in notes if note.strikes})
-    return b"".join((*parts, _END)), [Lost(restruck[group], lasting[group]) for group in groups]
+    return b"".join(parts), [Lost(restruck[group], lasting[group]) for group in groups]

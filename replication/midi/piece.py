@@ -42,6 +42,7 @@ TimeGrid = Beats | Seconds
 
 # Onsets and durations have 25 bits each, twice what the longest piece needs (smf.py: MAX_STEPS).
 _MAX_TIME = 2**25 - 1
+_LONG_AND_LOUD = np.uint64(_MAX_TIME << 7 | 127)  # the bits of a note's key that put long and loud notes first
 
 # The paper's unit is an eighth of a beat; at 120 beats a minute that is 62.5 ms.
 PAPER_GRID = Beats(steps_per_beat=8)
@@ -110,21 +111,20 @@ def from_columns(
     onset: NDArray[Any], duration: NDArray[Any], pitch: NDArray[Any], velocity: NDArray[Any]
 ) -> NDArray[Any]:
     """Return notes given as four (n,) arrays of whole numbers; see `sorted_notes`."""
-    # As unsigned integers, negative numbers are huge.
-    onset, duration, pitch, velocity = (
-        column.astype(np.int64).view(np.uint64) for column in (onset, duration, pitch, velocity)
-    )
+    onset, duration, pitch, velocity = (column.astype(np.int64) for column in (onset, duration, pitch, velocity))
     if ((onset | duration) >> 25 | (pitch | velocity) >> 7).any():
         raise ValueError("a note is out of range: onset and duration 0..2**25 - 1, pitch and velocity 0..127")
     # One integer per note, in the order of notes: sorting integers is several times as fast as sorting four columns.
-    key = onset << 39 | pitch << 32 | (_MAX_TIME - duration) << 7 | 127 - velocity
+    key = (onset << 39 | pitch << 32 | duration << 7 | velocity).view(np.uint64)
+    key ^= _LONG_AND_LOUD
     key.sort()
     place = key >> 32
     again = place[1:] == place[:-1]
     if again.any():
         key = key[np.concatenate(([True], ~again))]
         place = key >> 32
+    key ^= _LONG_AND_LOUD
     notes = np.empty(len(key), NOTE)
     notes["onset"], notes["pitch"] = place >> 7, place & 127
-    notes["duration"], notes["velocity"] = _MAX_TIME - (key >> 7 & _MAX_TIME), 127 - (key & 127)
+    notes["duration"], notes["velocity"] = key >> 7 & _MAX_TIME, key & 127
     return notes

@@ -185,9 +185,9 @@ def _parse(content: bytes, reading: Reading) -> tuple[Ticks, Lost]:
     if score.tpq == 0:  # no unit of time
         raise MidiError(Reason.UNREADABLE)
     tracks, lost = _selected(score, reading), Lost()
-    if sum(len(track.notes) for track in tracks.values()) > MAX_NOTES:
-        raise MidiError(Reason.TOO_MANY)
     notes = _columns(tracks)
+    if len(notes["time"]) > MAX_NOTES:
+        raise MidiError(Reason.TOO_MANY)
     if notes["duration"].max() >= UNENDED:
         events, counts = events.ended()
         score = Score.from_midi(events.content())
@@ -202,7 +202,7 @@ def _parse(content: bytes, reading: Reading) -> tuple[Ticks, Lost]:
         time=time,
         end=time + notes["duration"],
         pitch=notes["pitch"],
-        velocity=np.maximum(notes["velocity"], 1),
+        velocity=notes["velocity"],
         tempos=score.tempos.numpy(),
         # Not the parser's `pedals`: on all channels but one, the first of them may wrongly begin at 0.
         controls=[track.controls.numpy() for track in tracks.values() if reading.pedal],
