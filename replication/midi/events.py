@@ -15,7 +15,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ import numpy as np
 from replication.midi.piece import Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container
 
 HEADER = 14  # bytes of the header chunk
 
@@ -94,37 +93,31 @@ class Events:
         """Whether the tracks are patterns of their own (format 2), which have no common time line."""
         return self.header[8:10] == b"\0\2" and len(self.tracks) > 1
 
-    def content(self) -> bytes:
-        """Return a MIDI file with these events."""
-        return self._with_ends(repeat(_END))
-
     def probed(self) -> bytes:
         """Return a MIDI file whose tracks end all their keys once more, `UNENDED` ticks after their end.
 
         In it a note that nothing else ends has a duration of at least `UNENDED` ticks.
         """
-        return self._with_ends(_probe(bytes(filter(track.__contains__, _NOTE_ONS))) for track in self.tracks)
-
-    def _with_ends(self, ends: Iterable[bytes]) -> bytes:
         parts = [self.header[:10], len(self.tracks).to_bytes(2, "big"), self.header[12:]]
-        for track, end in zip(self.tracks, ends, strict=False):
+        for track in self.tracks:
+            end = _probe(bytes(filter(track.__contains__, _NOTE_ONS)))
             parts += b"MTrk", (len(track) + len(end)).to_bytes(4, "big"), track, end
         return b"".join(parts)
 
-    def ended(self) -> tuple[Events, list[Lost]]:
-        """Return the events with the missing note-offs, and how many notes they end.
+    def ended(self, keys: Container[int]) -> tuple[Events, list[Lost]]:
+        """Return the events with the missing note-offs of some keys, 0..127, and how many notes they end.
 
         Note-offs end the notes of a key in the order of their beginnings. Where a note finds no note-off, the note-offs
         do not tell which note of its key they belong to. Then every note of the key in this track ends with the
         next note-off or where the key is struck again, and the last one at the end of the track.
 
         Returns:
-            Events in which every note ends, and the counts of each channel and program of each track that has notes,
-            in the order of tracks, channels and programs.
+            Events in which every note of these keys ends, and the counts of each channel and program of each track that
+            has notes, in the order of tracks, channels and programs.
         """
         tracks, lost = [], list[Lost]()
         for track in self.tracks:
-            ended, counts = _ended(_rewritten(track + _END, whole=True))
+            ended, counts = _ended(_rewritten(track + _END, whole=True), keys)
             tracks.append(ended)
             lost += counts
         return Events(header=self.header, tracks=tracks), lost
@@ -250,58 +243,77 @@ def _rewritten(track: bytes, *, whole: bool) -> bytes:
 
 
 class _Note(NamedTuple):
-    at: int  # place of the status or, in running status, of the key
-    end: int  # place after the event
+    """A note-on, or with velocity 0 a note-off: its place in the track, the place after it, and what it says."""
+
+    at: int
+    end: int
     channel: int
     program: int
     key: int
-    strikes: bool
+    velocity: int
 
 
-def _notes(track: bytes) -> Iterator[_Note]:
-    """Yield the note events of a track, as `_rewritten` returns it."""
-    at, status, programs = 0, 0, [0] * 16
-    while (delta := _DELTA.match(track, at)) and delta.end() < len(track):
-        first = at = delta.end()
+def _notes(track: bytes, keys: Container[int]) -> tuple[list[_Note], list[tuple[int, int]]]:
+    """Return the note events of some keys, and all pairs of channel and program that have note-ons, sorted.
+
+    Args:
+        track: Events as `_rewritten` returns them.
+        keys: Keys, 0..127.
+    """
+    found, pairs = list[_Note](), set[tuple[int, int]]()
+    at, kind, channel, width, programs, silent = 0, 0, 0, 0, [0] * 16, [True] * 16
+    while True:
+        while track[at] >= _STATUS:  # all digits of a delta time but the last
+            at += 1
+        at += 1
+        if at == len(track):
+            return found, sorted(pairs)
+        first = at
         if track[at] == _META:
             at = _packet_end(track, at + 2)
             continue
         if track[at] >= _STATUS:
             status, at = track[at], at + 1
-        kind, channel = status >> 4, status & 15
+            kind, channel = status >> 4, status & 15
+            width = 1 if kind in {_PROGRAM, _PRESSURE} else 2
         if kind == _PROGRAM:
-            programs[channel] = track[at]
-        at += 1 if kind in {_PROGRAM, _PRESSURE} else 2
-        if kind in {_NOTE_OFF, _NOTE_ON}:
-            yield _Note(first, at, channel, programs[channel], track[at - 2], kind == _NOTE_ON and track[at - 1] > 0)
+            programs[channel], silent[channel] = track[at], True
+        elif kind == _NOTE_ON and silent[channel] and track[at + 1]:
+            silent[channel] = False
+            pairs.add((channel, programs[channel]))
+        if kind <= _NOTE_ON and track[at] in keys:
+            velocity = track[at + 1] if kind == _NOTE_ON else 0
+            found.append(_Note(first, at + 2, channel, programs[channel], track[at], velocity))
+        at += width
 
 
-def _ended(track: bytes) -> tuple[bytes, list[Lost]]:
+def _ended(track: bytes, keys: Container[int]) -> tuple[bytes, list[Lost]]:
     """Return a track with the missing note-offs, and their counts by channel and program; see `Events.ended`."""
-    notes = list(_notes(track))
-    unended: Counter[tuple[int, int]] = Counter()
+    notes, pairs = _notes(track, keys)
+    sounding: Counter[tuple[int, int]] = Counter()
     for note in notes:
         key = note.channel, note.key
-        unended[key] = unended[key] + 1 if note.strikes else max(0, unended[key] - 1)
+        if note.velocity:
+            sounding[key] += 1
+        elif sounding[key]:
+            sounding[key] -= 1
     restruck, lasting = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
-    sounding: dict[tuple[int, int], _Note] = {}
+    last: dict[tuple[int, int], _Note] = {}
     parts, kept = list[bytes](), 0
     for note in notes:
         key = note.channel, note.key
-        if not unended[key]:
+        if not sounding[key]:
             continue
-        before = sounding.pop(key, None)
-        if note.strikes:
-            sounding[key] = note
+        before = last.pop(key, None)
+        if note.velocity:
+            last[key] = note
             if before:
                 restruck[before.channel, before.program] += 1
-                velocity = track[note.end - 1]
                 parts += track[kept : note.at], bytes((0x80 | note.channel, note.key, 0))
-                parts.append(bytes((0, 0x90 | note.channel, note.key, velocity)))
+                parts.append(bytes((0, 0x90 | note.channel, note.key, note.velocity)))
                 kept = note.end
-    for note in sounding.values():
+    for note in last.values():
         lasting[note.channel, note.program] += 1
     parts.append(track[kept:])
-    parts += (bytes((0x80 | channel, key, 0, 0)) for channel, key in sounding)
-    groups = sorted({(note.channel, note.program) for note in notes if note.strikes})
-    return b"".join(parts), [Lost(restruck[group], lasting[group]) for group in groups]
+    parts += (bytes((0x80 | channel, key, 0, 0)) for channel, key in last)
+    return b"".join(parts), [Lost(restruck[pair], lasting[pair]) for pair in pairs]
