@@ -1,9 +1,9 @@
 """Check the events of a standard MIDI file, and rewrite those that the parser would read as other music.
 
-The parser (symusic) takes escape and continuation packets apart as if they were delta times, loses its place at running
-status after a system event, and leaves out notes that nothing ends. mido, the well-kept parser in Python, refuses
-escape packets with bytes over 127 and files with fewer tracks than promised, and reads running status after a system
-exclusive message as another one, so the events are checked here. What is read stays the parser's: a rewritten file has
+The parser, symusic, takes escape and continuation packets apart as if they were delta times, loses its place at running
+status after a system exclusive message, and leaves out notes that nothing ends. mido, the well-kept parser in Python,
+refuses packets with bytes over 127 and files with fewer tracks than promised, and reads running status after a system
+exclusive message as another one, so the events are checked here. The notes are still the parser's: a rewritten file has
 the same events at the same times, in a form that it reads right.
 
 Source: Standard MIDI Files 1.0 (RP-001), MIDI Manufacturers Association, 1996.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ HEADER = 14  # bytes of the header chunk
 UNENDED = 2**21 - 1
 
 # Statuses and their halves. A data byte is smaller than any status.
-_STATUS, _SYSTEM, _ESCAPE, _META = 0x80, 0xF0, 0xF7, 0xFF
+_STATUS, _SYSEX, _ESCAPE, _META = 0x80, 0xF0, 0xF7, 0xFF
 _NOTE_OFF, _NOTE_ON, _PROGRAM, _PRESSURE = 0x8, 0x9, 0xC, 0xD
 
 _END = b"\xff\x2f\0"  # the meta event that ends a track, without its delta time
@@ -55,25 +54,21 @@ _ONE_BYTE = _running(rb"[\xc0-\xdf]", rb"[\x00-\x7f]")
 # The patterns are possessive: matching a million events must not remember a million ways back.
 _DELTA = re.compile(_WAIT)
 _FRESH = re.compile(_WAIT + rb"[\x80-\xef]")  # a channel event with a status of its own
-_TWO, _ONE = (re.compile(rb"(?:%s%s)++" % (_WAIT, events), re.DOTALL) for events in (_TWO_BYTES, _ONE_BYTE))
+_TWO, _ONE, _METAS = (
+    re.compile(rb"(?:%s(?:%s))++" % (_WAIT, events), re.DOTALL) for events in (_TWO_BYTES, _ONE_BYTE, _SHORT_META)
+)
 _PLAIN = re.compile(  # a whole track without system events
     rb"(?:%s(?:%s|%s|%s))*+%s\xff\x2f\0" % (_WAIT, _TWO_BYTES, _ONE_BYTE, _SHORT_META, _WAIT), re.DOTALL
 )
 
-# Length of the system events of MIDI that are no packets. Files should not contain them, and the four other statuses
-# are undefined.
+# Length of the system events of MIDI that are no packets. They do not belong in files; where they follow no packet, it
+# is the parser that skips them. The four other statuses are undefined.
 _LENGTHS = {0xF1: 2, 0xF2: 3, 0xF3: 2, 0xF6: 1, 0xF8: 1, 0xFA: 1, 0xFB: 1, 0xFC: 1, 0xFE: 1}
 
-_TEMPO, _KEY_SIGNATURE = b"\xff\x51\3", b"\xff\x59\2"
+_TEMPO = b"\xff\x51\3"
 
-_NOTE_ONS = range(0x90, 0xA0)  # statuses, with the channel in the last four bits
-
-
-@lru_cache(256)
-def _probe(note_ons: bytes) -> bytes:
-    """Return an end of a track that ends all keys of the channels of these note-ons, `UNENDED` ticks later."""
-    offs = (b"\0" + bytes((status - 16, key, 0)) for status in note_ons for key in range(128))
-    return b"".join((_SILENCE, b"\xff\xff\x7f", _SILENCE, *offs, b"\0", _END))
+# Note-offs of all keys of a channel, without delay, by the status of its note-ons.
+_ALL_OFF = {0x90 | channel: b"".join(bytes((0, 0x80 | channel, key, 0)) for key in range(128)) for channel in range(16)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +95,8 @@ class Events:
         """
         parts = [self.header[:10], len(self.tracks).to_bytes(2, "big"), self.header[12:]]
         for track in self.tracks:
-            end = _probe(bytes(filter(track.__contains__, _NOTE_ONS)))
+            used = map(_ALL_OFF.__getitem__, filter(track.__contains__, _ALL_OFF))
+            end = b"".join((_SILENCE, b"\xff\xff\x7f", _SILENCE, *used, b"\0", _END))
             parts += b"MTrk", (len(track) + len(end)).to_bytes(4, "big"), track, end
         return b"".join(parts)
 
@@ -136,11 +132,13 @@ def read_events(content: bytes) -> Events:
     content = _unwrapped(content)
     if len(content) < HEADER or content[:8] != b"MThd\0\0\0\6":
         raise ValueError("no MIDI header of 6 bytes")
-    # Walking through all events would take longer than parsing them. It is enough to look at bytes that may be system
-    # events, 0xF0 to 0xFE after a delta time, because other events keep the parser in its place.
-    codes = np.frombuffer(content, np.uint8)
-    places = np.flatnonzero(codes - _SYSTEM < _META - _SYSTEM)  # the difference is taken modulo 256
-    places = places[codes[places - 1] < _STATUS].tolist()
+    # Walking through all events would take longer than parsing them. It is enough to look at bytes that may begin a
+    # packet, which follow a delta time, because other events keep the parser in its place.
+    places = list[int]()
+    if _SYSEX in content or _ESCAPE in content:
+        codes = np.frombuffer(content, np.uint8)
+        found = np.flatnonzero((codes == _SYSEX) | (codes == _ESCAPE))
+        places = found[codes[found - 1] < _STATUS].tolist()
     tracks, promised, at = list[bytes](), int.from_bytes(content[10:12], "big"), HEADER
     while at < len(content) and len(tracks) < promised:
         first, last = at + 8, at + 8 + int.from_bytes(content[at + 4 : at + 8], "big")
@@ -174,20 +172,15 @@ def _unwrapped(content: bytes) -> bytes:
 
 
 def _misleads(content: bytes, at: int) -> bool:
-    """Return whether an event at this place, if there is one, could make the parser lose its place."""
-    # Most bytes of this kind are data of tempos and key signatures. (A delta time of 16,337 ticks before a key 3 in
-    # running status looks like the beginning of a tempo.)
-    before = content[at - 5 : at]
-    if before[2:] == _KEY_SIGNATURE or _TEMPO in before:
+    """Return whether a packet at this place, if there is one, could make the parser lose its place."""
+    # Most bytes of this kind are data of tempos. (A delta time of 16,337 ticks before a key 3 in running status looks
+    # like the beginning of a tempo.)
+    if _TEMPO in content[at - 5 : at]:
         return False
-    match content[at]:
-        case 0xF0 if size := _DELTA.match(content, at + 1):
-            after = size.end() + _quantity(size[0])
-        case status if status in _LENGTHS:
-            after = at + _LENGTHS[status]
-        case _:
-            return True
-    return _FRESH.match(content, after) is None
+    size = _DELTA.match(content, at + 1)
+    if content[at] == _ESCAPE or size is None:
+        return True
+    return _FRESH.match(content, size.end() + _quantity(size[0])) is None
 
 
 def _quantity(digits: bytes) -> int:
@@ -218,8 +211,8 @@ def _rewritten(track: bytes, *, whole: bool) -> bytes:
         return track[: -len(_END)]
     parts, kept, at, width = list[bytes](), 0, 0, 0
     while whole or at < len(track):
-        if run := _TWO.match(track, at) or _ONE.match(track, at):
-            at, width = run.end(), 2 if run.re is _TWO else 1
+        if run := _TWO.match(track, at) or _ONE.match(track, at) or _METAS.match(track, at):
+            at, width = run.end(), {_TWO: 2, _ONE: 1}.get(run.re, width)
             continue
         if at == len(track):
             return b"".join((*parts, track[kept:], b"\0"))
@@ -232,7 +225,7 @@ def _rewritten(track: bytes, *, whole: bool) -> bytes:
             if track[at + 1 : at + 2] == _END[1:2]:
                 return b"".join((*parts, track[kept:at]))
             at = _packet_end(track, at + 2)
-        elif status in {_SYSTEM, _ESCAPE} or status in _LENGTHS:
+        elif status in {_SYSEX, _ESCAPE} or status in _LENGTHS:
             parts += track[kept:at], _SILENCE
             kept = at = at + _LENGTHS[status] if status in _LENGTHS else _packet_end(track, at + 1)
         elif width and len(data := track[at : at + width]) == width and data.isascii():

@@ -233,9 +233,12 @@ def _selected(score: Any, reading: Reading) -> dict[int, Any]:  # noqa: ANN401 -
 
 
 def _columns(tracks: dict[int, Any]) -> dict[str, NDArray[Any]]:
-    """Return the notes of tracks as arrays `time`, `duration`, `pitch` and `velocity`."""
-    notes = [track.notes.numpy() for track in tracks.values()]
-    return {name: np.concatenate([part[name] for part in notes]) for name in ("time", "duration", "pitch", "velocity")}
+    """Return the notes of tracks as arrays `time`, `duration`, `pitch` and `velocity`; adds them to the first track."""
+    first, *others = [track.notes for track in tracks.values()]
+    for notes in others:  # faster than joining arrays
+        first.extend(notes)
+    columns: dict[str, NDArray[Any]] = first.numpy()
+    return columns
 
 
 def on_grid(

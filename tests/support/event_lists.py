@@ -168,7 +168,6 @@ def _events() -> st.SearchStrategy[Event]:
         of(st.just(0xFF), st.integers(1, 2**24 - 1).map(lambda tempo: b"\x51\3" + tempo.to_bytes(3, "big"))),
         of(st.just(0xFF), st.integers(0, 7).map(lambda flats: bytes((0x59, 2, -flats & 0xFF, 0)))),
         of(st.sampled_from((0xF0, 0xF7)), sized),
-        of(st.sampled_from((0xF8, 0xFE)), st.just(b"")),
     )
 
 

@@ -58,7 +58,7 @@ TWO = [(0, 8, 60), (8, 8, 62)]
         packet(0xF7, bytes(200)),
         packet(0xF0, b"\x43\x12\x00") + packet(0xF7, b"\x43\x12\x00") + packet(0xF7, b"\x43\xf7"),
         packet(0xF0, b"\x7e\x7f\x09\x01\xf7"),
-        after(0, 0xF8) + after(0, 0xF3, 5) + after(0, 0xF2, 5, 5),
+        packet(0xF0, b"\xf7") + after(0, 0xF8) + after(0, 0xF3, 5) + after(0, 0xF2, 5, 5),
     ],
 )
 @pytest.mark.parametrize("following", [SECOND, SECOND[:1] + SECOND[2:]], ids=["status", "running status"])
@@ -161,7 +161,7 @@ def test_tracks_are_read_if_fewer_are_there_than_promised_or_chunks_of_other_kin
     "events",
     [
         packet(0xF7, b"")[:-1] + quantity(100),
-        after(0, 0xF4),
+        packet(0xF7, b"") + after(0, 0xF4),
         after(0, 0xF7, 0) + b"\0\x3c\x40",
         packet(0xF7, b"") + after(0, 0x90, 60, 0x90),
         packet(0xF7, b"") + b"\x80\x80\x80\x80\x80\0" + FIRST,
