@@ -145,9 +145,10 @@ def read_events(content: bytes) -> Events:
         if content[at : at + 4] == b"MTrk":
             end = last - len(_END)
             if (
-                content.find(_END[:2], first, last) != end
-                or content[last - 1 : last] != _END[2:]
-                or any(first <= place < last and _misleads(content, place) for place in places)
+                last > len(content)
+                or content.find(b"\xff\x2f", first, last) != end
+                or content[last - 1] != 0
+                or (places and any(first <= place < last and _misleads(content, place) for place in places))
             ):
                 tracks.append(_rewritten(content[first:last], whole=last <= len(content)))
             else:
@@ -258,25 +259,27 @@ def _notes(track: bytes, keys: Container[int]) -> tuple[list[_Note], list[tuple[
     while True:
         while track[at] >= _STATUS:  # all digits of a delta time but the last
             at += 1
-        at += 1
+        first = at = at + 1
         if at == len(track):
             return found, sorted(pairs)
-        first = at
-        if track[at] == _META:
+        byte = track[at]
+        if byte == _META:
             at = _packet_end(track, at + 2)
             continue
-        if track[at] >= _STATUS:
-            status, at = track[at], at + 1
-            kind, channel = status >> 4, status & 15
+        if byte >= _STATUS:
+            kind, channel = byte >> 4, byte & 15
             width = 1 if kind in {_PROGRAM, _PRESSURE} else 2
-        if kind == _PROGRAM:
-            programs[channel], silent[channel] = track[at], True
-        elif kind == _NOTE_ON and silent[channel] and track[at + 1]:
-            silent[channel] = False
-            pairs.add((channel, programs[channel]))
-        if kind <= _NOTE_ON and track[at] in keys:
+            at += 1
+            byte = track[at]
+        if kind <= _NOTE_ON:
             velocity = track[at + 1] if kind == _NOTE_ON else 0
-            found.append(_Note(first, at + 2, channel, programs[channel], track[at], velocity))
+            if velocity and silent[channel]:
+                silent[channel] = False
+                pairs.add((channel, programs[channel]))
+            if byte in keys:
+                found.append(_Note(first, at + 2, channel, programs[channel], byte, velocity))
+        elif kind == _PROGRAM:
+            programs[channel], silent[channel] = byte, True
         at += width
 
 

@@ -158,13 +158,14 @@ def read_midi(
     if reading.aligned and ticks.alignment() < reading.aligned:
         raise MidiError(Reason.OFF_GRID)
     time, end = ticks.time, ticks.ends_with_pedal() if reading.pedal else ticks.end
-    seconds = float(ticks.seconds(end.max()))
+    last = end.max()
+    seconds = float(ticks.seconds(last))
     if isinstance(reading.grid, Beats):
         steps = reading.grid.steps_per_beat / ticks.per_beat
     else:
-        time, end, steps = ticks.seconds(time), ticks.seconds(end), reading.grid.steps_per_second
+        time, end, last, steps = ticks.seconds(time), ticks.seconds(end), seconds, reading.grid.steps_per_second
     # MAX_STEPS - 1, because a note lasts at least one step, even at the very end.
-    if end.max() * steps > MAX_STEPS - 1:
+    if last * steps > MAX_STEPS - 1:
         raise MidiError(Reason.TOO_LONG)
     notes = on_grid(time, end, ticks.pitch, ticks.velocity, steps=steps)
     if len(notes) < reading.shortest:

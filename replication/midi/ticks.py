@@ -41,8 +41,8 @@ class Ticks:
     def seconds(self, time: Any) -> Any:  # noqa: ANN401 - a number or an array of them
         """Convert ticks of any shape to seconds by the tempo map."""
         parts = len(self.tempos["time"]) + 1
-        since, pace, before = np.zeros(parts, np.int64), np.full(parts, 60e6 / TEMPO), np.zeros(parts)
-        since[1:], pace[1:] = np.maximum(self.tempos["time"], 0), self.tempos["mspq"]
+        since, pace, before = np.zeros(parts, np.int64), np.empty(parts), np.zeros(parts)
+        since[1:], pace[0], pace[1:] = np.maximum(self.tempos["time"], 0), 60e6 / TEMPO, self.tempos["mspq"]
         pace /= 1e6 * self.per_beat
         np.cumsum((since[1:] - since[:-1]) * pace[:-1], out=before[1:])
         at = np.searchsorted(since, time, side="right") - 1

@@ -128,8 +128,9 @@ def test_every_file_gives_a_piece_or_a_reason(
 def test_missing_note_offs_are_counted_by_piece(tmp_path: Path, contents: dict[str, bytes]) -> None:
     strikes = [after(wait, 0x90, 60, 64) for wait in (0, 240, 240)]
     loaded = load(folder_corpus(as_folder(tmp_path, contents | {"aa.mid": midi(track(*strikes))})), tmp_path / "cache")
-    assert dict(zip(loaded.ids, loaded.lost.tolist(), strict=True)) == dict.fromkeys(NAMES, [0, 0]) | {"aa.mid": [2, 1]}
+    assert loaded.ids[1] == "aa.mid"
     assert [piece.lost for piece in loaded.pieces] == [(0, 0), (2, 1), (0, 0), (0, 0), (0, 0)]
+    assert loaded.lost.tolist() == [list(piece.lost) for piece in loaded.pieces]
 
 
 def test_a_damaged_member_of_a_zip_does_not_affect_the_others(tmp_path: Path, contents: dict[str, bytes]) -> None:
