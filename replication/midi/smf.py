@@ -189,9 +189,8 @@ def _parse(content: bytes, reading: Reading) -> tuple[Ticks, Lost]:
     notes = _columns(tracks)
     if len(notes["time"]) > MAX_NOTES:
         raise MidiError(Reason.TOO_MANY)
-    unended = notes["duration"] >= UNENDED
-    if unended.any():
-        events, counts = events.ended(set(notes["pitch"][unended].tolist()))
+    if notes["duration"].max() >= UNENDED:
+        events, counts = events.ended(set(notes["pitch"][notes["duration"] >= UNENDED].tolist()))
         score = Score.from_midi(events.probed())
         tracks = _selected(score, reading)
         notes, lost = _columns(tracks), Lost(*map(sum, zip(*(counts[number] for number in tracks), strict=True)))

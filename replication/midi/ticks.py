@@ -40,6 +40,8 @@ class Ticks:
 
     def seconds(self, time: Any) -> Any:  # noqa: ANN401 - a number or an array of them
         """Convert ticks of any shape to seconds by the tempo map."""
+        if len(self.tempos["time"]) == 1 and self.tempos["time"][0] <= 0:  # most files have one tempo
+            return time * (self.tempos["mspq"][0] / (1e6 * self.per_beat))
         parts = len(self.tempos["time"]) + 1
         since, pace, before = np.zeros(parts, np.int64), np.empty(parts), np.zeros(parts)
         since[1:], pace[0], pace[1:] = np.maximum(self.tempos["time"], 0), 60e6 / TEMPO, self.tempos["mspq"]
