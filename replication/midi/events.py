@@ -23,9 +23,9 @@ from replication.midi.piece import Lost
 if TYPE_CHECKING:
     from collections.abc import Container
 
-HEADER = 14  # bytes of the header chunk
+_HEADER = 14  # bytes of the header chunk
 
-# Ticks, at most the duration in a probed file of a note that nothing ends; few other notes are as long.
+# Shortest duration in ticks, in a probed file, of a note that nothing ends. Few other notes are as long.
 UNENDED = 2**21 - 1
 
 # Statuses and their halves. A data byte is smaller than any status.
@@ -76,7 +76,7 @@ class Events:
     """The events of a MIDI file: only those that the parser reads right, apart from notes that nothing ends.
 
     Attributes:
-        header: Content of the file up to the first track chunk; `HEADER` bytes.
+        header: Content of the file up to the first track chunk; 14 bytes.
         tracks: Delta times and events of each track chunk, up to the delta time of the event "end of track".
     """
 
@@ -130,7 +130,7 @@ def read_events(content: bytes) -> Events:
         ValueError: If the file has no header of its kind, ends within a chunk, or has bytes of no event.
     """
     content = _unwrapped(content)
-    if len(content) < HEADER or content[:8] != b"MThd\0\0\0\6":
+    if len(content) < _HEADER or content[:8] != b"MThd\0\0\0\6":
         raise ValueError("no MIDI header of 6 bytes")
     # Walking through all events would take longer than parsing them. It is enough to look at bytes that may begin a
     # packet, which follow a delta time, because other events keep the parser in its place.
@@ -139,7 +139,7 @@ def read_events(content: bytes) -> Events:
         codes = np.frombuffer(content, np.uint8)
         found = np.flatnonzero((codes == _SYSEX) | (codes == _ESCAPE))
         places = found[codes[found - 1] < _STATUS].tolist()
-    tracks, promised, at = list[bytes](), int.from_bytes(content[10:12], "big"), HEADER
+    tracks, promised, at = list[bytes](), int.from_bytes(content[10:12], "big"), _HEADER
     while at < len(content) and len(tracks) < promised:
         first, last = at + 8, at + 8 + int.from_bytes(content[at + 4 : at + 8], "big")
         if content[at : at + 4] == b"MTrk":
@@ -156,7 +156,7 @@ def read_events(content: bytes) -> Events:
         elif last > len(content):
             raise ValueError("a chunk is longer than the file")
         at = last
-    return Events(header=content[:HEADER], tracks=tracks)
+    return Events(header=content[:_HEADER], tracks=tracks)
 
 
 def _unwrapped(content: bytes) -> bytes:
