@@ -16,9 +16,9 @@ import numpy as np
 
 from replication.corpora.archives import MIDI_ENDINGS
 from replication.corpora.catalogue import Published
-from replication.corpora.sandbox import check_main_guard, read_guarded
+from replication.corpora.sandbox import Found, check_main_guard, read_guarded
 from replication.corpora.sources import Folder
-from replication.midi.piece import NOTE, Piece
+from replication.midi.piece import NOTE, Lost, Piece
 from replication.midi.smf import Reason, read_midi
 from replication.util.errors import UserError
 from replication.util.files import DamagedError, atomic, digest, read_json, sha256, undamaged, write_json
@@ -61,6 +61,7 @@ class Loaded:
         ids: Ids of the pieces, sorted.
         lengths: (n,) number of notes of each piece.
         seconds: (n,) playing time of each piece, 0 where it is unknown.
+        lost: (n, 2) numbers of notes whose note-offs are missing in the files, as in `replication.midi.piece.Lost`.
         dropped: Files that gave no piece, sorted.
         digest: Hash of the pieces: ids, grid and every note.
     """
@@ -70,6 +71,7 @@ class Loaded:
     ids: tuple[str, ...]
     lengths: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    lost: NDArray[np.int64]
     dropped: tuple[Dropped, ...]
     digest: str
 
@@ -121,6 +123,7 @@ class _Pieces(Sequence[Piece]):
             group=loaded.ids[number],
             grid=loaded.grid,
             seconds=float(loaded.seconds[number]),
+            lost=Lost(*loaded.lost[number].tolist()),
         )
 
 
@@ -186,16 +189,16 @@ def _write_shard(path: Path, items: list[Item], read: Batch) -> None:
     for item in items:
         if isinstance(item, Piece):
             notes.append(item.notes)
-            pieces.append((item.id, len(item.notes), item.seconds))
+            pieces.append((item.id, *Found.of(item)))
             continue
         name, content = item
         result = content if isinstance(content, Reason) else next(found)
         if isinstance(result, Reason):
             dropped.append((name, result))
         else:
-            notes.append(read.notes[start : start + result[0]])
+            notes.append(read.notes[start : start + result.notes])
             pieces.append((name, *result))
-            start += result[0]
+            start += result.notes
     # JSON keeps file names that are not valid Unicode; arrays of strings would need pickle.
     about = json.dumps({"pieces": pieces, "dropped": dropped}).encode()
     with atomic(path) as draft:
@@ -204,7 +207,7 @@ def _write_shard(path: Path, items: list[Item], read: Batch) -> None:
 
 def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) -> None:
     """Write all notes to one file, in the order of the pieces' ids, and then what they are."""
-    pieces: list[tuple[str, int, float]] = []
+    pieces: list[tuple[str, int, float, int, int]] = []
     dropped: list[tuple[str, str]] = []
     for shard in shards:
         with shard.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -230,7 +233,7 @@ def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) 
             for shard in shards:
                 with shard.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                     notes, about = arrays["notes"], json.loads(arrays["about"].tobytes())
-                ends = np.cumsum([length for _, length, _ in about["pieces"]], dtype=np.int64)
+                ends = np.cumsum([length for _, length, *_ in about["pieces"]], dtype=np.int64)
                 for part in np.split(notes, ends)[:-1]:
                     file.seek(int(starts[number]) * NOTE.itemsize)
                     file.write(part.tobytes())
@@ -240,12 +243,13 @@ def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) 
     write_json(
         folder / "about.json",
         {
-            "ids": [name for name, _, _ in ordered],
+            "ids": [name for name, *_ in ordered],
             "lengths": lengths.tolist(),
-            "seconds": [seconds for _, _, seconds in ordered],
+            "seconds": [seconds for _, _, seconds, *_ in ordered],
+            "lost": [lost for _, _, _, *lost in ordered],
             "dropped": sorted(dropped),
             "notes": checksum,
-            "digest": digest(grid, [(name, length) for name, length, _ in ordered], checksum),
+            "digest": digest(grid, [(name, length) for name, length, *_ in ordered], checksum),
         },
     )
 
@@ -261,6 +265,7 @@ def _restore(folder: Path, grid: TimeGrid) -> Loaded:
         ids=tuple(about["ids"]),
         lengths=np.array(about["lengths"], np.int64),
         seconds=np.array(about["seconds"], np.float64),
+        lost=np.array(about["lost"], np.int64).reshape(-1, 2),
         dropped=tuple(Dropped(id=name, reason=Reason(reason)) for name, reason in about["dropped"]),
         digest=about["digest"],
     )

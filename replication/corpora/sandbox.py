@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTimeError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,17 +37,38 @@ File = tuple[str, bytes]
 Reader = Callable[[str, bytes], Piece]
 
 
+class Found(NamedTuple):
+    """What a file's piece is, apart from its notes.
+
+    Attributes:
+        notes: Number of notes.
+        seconds: Playing time.
+        restruck: As in `replication.midi.piece.Lost`.
+        unended: As in `replication.midi.piece.Lost`.
+    """
+
+    notes: int
+    seconds: float
+    restruck: int
+    unended: int
+
+    @classmethod
+    def of(cls, piece: Piece) -> Found:
+        """Describe a piece."""
+        return cls(len(piece.notes), piece.seconds, *piece.lost)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
     """The result of reading some files, in their order.
 
     Attributes:
         notes: (n,) notes of the pieces, one piece after another.
-        found: Number of notes and playing time in seconds of each file's piece, or the reason why it gave none.
+        found: What each file's piece is, or the reason why the file gave none.
     """
 
     notes: NDArray[Any]
-    found: list[tuple[int, float] | Reason]
+    found: list[Found | Reason]
 
 
 # Reads batches of files in their order: `read_guarded`, or a function that does the same on other machines.
@@ -109,7 +130,7 @@ def _result(pool: ProcessPool, files: list[File], future: Future[Batch], read: R
 
 def read_batch(files: list[File], read: Reader) -> Batch:
     """Read files in this process."""
-    notes, found = [np.empty(0, NOTE)], list[tuple[int, float] | Reason]()
+    notes, found = [np.empty(0, NOTE)], list[Found | Reason]()
     for name, content in files:
         try:
             piece = read(name, content)
@@ -117,5 +138,5 @@ def read_batch(files: list[File], read: Reader) -> Batch:
             found.append(error.reason)
         else:
             notes.append(piece.notes)
-            found.append((len(piece.notes), piece.seconds))
+            found.append(Found.of(piece))
     return Batch(notes=np.concatenate(notes), found=found)

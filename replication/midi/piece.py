@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,9 +42,22 @@ TimeGrid = Beats | Seconds
 
 # Onsets and durations have 25 bits each, twice what the longest piece needs (smf.py: MAX_STEPS).
 _MAX_TIME = 2**25 - 1
+_LONG_AND_LOUD = np.uint64(_MAX_TIME << 7 | 127)  # the bits of a note's key that put long and loud notes first
 
 # The paper's unit is an eighth of a beat; at 120 beats a minute that is 62.5 ms.
 PAPER_GRID = Beats(steps_per_beat=8)
+
+
+class Lost(NamedTuple):
+    """Numbers of notes whose note-offs are missing in the file.
+
+    Attributes:
+        restruck: Notes that end where their key is struck again.
+        unended: Notes that nothing ends and that last to the end of their track.
+    """
+
+    restruck: int = 0
+    unended: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +70,7 @@ class Piece:
         group: Name of the song. Pieces with one group, such as a song and its copies, are always in the same split.
         grid: Time grid of the onsets and durations.
         seconds: Time from the beginning to the end of the last note, by the tempo map of the file; 0 if unknown.
+        lost: Numbers of notes whose ends the file does not tell.
 
     Raises:
         TypeError: If the notes have another dtype.
@@ -67,6 +81,7 @@ class Piece:
     group: str
     grid: TimeGrid = PAPER_GRID
     seconds: float = 0.0
+    lost: Lost = field(default_factory=Lost)
 
     def __post_init__(self) -> None:
         if self.notes.dtype != NOTE:
@@ -89,20 +104,27 @@ def sorted_notes(rows: Iterable[tuple[int, int, int, int]] | NDArray[Any]) -> ND
     [(0, 8, 60, 80), (8, 4, 64, 80)]
     """
     notes = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=NOTE)
-    onset, duration, pitch, velocity = (
-        notes[name].astype(np.uint64) for name in ("onset", "duration", "pitch", "velocity")
-    )
-    # As unsigned integers, negative numbers are huge.
-    if (onset >> 25 | duration >> 25 | pitch >> 7 | velocity >> 7).any():
+    return from_columns(*(notes[name] for name in ("onset", "duration", "pitch", "velocity")))
+
+
+def from_columns(
+    onset: NDArray[Any], duration: NDArray[Any], pitch: NDArray[Any], velocity: NDArray[Any]
+) -> NDArray[Any]:
+    """Return notes given as four (n,) arrays of whole numbers; see `sorted_notes`."""
+    onset, duration, pitch, velocity = (column.astype(np.int64) for column in (onset, duration, pitch, velocity))
+    if ((onset | duration) >> 25 | (pitch | velocity) >> 7).any():
         raise ValueError("a note is out of range: onset and duration 0..2**25 - 1, pitch and velocity 0..127")
     # One integer per note, in the order of notes: sorting integers is several times as fast as sorting four columns.
-    key = onset << 39 | pitch << 32 | (_MAX_TIME - duration) << 7 | 127 - velocity
+    key = (onset << 39 | pitch << 32 | duration << 7 | velocity).view(np.uint64)
+    key ^= _LONG_AND_LOUD
     key.sort()
     place = key >> 32
-    first = np.ones(len(key), bool)
-    first[1:] = place[1:] != place[:-1]
-    key = key[first]
+    again = place[1:] == place[:-1]
+    if again.any():
+        key = key[np.concatenate(([True], ~again))]
+        place = key >> 32
+    key ^= _LONG_AND_LOUD
     notes = np.empty(len(key), NOTE)
-    notes["onset"], notes["pitch"] = key >> 39, key >> 32 & 127
-    notes["duration"], notes["velocity"] = _MAX_TIME - (key >> 7 & _MAX_TIME), 127 - (key & 127)
+    notes["onset"], notes["pitch"] = place >> 7, place & 127
+    notes["duration"], notes["velocity"] = key >> 7 & _MAX_TIME, key & 127
     return notes

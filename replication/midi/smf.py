@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replication.midi.piece import NOTE, PAPER_GRID, Beats, Piece, sorted_notes
+from replication.midi.events import UNENDED, read_events
+from replication.midi.piece import PAPER_GRID, Beats, Lost, Piece, from_columns, sorted_notes
 from replication.midi.ticks import TEMPO, Ticks
 from replication.util.errors import UserError
 from replication.util.files import atomic
@@ -53,6 +55,7 @@ class Reason(StrEnum):
     OFF_GRID = "off the grid"
     TOO_SLOW = "too slow"
     CRASHED = "crashed the reader"
+    INDEPENDENT = "independent patterns"
 
 
 class MidiError(Exception):
@@ -147,7 +150,7 @@ def read_midi(
     """
     # Input may be arbitrary bytes, and the parser reports damage as several types of exception.
     try:
-        ticks = _parse(content, reading)
+        ticks, lost = _parse(content, reading)
     except MidiError:
         raise
     except MemoryError as error:
@@ -158,59 +161,87 @@ def read_midi(
     if reading.aligned and ticks.alignment() < reading.aligned:
         raise MidiError(Reason.OFF_GRID)
     time, end = ticks.time, ticks.ends_with_pedal() if reading.pedal else ticks.end
-    seconds = float(ticks.seconds(end.max()))
+    last = end.max()
+    seconds = float(ticks.seconds(last))
     if isinstance(reading.grid, Beats):
         steps = reading.grid.steps_per_beat / ticks.per_beat
     else:
-        time, end, steps = ticks.seconds(time), ticks.seconds(end), reading.grid.steps_per_second
+        time, end, last, steps = ticks.seconds(time), ticks.seconds(end), seconds, reading.grid.steps_per_second
     # MAX_STEPS - 1, because a note lasts at least one step, even at the very end.
-    if end.max() * steps > MAX_STEPS - 1:
+    if last * steps > MAX_STEPS - 1:
         raise MidiError(Reason.TOO_LONG)
     notes = on_grid(time, end, ticks.pitch, ticks.velocity, steps=steps)
     if len(notes) < reading.shortest:
         raise MidiError(Reason.TOO_SHORT)
-    if len(notes) > MAX_NOTES_PER_ONSET * (1 + np.count_nonzero(np.diff(notes["onset"]))):
+    if len(notes) > MAX_NOTES_PER_ONSET * (1 + np.count_nonzero(notes["onset"][1:] != notes["onset"][:-1])):
         raise MidiError(Reason.TOO_DENSE)
-    return Piece(notes=notes, id=id, group=group, grid=reading.grid, seconds=seconds)
+    return Piece(notes=notes, id=id, group=group, grid=reading.grid, seconds=seconds, lost=lost)
 
 
-def _parse(content: bytes, reading: Reading) -> Ticks:
+def _parse(content: bytes, reading: Reading) -> tuple[Ticks, Lost]:
+    """Return the notes of a file that a reading selects, and how many of them lack a note-off."""
     from symusic import Score
 
-    score: Any = Score.from_midi(content)
+    events = read_events(content)
+    if events.independent:
+        raise MidiError(Reason.INDEPENDENT)
+    score: Any = Score.from_midi(events.probed())
     if score.tpq == 0:  # no unit of time
         raise MidiError(Reason.UNREADABLE)
-    tracks = [track for track in score.tracks if len(track.notes)]
-    if not tracks:
-        raise MidiError(Reason.EMPTY)
-    low, high = reading.programs
-    tracks = [track for track in tracks if (reading.drums if track.is_drum else low <= track.program <= high)]
-    match reading.tracks:
-        case First():
-            tracks = tracks[:1]
-        case Named(names):
-            tracks = [track for track in tracks if track.name in names]
-    if not tracks:
-        raise MidiError(Reason.NO_PIANO)
-    if sum(len(track.notes) for track in tracks) > MAX_NOTES:
+    tracks, lost = _selected(score, reading), Lost()
+    notes = _columns(tracks)
+    if len(notes["time"]) > MAX_NOTES:
         raise MidiError(Reason.TOO_MANY)
-    notes = [track.notes.numpy() for track in tracks]
-    time, duration, pitch, velocity = (
-        np.concatenate([part[name] for part in notes]) for name in ("time", "duration", "pitch", "velocity")
-    )
+    if notes["duration"].max() >= UNENDED:
+        events, counts = events.ended(set(notes["pitch"][notes["duration"] >= UNENDED].tolist()))
+        score = Score.from_midi(events.probed())
+        tracks = _selected(score, reading)
+        notes, lost = _columns(tracks), Lost(*map(sum, zip(*(counts[number] for number in tracks), strict=True)))
+    time = notes["time"]
     if time.min() < 0:  # the delta times add up to more than the parser's integers can hold
         raise MidiError(Reason.TOO_LONG)
     time = time.astype(np.int64)
-    return Ticks(
+    ticks = Ticks(
         per_beat=score.tpq,
         time=time,
-        end=time + duration,
-        pitch=pitch,
-        velocity=np.maximum(velocity, 1),
+        end=time + notes["duration"],
+        pitch=notes["pitch"],
+        velocity=notes["velocity"],
         tempos=score.tempos.numpy(),
         # Not the parser's `pedals`: on all channels but one, the first of them may wrongly begin at 0.
-        controls=[track.controls.numpy() for track in tracks if reading.pedal],
+        controls=[track.controls.numpy() for track in tracks.values() if reading.pedal],
     )
+    return ticks, lost
+
+
+def _selected(score: Any, reading: Reading) -> dict[int, Any]:  # noqa: ANN401 - the parser has no types
+    """Return the tracks that a reading selects, by their number among those that have notes."""
+    tracks = dict(enumerate(track for track in score.tracks if len(track.notes)))
+    if not tracks:
+        raise MidiError(Reason.EMPTY)
+    low, high = reading.programs
+    tracks = {
+        number: track
+        for number, track in tracks.items()
+        if (reading.drums if track.is_drum else low <= track.program <= high)
+    }
+    match reading.tracks:
+        case First():
+            tracks = dict(islice(tracks.items(), 1))
+        case Named(names):
+            tracks = {number: track for number, track in tracks.items() if track.name in names}
+    if not tracks:
+        raise MidiError(Reason.NO_PIANO)
+    return tracks
+
+
+def _columns(tracks: dict[int, Any]) -> dict[str, NDArray[Any]]:
+    """Return the notes of tracks as arrays `time`, `duration`, `pitch` and `velocity`; adds them to the first track."""
+    first, *others = [track.notes for track in tracks.values()]
+    for notes in others:  # faster than joining arrays
+        first.extend(notes)
+    columns: dict[str, NDArray[Any]] = first.numpy()
+    return columns
 
 
 def on_grid(
@@ -232,11 +263,8 @@ def on_grid(
     >>> on_grid(onsets, ends, np.array([60, 64]), np.array([80, 80]), steps=8).tolist()
     [(0, 4, 60, 80), (4, 4, 64, 80)]
     """
-    notes = np.empty(len(time), NOTE)
     onset = np.rint(time * steps)
-    notes["onset"], notes["duration"] = onset, np.maximum(np.rint(end * steps) - onset, 1)
-    notes["pitch"], notes["velocity"] = pitch, velocity
-    return sorted_notes(notes)
+    return from_columns(onset, np.maximum(np.rint(end * steps) - onset, 1), pitch, velocity)
 
 
 def read_seconds(content: bytes) -> NDArray[Any]:
@@ -254,7 +282,7 @@ def read_seconds(content: bytes) -> NDArray[Any]:
         MidiError: If `read_midi` rejects the file.
     """
     read_midi(content, id="", group="")
-    ticks = _parse(content, DEFAULT_READING)
+    ticks, _ = _parse(content, DEFAULT_READING)
     end = np.maximum(ticks.end, ticks.time + 1)
     order = np.lexsort((-ticks.velocity.astype(int), -end, ticks.pitch, ticks.time))
     place = np.stack((ticks.time, ticks.pitch))[:, order]

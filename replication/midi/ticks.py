@@ -40,9 +40,13 @@ class Ticks:
 
     def seconds(self, time: Any) -> Any:  # noqa: ANN401 - a number or an array of them
         """Convert ticks of any shape to seconds by the tempo map."""
-        since = np.concatenate(([0], np.maximum(self.tempos["time"], 0)))
-        pace = np.concatenate(([60e6 / TEMPO], self.tempos["mspq"])) / (1e6 * self.per_beat)
-        before = np.concatenate(([0], np.cumsum(np.diff(since) * pace[:-1])))
+        if len(self.tempos["time"]) == 1 and self.tempos["time"][0] <= 0:  # most files have one tempo
+            return time * (self.tempos["mspq"][0] / (1e6 * self.per_beat))
+        parts = len(self.tempos["time"]) + 1
+        since, pace, before = np.zeros(parts, np.int64), np.empty(parts), np.zeros(parts)
+        since[1:], pace[0], pace[1:] = np.maximum(self.tempos["time"], 0), 60e6 / TEMPO, self.tempos["mspq"]
+        pace /= 1e6 * self.per_beat
+        np.cumsum((since[1:] - since[:-1]) * pace[:-1], out=before[1:])
         at = np.searchsorted(since, time, side="right") - 1
         return before[at] + (time - since[at]) * pace[at]
 

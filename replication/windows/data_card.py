@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replication.corpora.sources import Folder
+from replication.midi.piece import Lost
 from replication.util.files import describe
 from replication.windows.splits import find_families
 
@@ -46,6 +47,8 @@ def facts(
         licence: name and note.
         reading, cutting: From `replication.util.files.describe`; cutting also has the name of the encoding.
         read: pieces, notes and hours of all files that were read; hours is None if no file tells its duration.
+        lost: Number of files in which notes lack their note-offs, and the numbers of these notes by how they end:
+            restruck and unended, as in `replication.midi.piece.Lost`.
         counts, leaks: From the dataset.
         splits: windows and songs of each split.
         dropped: counts by reason, and files as pairs of id and reason.
@@ -63,6 +66,7 @@ def facts(
         "reading": describe(corpus.reading),
         "cutting": {"encoding": encoding, **describe(cutting)},
         "read": {"pieces": len(loaded.ids), "notes": loaded.notes, "hours": seconds / 3600 if seconds else None},
+        "lost": {"files": int(loaded.lost.any(axis=1).sum()), **Lost(*loaded.lost.sum(axis=0).tolist())._asdict()},
         "counts": dataset.counts,
         "leaks": {name: asdict(leak) for name, leak in dataset.leaks.items()},
         "splits": {

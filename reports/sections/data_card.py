@@ -305,6 +305,12 @@ def about(facts: Facts) -> dict[str, str]:
     licence, cutting, read = facts["licence"], facts["cutting"], facts["read"]
     policy = "the first of each piece" if cutting["first_only"] else "all of each piece"
     keys = {"AsWritten": "in the keys as written", "OneKey": "in one key", "EveryKey": "in several keys for training"}
+    ends = ""
+    if (lost := facts.get("lost")) and lost["files"]:  # a card of an earlier version has no counts
+        ends = (
+            f"missing in {lost['files']:,} files: {lost['restruck']:,} notes end where their key is struck again, "
+            f"{lost['unended']:,} at the end of their track"
+        )
     hours = "" if read["hours"] is None else f", {number(read['hours'], 1)} hours"
     others = listed(facts.get("others", {}))
     return {
@@ -316,6 +322,7 @@ def about(facts: Facts) -> dict[str, str]:
         ),
         "Size": f"{read['notes']:,} notes in {read['pieces']:,} pieces{hours}",
         **({"Not read": others} if others else {}),
+        **({"Note-offs": ends} if ends else {}),
     }
 
 

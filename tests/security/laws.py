@@ -45,6 +45,7 @@ from replication.util.program import MISTAKE
 from tests.security.malicious_server import malicious_server
 from tests.security.midi_files import READINGS, midi_files, outcome
 from tests.security.strategies import NAMES, SUFFIXES, archives, damaged, mangled
+from tests.support.event_lists import EVENT_LISTS, check_notes
 from tests.support.tracking_stores import finish_trial
 from tests.support.trial_folders import make_trial
 
@@ -67,10 +68,12 @@ class Law:
     Attributes:
         inputs: Strategy that draws inputs.
         holds: Function of one input that raises if the law is broken.
+        least: Number of inputs that fuzz.py tries at least.
     """
 
     inputs: st.SearchStrategy[Any]
     holds: Callable[[Any], None]
+    least: int = 0
 
 
 def midi(content: bytes) -> None:
@@ -332,6 +335,7 @@ def laws(sandbox: Sandbox) -> dict[str, Law]:
     places = st.tuples(st.sampled_from(SCHEMES), st.sampled_from(PLACES) | TEXT).map("".join)
     return {
         "midi": Law(inputs=midi_files(), holds=midi),
+        "events": Law(inputs=EVENT_LISTS, holds=check_notes, least=20_000),
         "tokens": Law(inputs=st.tuples(st.sampled_from(list(ENCODINGS)), text, indices), holds=tokens),
         **{suffix[1:]: Law(inputs=archives(suffix), holds=sandbox.archived(suffix)) for suffix in SUFFIXES},
         "bundle": Law(

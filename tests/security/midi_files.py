@@ -152,7 +152,7 @@ NASTIEST: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: midi(track(NOTE, after(1, 0xB0, 64, 0), b"\1\x40\x7f\1\x40\0" * 1_000_000, NOTE)),
         PIECE,
     ),
-    "a million notes": (lambda: midi(track(after(1, 0x90, 60, 64), b"\1\x3c\0\1\x3c\x40" * 999_000)), PIECE),
+    "a million notes": (lambda: midi(track(after(1, 0x90, 60, 0), b"\1\x3c\x40\1\x3c\0" * 999_000)), PIECE),
 }
 
 

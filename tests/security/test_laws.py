@@ -26,9 +26,23 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
 
-NAMES = ("midi", "tokens", "zip", "tar", "tar.gz", "tar.xz", "bundle", "json", "log", "parquet", "store", "command")
+NAMES = (
+    "midi",
+    "events",
+    "tokens",
+    "zip",
+    "tar",
+    "tar.gz",
+    "tar.xz",
+    "bundle",
+    "json",
+    "log",
+    "parquet",
+    "store",
+    "command",
+)
 # Numbers of inputs where one takes long.
-EXAMPLES = {"midi": 100, "json": 25, "parquet": 8, "log": 12, "bundle": 20, "store": 10, "command": 60}
+EXAMPLES = {"midi": 100, "events": 20, "json": 25, "parquet": 8, "log": 12, "bundle": 20, "store": 10, "command": 60}
 # Reasons that do not depend on the grid.
 REFUSED = {Reason.UNREADABLE, Reason.EMPTY, Reason.TOO_LONG}
 LIMIT = timedelta(seconds=30)  # for one input, on a busy machine

@@ -23,9 +23,9 @@ def track(*events: bytes) -> bytes:
     return chunk(b"".join(events) + END)
 
 
-def midi(*tracks: bytes, count: int | None = None, ticks_per_beat: int = 480) -> bytes:
+def midi(*tracks: bytes, count: int | None = None, ticks_per_beat: int = 480, form: int = 1) -> bytes:
     """Return a file whose header states `count` tracks instead of the true number, if given."""
-    fields = (1, len(tracks) if count is None else count, ticks_per_beat)
+    fields = (form, len(tracks) if count is None else count, ticks_per_beat)
     return chunk(b"".join(field.to_bytes(2, "big") for field in fields), magic=b"MThd") + b"".join(tracks)
 
 
@@ -49,6 +49,20 @@ def note(pitch: int = 60, *, wait: int = 0, length: int = 240, channel: int = 0)
 def meta(kind: int, body: bytes, *, length: int | None = None) -> bytes:
     """Return a meta event that states `length` instead of the true length, if given."""
     return bytes((0, 0xFF, kind)) + quantity(len(body) if length is None else length) + body
+
+
+def packet(status: int, body: bytes, *, wait: int = 0) -> bytes:
+    """Return a system exclusive message (status F0) or an escape or continuation packet (F7)."""
+    return after(wait, status) + quantity(len(body)) + body
+
+
+def riff(content: bytes) -> bytes:
+    """Return a file wrapped in RIFF, after a chunk of odd length."""
+
+    def part(name: bytes, body: bytes) -> bytes:
+        return name + len(body).to_bytes(4, "little") + body + bytes(len(body) % 2)
+
+    return part(b"RIFF", b"RMID" + part(b"DISP", b"odd") + part(b"data", content))
 
 
 @cache

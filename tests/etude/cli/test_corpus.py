@@ -98,6 +98,14 @@ def test_the_card_shows_the_facts_and_escapes_names(described: Path) -> None:
     assert "Unknown/\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}\\| &lt;b&gt;.mid" in page
 
 
+def test_the_card_tells_missing_note_offs(facts: dict[str, Any]) -> None:
+    assert facts["lost"] == {"files": 0, "restruck": 0, "unended": 0}
+    assert "Note-offs" not in card(facts, {})
+    page = card(facts | {"lost": {"files": 46, "restruck": 1270, "unended": 45}}, {})
+    text = "missing in 46 files: 1,270 notes end where their key is struck again, 45 at the end of their track"
+    assert f"**Note-offs:** {text}" in page
+
+
 def test_a_card_is_reproduced_to_the_byte(folder: Path, described: Path, tmp_path: Path) -> None:
     done = etude("corpus", "describe", str(folder), *SMALL, "--output", "again", folder=tmp_path)
     assert done.returncode == 0, done.stderr

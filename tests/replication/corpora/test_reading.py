@@ -20,6 +20,7 @@ from replication.corpora.sources import Music21Bach, Synthetic
 from replication.midi.piece import PAPER_GRID, Beats, Piece, Seconds, sorted_notes
 from replication.midi.smf import Reading, Reason, write_midi
 from replication.util.errors import UserError
+from tests.support.midi_bytes import after, midi, track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,6 +124,14 @@ def test_every_file_gives_a_piece_or_a_reason(
     assert first.dropped == tuple(Dropped(id=name, reason=reason) for name, reason in zip(bad, reasons, strict=True))
     assert len(first.pieces) == len(NAMES)
     assert everything(first) == everything(second)
+
+
+def test_missing_note_offs_are_counted_by_piece(tmp_path: Path, contents: dict[str, bytes]) -> None:
+    strikes = [after(wait, 0x90, 60, 64) for wait in (0, 240, 240)]
+    loaded = load(folder_corpus(as_folder(tmp_path, contents | {"aa.mid": midi(track(*strikes))})), tmp_path / "cache")
+    assert loaded.ids[1] == "aa.mid"
+    assert [piece.lost for piece in loaded.pieces] == [(0, 0), (2, 1), (0, 0), (0, 0), (0, 0)]
+    assert loaded.lost.tolist() == [list(piece.lost) for piece in loaded.pieces]
 
 
 def test_a_damaged_member_of_a_zip_does_not_affect_the_others(tmp_path: Path, contents: dict[str, bytes]) -> None:

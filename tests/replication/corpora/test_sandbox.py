@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from replication.corpora import sandbox
-from replication.corpora.sandbox import read_batch, read_guarded
-from replication.midi.piece import Piece, sorted_notes
+from replication.corpora.sandbox import Found, read_batch, read_guarded
+from replication.midi.piece import Lost, Piece, sorted_notes
 from replication.midi.smf import MidiError, Reason, write_midi
 
 ROOT = Path(__file__).parents[3]
+READ = Found(notes=1, seconds=1.5, restruck=2, unended=3)
 
 
 def read(name: str, content: bytes) -> Piece:
@@ -35,13 +36,13 @@ def read(name: str, content: bytes) -> Piece:
             bytearray(sandbox.MEMORY)
         case b"empty":
             raise MidiError(Reason.EMPTY)
-    return Piece(notes=sorted_notes([(0, 1, len(content), 64)]), id=name, group=name, seconds=1.5)
+    return Piece(notes=sorted_notes([(0, 1, len(content), 64)]), id=name, group=name, seconds=1.5, lost=Lost(2, 3))
 
 
 def test_batches_come_back_in_order() -> None:
     batches = [[("a", b"1"), ("b", b"empty")], [], [("c", b"333")], *([("d", b"22")] for _ in range(9))]
     results = list(read_guarded(batches, read, processes=2))
-    assert [result.found for result in results[:3]] == [[(1, 1.5), Reason.EMPTY], [], [(1, 1.5)]]
+    assert [result.found for result in results[:3]] == [[READ, Reason.EMPTY], [], [READ]]
     assert [result.notes["pitch"].tolist() for result in results] == [[1], [], [3], *([2] for _ in range(9))]
 
 
@@ -49,7 +50,7 @@ def test_a_file_that_hangs_or_crashes_its_reader_does_not_affect_the_others(monk
     monkeypatch.setattr(sandbox, "TIMEOUT", 2.0)
     files = [("a", b"1"), ("b", b"hang"), ("c", b"22"), ("d", b"crash"), ("e", b"memory"), ("f", b"333")]
     first, second = read_guarded([files, [("g", b"4444")]], read, processes=2)
-    assert first.found == [(1, 1.5), Reason.TOO_SLOW, (1, 1.5), Reason.CRASHED, Reason.TOO_LARGE, (1, 1.5)]
+    assert first.found == [READ, Reason.TOO_SLOW, READ, Reason.CRASHED, Reason.TOO_LARGE, READ]
     assert first.notes["pitch"].tolist() == [1, 2, 3]
     assert second.notes["pitch"].tolist() == [4]
 

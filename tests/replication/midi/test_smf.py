@@ -205,7 +205,7 @@ def test_notes_are_counted_after_merging() -> None:
 
 
 def test_files_of_more_than_a_million_notes_are_rejected() -> None:
-    half = track(after(0, 0x90, 60, 64), b"\1\x3c\0\1\x3c\x40" * (MAX_NOTES // 2))
+    half = track(after(0, 0x90, 60, 0), b"\1\x3c\x40\1\x3c\0" * (MAX_NOTES // 2))
     assert len(read(midi(half, half), Beats(steps_per_beat=480))) == MAX_NOTES // 2
     assert reason_of(midi(half, half, PIANO)) is Reason.TOO_MANY
 
