@@ -102,4 +102,6 @@ def _open_windows(folder: Path) -> Dataset:
     try:
         return open_windows(folder)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"the windows in {folder} are missing or damaged ({error}); run `etude run` again") from None
+        raise UserError(
+            f"the windows in {folder} are missing or damaged ({error}); run the same command again"
+        ) from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from eval.results.schema import as_written
 from eval.tracking.store import Store, StoreError
 from replication.util.deadline import TimeUpError
+from replication.util.program import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ class Tracker:
     def __init__(self, root: Path, every: float = 10.0) -> None:
         self.store = Store(root)
         self.every = every  # seconds between syncs of a folder
+        self._later = command("sync", root=root)
         self._jobs: dict[Path, Callable[[], object]] = {self.store.root: self.store.connect}
         self._due: dict[Path, float] = {}
         self._changed = threading.Condition()
@@ -108,9 +110,9 @@ class Tracker:
         try:
             self._thread.join(PATIENCE)
             if self._thread.is_alive():
-                print("Updating MLflow takes a while; press Ctrl-C to stop and run `etude sync` later.", flush=True)
+                print(f"Updating MLflow takes a while; press Ctrl-C to stop and run `{self._later}` later.", flush=True)
                 self._thread.join()
         except TimeUpError:
             raise
         except KeyboardInterrupt:
-            print("\nMLflow is not up to date; run `etude sync` to update it.", file=sys.stderr)
+            print(f"\nMLflow is not up to date; run `{self._later}` to update it.", file=sys.stderr)

@@ -40,7 +40,7 @@ def experiment_note(experiment: str) -> str:
         "\n".join(f"- **{claim.name}** {claim.statement}" for claim in CLAIMS),
         "### Charts",
         _VIEW.format(name=NAME, address=address(experiment)),
-        "### To reproduce",
+        "### To reproduce, in a clone of the repository",
         "    python3 -m nox -s replicate -- --scale cpu",
         _SYNCED,
     ]
@@ -60,7 +60,7 @@ def run_note(about: dict[str, Any], folder: Path) -> str:
         f"**{about['label']}**, seed {about['seed']}. {about['note']}",
         *(f"Claim **{claim.name}**: {claim.statement}" for claim in claims),
         f"Made at commit `{commit}`{' with changes' if changes else ''}.",
-        "To reproduce this run and the runs it depends on:",
+        "To reproduce this run and the runs it depends on, in a clone of the repository:",
         f"    {_command(about, folder)}",  # an indented code block: no character in it is Markdown
     ]
     return "\n\n".join(blocks) + "\n"

@@ -18,7 +18,7 @@ from mlflow.store.db import utils
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from sqlalchemy import create_engine
 
-from eval.tracking.store import Store, StoreError, open_store
+from eval.tracking.store import Store, StoreError, database_uri, open_store
 from replication.util.locks import lease
 from tests.support.program import ROOT, etude, python
 from tests.support.small_trials import bits, planned, run_here
@@ -164,7 +164,7 @@ def test_the_program_continues_and_sync_completes_the_store(
         assert done.returncode == 0, done.stderr
         warnings = [text for text in done.stderr.splitlines() if "warning" in text]
         assert len(warnings) == (0 if fault is slow else 1), done.stderr
-        assert all("`etude sync` will update MLflow" in text for text in warnings)
+        assert all("etude sync` will update MLflow" in text for text in warnings)
         assert "Traceback" not in done.stderr
         plan = planned(tmp_path, "ngram")
         assert bits(plan) == bits(alone)
@@ -203,12 +203,12 @@ def test_a_trial_that_was_killed_is_marked_and_ends_in_the_same_run(tmp_path: Pa
 
 @pytest.mark.usefixtures("local")
 def test_the_store_of_an_older_mlflow_is_upgraded_as_the_message_says(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = database_uri(tmp_path / "mlflow.db")
     InitialBase.metadata.create_all(create_engine(uri))
     config = utils._get_alembic_config(uri)  # type: ignore[no-untyped-call] # MLflow's
     upgrade(config, "acf3f17fdcc7")  # the schema of MLflow 2.11
     folder = finish_trial(trial_in(tmp_path, "old"))
-    with pytest.raises(StoreError, match=r"run `mlflow db upgrade sqlite:///.*`; the results are safe"):
+    with pytest.raises(StoreError, match=r"run `mlflow db upgrade sqlite\+pysqlite:///.*`; the results are safe"):
         Store(tmp_path).sync(folder, final=True)
     done = python("mlflow", "db", "upgrade", uri, folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -225,7 +225,7 @@ def test_a_damaged_file_that_was_moved_away_is_created_again(tmp_path: Path) -> 
     file.write_bytes(content[:4096] + b"\xff" * 65536 + content[4096 + 65536 :])
     done = etude("sync", folder=tmp_path)
     assert done.returncode == 2
-    assert "move that file away, and `etude sync` makes a new one from the run folders" in done.stderr
+    assert "move that file away to have a new one made from the run folders" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     file.rename(tmp_path / "away.db")
     assert_synced_in_new_process(tmp_path, folder)

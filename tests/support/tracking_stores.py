@@ -267,7 +267,7 @@ def stored_run(store: Store, folder: Path) -> dict[str, Any]:
     """Return what a store holds of a trial."""
     client = store._connect()
     name = read_json(folder / "trial.json")["id"]
-    (run, *more) = client.search_runs([store._experiment], f"tags.trial_id = '{name}'")
+    (run, *more) = client.search_runs([store.experiment], f"tags.trial_id = '{name}'")
     points = [
         (point.key, point.step, point.timestamp, repr(point.value))
         for key in run.data.metrics

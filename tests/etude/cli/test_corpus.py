@@ -187,7 +187,7 @@ def pack(folder: Path, count: int) -> Path:
 def test_verify_compares_a_folder_with_its_own_manifest(tmp_path: Path) -> None:
     path = pack(tmp_path, 40)
     done = etude("corpus", "verify", "js-fakes", folder=tmp_path)  # the folder is not on the search path
-    assert_user_error(done, "js-fakes is not on this machine: get it with `etude corpus fetch js-fakes`.")
+    assert_user_error(done, "etude corpus fetch js-fakes`.")
     done = etude("corpus", "verify", str(path), folder=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "40 files, all as listed"), done.stderr
     for number in range(25):

@@ -130,7 +130,7 @@ def test_a_worker_reports_an_error_before_its_trial_exists(tmp_path: Path) -> No
     missing = Task(trial=trial, windows=tmp_path / "windows", grid=PAPER_GRID, threads=1)
     with (
         ProcessExecutor(workers=1).open() as pool,
-        pytest.raises(UserError, match=r"the windows in .* are missing or damaged \(.*\); run `etude run` again"),
+        pytest.raises(UserError, match=r"the windows in .* are missing or damaged \(.*\); run the same command again"),
     ):
         pool.start(missing).result()
     assert not trial.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,9 @@ def test_seeds_are_averaged_within_a_comparison_only() -> None:
     assert keys == {False: ["variant"], True: ["variant", "scale", "corpus"]}
 
 
-def test_mlflow_understands_the_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_understands_the_filter(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path)
     store = open_store(tmp_path)
     client = store._connect()
     for name, tags in {
@@ -72,8 +74,8 @@ def test_mlflow_understands_the_filter(tmp_path: Path, monkeypatch: pytest.Monke
         "real music": {"kind": "reference", "corpus": "bach"},
         "paper: BERT-base": {"kind": "reference"},
     }.items():
-        client.create_run(store._experiment, run_name=name, tags=tags)
-    shown = {run.info.run_name for run in client.search_runs([store._experiment], FILTER)}
+        client.create_run(store.experiment, run_name=name, tags=tags)
+    shown = {run.info.run_name for run in client.search_runs([store.experiment], FILTER)}
     assert shown == {"e2e", "ngram", "real music"}
 
 
