@@ -6,6 +6,8 @@ import json
 import math
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -312,6 +314,38 @@ def test_a_store_that_is_down_costs_one_warning(
     assert "secret" not in line
     with pytest.raises(StoreError, match="does not answer"):
         open_store(tmp_path)
+
+
+# A user without a home folder and without an entry in the user database, as in a container with an arbitrary user id.
+NOBODY = """
+import os, pwd, sys
+from pathlib import Path
+
+def unknown(number):
+    raise KeyError(f"getpwuid(): uid not found: {number}")
+
+pwd.getpwuid = unknown
+for name in {"HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "MLFLOW_TRACKING_URI"} & {*os.environ}:
+    del os.environ[name]
+from eval.tracking.logger import Tracker
+from eval.tracking.store import open_store
+from replication.util.program import end_with
+
+root = Path(sys.argv[1])
+with Tracker(root) as tracker:
+    tracker.update(root / "trial", final=True)
+print("the report follows")
+end_with(lambda: open_store(root), name="etude")
+"""
+
+
+def test_a_user_without_a_home_has_results_and_a_sentence_about_the_store(tmp_path: Path) -> None:
+    end(make_trial(tmp_path / "trial"), scores=SCORES)
+    done = subprocess.run([sys.executable, "-c", NOBODY, tmp_path], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "the report follows\n"), done.stderr
+    warning, error = done.stderr.splitlines()
+    assert warning.removeprefix("warning: ") == error.removeprefix("etude: ")
+    assert "home directory.); set HOME to a folder that you can write to; the results are safe in the run" in error
 
 
 @pytest.mark.parametrize("error", [RuntimeError("Could not determine home directory."), KeyError("uid not found: 7")])
