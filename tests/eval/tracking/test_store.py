@@ -141,8 +141,8 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     assert history(store, trial, "distance") == [(0, int((START + 60) * 1000), 2.3)]
     assert math.isnan(run.data.metrics["validity"])
     assert (run.data.metrics["nll"], run.data.metrics["nll/prior"]) == (1.0, 0.25)
-    assert math.isnan(run.data.metrics["measures/overflow"])
-    assert run.data.tags["infinite.measures/overflow"] == "shown as NaN"
+    assert math.isnan(run.data.metrics["own/overflow"])
+    assert run.data.tags["infinite.own/overflow"] == "shown as NaN"
     assert run.data.tags["variant"] == run.data.params["variant"] == "e2e"
     assert run.data.tags["mlflow.runColor"] == "#0072B2"
     assert run.data.params["model.embedding.type"] == "Learned"
