@@ -220,7 +220,7 @@ def assert_eight_writers_share_a_store(root: Path) -> None:
 def _rows_stored(file: Path) -> int:
     """Return a measure of progress of a sync to a file: about 40 for a whole trial."""
     count = "SELECT (SELECT count(*) FROM tags) + (SELECT count(*) FROM metrics) / 100 + (SELECT count(*) FROM runs)"
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
         (rows,) = connection.execute(count).fetchone()
     return int(rows) + sum(place.is_file() for place in (file.parent / "mlartifacts").rglob("*"))
 
