@@ -32,7 +32,6 @@ class Tracker:
     def __init__(self, root: Path, every: float = 10.0) -> None:
         self.store = Store(root)
         self.every = every  # seconds between syncs of a folder
-        self._later = command("sync", root=root)
         self._jobs: dict[Path, Callable[[], object]] = {self.store.root: self.store.connect}
         self._due: dict[Path, float] = {}
         self._changed = threading.Condition()
@@ -110,9 +109,11 @@ class Tracker:
         try:
             self._thread.join(PATIENCE)
             if self._thread.is_alive():
-                print(f"Updating MLflow takes a while; press Ctrl-C to stop and run `{self._later}` later.", flush=True)
+                later = command("sync", root=self.store.root)
+                print(f"Updating MLflow takes a while; press Ctrl-C to stop and run `{later}` later.", flush=True)
                 self._thread.join()
         except TimeUpError:
             raise
         except KeyboardInterrupt:
-            print(f"\nMLflow is not up to date; run `{self._later}` to update it.", file=sys.stderr)
+            later = command("sync", root=self.store.root)
+            print(f"\nMLflow is not up to date; run `{later}` to update it.", file=sys.stderr)
