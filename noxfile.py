@@ -54,6 +54,17 @@ def _run(session: nox.Session, *words: str, **settings: str) -> None:
     session.run(_python(session), "-m", *words, env=QUIET | settings, external=True)
 
 
+def _run_for_caller(session: nox.Session, *words: str) -> None:
+    """Run a module from the folder that nox was called in, where relative paths in the arguments begin."""
+    session.chdir(session.invoked_from)
+    session.run(_python(session), "-P", "-m", *words, env=QUIET, external=True)
+
+
+def _etude(session: nox.Session, command: str) -> None:
+    """Run a command of `etude` on the runs in the project's folder, unless the arguments name another --root."""
+    _run_for_caller(session, "etude", command, "--root", str(ROOT), *session.posargs)
+
+
 @nox.session
 def overview(session: nox.Session) -> None:
     """List the experiments, scales and corpora, and how to start."""
@@ -64,19 +75,19 @@ def overview(session: nox.Session) -> None:
 @nox.session
 def replicate(session: nox.Session) -> None:
     """Train, sample, score and report every experiment: `nox -s replicate -- --scale gpu --seeds 5`."""
-    _run(session, "etude", "run", *session.posargs)
+    _etude(session, "run")
 
 
 @nox.session
 def report(session: nox.Session) -> None:
     """Write the tables and figures again from the results of the trials."""
-    _run(session, "etude", "report", *session.posargs)
+    _etude(session, "report")
 
 
 @nox.session
 def ui(session: nox.Session) -> None:
     """Open MLflow on the trials."""
-    _run(session, "etude", "ui", *session.posargs)
+    _etude(session, "ui")
 
 
 @nox.session
@@ -103,9 +114,9 @@ def bench(session: nox.Session) -> None:
     _python(session, "bench")
     match session.posargs:
         case [("data" | "scores" | "scaling" | "compare") as part, *words]:
-            _run(session, f"benchmarks.{part}", *words)
+            _run_for_caller(session, f"benchmarks.{part}", *words)
         case words:
-            _run(session, "benchmarks", *words)
+            _run_for_caller(session, "benchmarks", *words)
 
 
 # The modules that `faults` runs, with the arguments of their long versions.

@@ -21,6 +21,7 @@ from replication.tokens.encodings import ENCODINGS, encoding_on
 from replication.util.errors import UserError
 from replication.util.files import write_json
 from replication.util.paths import folder_at
+from replication.util.program import command
 from replication.util.text import printable
 from replication.windows.data_card import facts
 from replication.windows.prepared import prepare
@@ -91,7 +92,7 @@ def _verify(corpus: Corpus) -> Verification | None:
             path = find(source)
             if path is None:
                 raise UserError(
-                    f"{corpus.name} is not on this machine: get it with `etude corpus fetch {corpus.name}`."
+                    f"{corpus.name} is not on this machine: get it with `{command('corpus', 'fetch', corpus.name)}`."
                 )
             return verify(source, path)
         case Folder(path=path) if _has_manifest(path):

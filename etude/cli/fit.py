@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
 from etude.runner.plan import make_plan, prepare, windows
 from replication.util.errors import UserError
+from replication.util.program import command
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +61,8 @@ def _trials(plan: Plan) -> list[Trial]:
 
     if tuning(plan).trials and not (plan.comparison / CHOSEN).exists():
         raise UserError(
-            f"the embeddings of scale {plan.scale.name} are not tuned yet: run `etude run` with the same options and"
-            " interrupt it when the comparison begins"
+            f"the embeddings of scale {plan.scale.name} are not tuned yet: run `{command('run', root=plan.root)}` with"
+            " the same options and interrupt it when the comparison begins"
         )
     return at_chosen(plan).trials
 

@@ -10,6 +10,7 @@ import tyro
 from etude.cli.options import Accepted, CorpusName, Only, Root, Scale, Seeds  # noqa: TC001 - tyro reads the annotations
 from etude.runner.plan import make_plan, prepare
 from replication.util.paths import folder_at
+from replication.util.program import command
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help="a bundle of trials")]
 
@@ -49,5 +50,5 @@ def import_(file: File, root: Root = Path()) -> None:
     """Take over the trials of a file that came back from another machine, if they are more advanced than here."""
     from etude.remote import bundle
 
-    counts = bundle.import_trials(file, folder_at(root))
-    print(f"{counts['taken']} trials taken, {counts['kept']} kept as they are here; run `etude run` to score them")
+    counts, score = bundle.import_trials(file, folder_at(root)), command("run", root=root)
+    print(f"{counts['taken']} trials taken, {counts['kept']} kept as they are here; run `{score}` to score them")

@@ -10,6 +10,7 @@ import tyro
 from etude.cli.options import CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
 from etude.runner.plan import make_plan
 from replication.util.paths import folder_at
+from replication.util.program import command
 
 
 def report(
@@ -26,11 +27,17 @@ def report(
 
 
 def write_report(comparison: Path, output: Path) -> None:
-    """Write the report of a comparison's folder and print its main table.
+    """Write the report of a comparison's folder; print its main table, which files are lost, and what to run next.
 
     Raises:
         UserError: If no trial is finished, a file is damaged, or `output` cannot be a folder.
     """
+    from etude.trial.trial import note_lost_files
     from reports.page.render import make_report
 
+    for path in sorted(comparison.glob("*/*/trial.json")):
+        note_lost_files(path.parent)
     make_report(comparison, folder_at(output))
+    root = comparison.parents[2]
+    print(f"MLflow:  {command('ui', root=root)}")
+    print(f"Bigger:  {command('run', '--scale', 'gpu', '--seeds', '5', root=root)}")

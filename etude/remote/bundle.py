@@ -28,6 +28,7 @@ from replication.util.checkpoint import CHECKPOINT
 from replication.util.errors import UserError, error_text
 from replication.util.files import atomic, describe, write_json
 from replication.util.locks import lease
+from replication.util.program import command
 from replication.windows.prepared import open_windows
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def export(
     pending = [trial for trial in runnable if not is_trained(trial)]
     if not pending:
         raise UserError(
-            f"no trial of {plan.comparison} is left to run elsewhere: run `etude run` to score the trained ones"
+            f"no trial of {plan.comparison} is left to run elsewhere: run `{command('run', root=plan.root)}` to score"
+            " the trained ones"
         )
     used = {name: datasets[name].folder for name in dict.fromkeys(trial.experiment.encoding for trial in pending)}
     about = {

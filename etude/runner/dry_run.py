@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from etude.trial.trial import note_lost_files
 from eval.scoring import bits_per_word as audit
 from eval.scoring.likelihood import LIKELIHOOD_WINDOWS
 from replication.util.errors import UserError
@@ -210,6 +211,8 @@ def show(plan: Plan, *, workers: int) -> None:
         memory = f"{cost.memory / 1e6:.0f}" if cost.memory else ""
         table.add_row(kind, name, ", ".join(state), f"{cost.seconds / 60:.1f}", memory, f"{cost.disk / 1e6:.1f}")
     Console(width=100).print(table)
+    for trial in pending:
+        note_lost_files(trial.folder)
     minutes = sum(cost.seconds for cost in pending.values()) / workers / 60
     peak, disk = (
         _together([cost.memory for cost in pending.values()], workers),

@@ -145,6 +145,7 @@ def find_corpus(name: str) -> Corpus:
     if not os.path.exists(name):  # noqa: PTH110 - a Path would raise for a name that is too long to be one
         raise UserError(
             f"unknown corpus {name!r}: neither one of {', '.join(CORPORA)} nor a folder or archive of MIDI files"
+            f" ({os.path.abspath(name)} does not exist)"  # noqa: PTH100 - as above
         )
     return folder_corpus(Path(name).resolve())
 

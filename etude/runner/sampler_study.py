@@ -22,6 +22,7 @@ from replication.diffusion.samplers import Ancestral
 from replication.util.errors import UserError
 from replication.util.files import sha256, write_json
 from replication.util.processes import process_pool
+from replication.util.program import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +79,10 @@ def study(plan: Plan, *, workers: int) -> None:
                 if not path.exists()
             ]
     if not trials:
-        raise UserError(f"{plan.comparison} has no finished trial of {', '.join(TUNED)}: run `etude run` first")
+        raise UserError(
+            f"{plan.comparison} has no finished trial of {', '.join(TUNED)}: run"
+            f" `{command('run', root=plan.root)}` first"
+        )
     # The reference first, then the cheap ones, so that the results of an interrupted study can be compared.
     tasks.sort(key=lambda task: (task.evaluations <= max(EVALUATIONS), task.evaluations))
     with process_pool(workers, preload=PRELOADED) as pool:

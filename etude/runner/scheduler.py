@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from etude.runner.executors import threads_per_worker
 from etude.runner.worker import Task, is_trained
+from etude.trial.trial import note_lost_files
 from eval.results import training_log
 from replication.util.errors import UserError
 from replication.util.text import printable
@@ -110,9 +111,11 @@ def announce(plan: Plan, datasets: Mapping[str, Dataset]) -> None:
 
 
 def _is_done(trial: Trial, datasets: Mapping[str, Dataset], listener: ProgressListener | None) -> bool:
-    """Return whether a trial is complete; tell the listener of those that are."""
+    """Return whether a trial is complete; tell the listener of those that are, and the user of files that are lost."""
     done = trial.exists() and trial.check(datasets[trial.experiment.encoding])
-    if done and listener:
+    if not done:
+        note_lost_files(trial.folder)
+    elif listener:
         listener.update(trial.folder, final=True)
     return done
 

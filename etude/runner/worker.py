@@ -103,5 +103,5 @@ def _open_windows(folder: Path) -> Dataset:
         return open_windows(folder)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(
-            f"the windows in {folder} are missing or damaged ({error_text(error)}); run `etude run` again"
+            f"the windows in {folder} are missing or damaged ({error_text(error)}); run the same command again"
         ) from None

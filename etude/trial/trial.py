@@ -14,7 +14,7 @@ from eval.results.environment import environment
 from eval.results.schema import EDITION, as_written, read_about
 from eval.scoring.measures import scoring_version
 from replication.tokens.encodings import ENCODINGS
-from replication.util.checksums import is_whole
+from replication.util.checksums import absent_files, check_all
 from replication.util.errors import UserError
 from replication.util.files import describe, digest, read_json, sha256, write_json
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from replication.models.ablations import Experiment, Kind
     from replication.training.scales import Budget, Scale
     from replication.windows.prepared import Dataset
+
+SHOWN = 3  # missing files that are named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,8 @@ class Trial:
                 f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or use"
                 f" the code that it was made with, commit {about['environment']['commit']}"
             )
-        return self.is_done() and is_whole(self.folder)
+        check_all(self.folder)
+        return self.is_done()
 
     def difference(self, there: object, dataset: Dataset) -> str | None:
         """Return the first difference of a configuration in JSON from that of this trial, in words; None if equal."""
@@ -201,9 +204,11 @@ class Trial:
         return (self.folder / "trial.json").exists()
 
     def is_done(self) -> bool:
-        """Return whether the trial is finished and its scores are of the present version."""
+        """Return whether the trial is finished, with all its files, and its scores are of the present version."""
         scores = self.folder / "scores.json"
         if not (self.exists() and scores.exists() and self.about()["status"] == "FINISHED"):
+            return False
+        if absent_files(self.folder):
             return False
         with as_written(scores):
             return bool(read_json(scores)["scoring"] == self.scoring)
@@ -222,6 +227,16 @@ class Trial:
         about = self.about()
         if any(about.get(key) != value for key, value in changes.items()):
             write_json(self.folder / "trial.json", about | changes)
+
+
+def note_lost_files(folder: Path) -> None:
+    """Print which files of a trial are missing although it is finished."""
+    finished = (folder / "trial.json").exists() and read_about(folder / "trial.json")["status"] == "FINISHED"
+    if finished and (names := absent_files(folder)):
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        verb, pronoun = ("is", "it") if len(names) == 1 else ("are", "them")
+        files = f"{', '.join(names[:SHOWN])}{more} {verb} missing"
+        print(f"note: {folder}: {files}; a run with the same options creates {pronoun} again", flush=True)
 
 
 def _fingerprint(path: Path) -> str:

@@ -22,9 +22,10 @@ from eval.scoring.reference import reference_file
 from eval.scoring.trajectory import CURVES, NOTES
 from replication.midi.piece import Beats, Seconds
 from replication.training.scales import SCALES
-from replication.util.checksums import is_whole
+from replication.util.checksums import check_all
 from replication.util.errors import UserError
 from replication.util.files import read_json
+from replication.util.program import command
 from replication.util.text import printable
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _gather(comparison: Path) -> Results:
 
     everything, data = _finished(comparison)
     for folder in (*_folders(comparison, everything).values(), comparison / "reference"):
-        is_whole(folder)  # missing files are allowed: a tracking store has no weights
+        check_all(folder)  # missing files are allowed: a tracking store has no weights
     # The teacher and audited trials have no rows of their own: they only serve to judge the others.
     abouts = [about for about in everything if about["kind"] in {"trial", "control"}]
     folders = _folders(comparison, abouts)
@@ -185,12 +186,14 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         if not scores["scoring"].startswith(scoring_version()):
             raise UserError(
                 f"{comparison} has scores of another version of Etude ({about['experiment']} seed {about['seed']}); run"
-                " `etude run` for this scale and corpus to score its samples again"
+                f" `{_run(comparison)}` for this scale and corpus to score its samples again"
             )
     rank = {name: index for index, name in enumerate(EXPERIMENTS)}
     trials.sort(key=lambda about: (rank.get(about["experiment"], len(rank)), about["experiment"], about["seed"]))
     if not trials or not (comparison / "data.json").exists():
-        raise UserError(f"{comparison} holds no finished trial; run `etude run` for this scale and corpus first")
+        raise UserError(
+            f"{comparison} holds no finished trial; run `{_run(comparison)}` for this scale and corpus first"
+        )
     data = read_json(comparison / "data.json")
     for about in trials:
         if about["config"]["edition"] != EDITION:
@@ -210,6 +213,10 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
                 f" model or source code than seed {other['seed']}; move one of them away"
             )
     return trials, data
+
+
+def _run(comparison: Path) -> str:
+    return command("run", root=comparison.parents[2])
 
 
 def _about(data: dict[str, Any], trials: list[dict[str, Any]]) -> dict[str, Any]:

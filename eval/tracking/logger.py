@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from eval.results.schema import as_written
 from eval.tracking.store import Store, StoreError
 from replication.util.deadline import TimeUpError
+from replication.util.program import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -108,9 +109,11 @@ class Tracker:
         try:
             self._thread.join(PATIENCE)
             if self._thread.is_alive():
-                print("Updating MLflow takes a while; press Ctrl-C to stop and run `etude sync` later.", flush=True)
+                later = command("sync", root=self.store.root)
+                print(f"Updating MLflow takes a while; press Ctrl-C to stop and run `{later}` later.", flush=True)
                 self._thread.join()
         except TimeUpError:
             raise
         except KeyboardInterrupt:
-            print("\nMLflow is not up to date; run `etude sync` to update it.", file=sys.stderr)
+            later = command("sync", root=self.store.root)
+            print(f"\nMLflow is not up to date; run `{later}` to update it.", file=sys.stderr)

@@ -21,8 +21,10 @@ baselines and controls are trained and scored alike.
 One run is one trial: a variant with one seed. Each run has the tags `variant`, `seed`, `scale`, `corpus` and \
 `kind`. The kind is `trial`, `control`, `tuning` (a grid point tried before the comparison), `teacher` (the model \
 that judges samples), `audit` (of a published number) or `reference` (real music, published numbers). Scores are at \
-step 0. `distance` and `floors/` are multiples of the noise floor, which is the distance between two halves of the \
-real music."""
+step 0. `distance` and `x/` are multiples of the noise floor, which is the distance between two halves of the real \
+music. `own/` has the same measures in their own units, `avg/` the means of metrics over samples, `nan/` the shares of \
+samples without a value, and `muspy/` the numbers of muspy. In names, `pc` is a pitch class, `ioi` the time between \
+onsets, `sd` a standard deviation, `se` a standard error, and `s` seconds."""
 _VIEW = """[{name}]({address}) shows models and real music. Bars are means over seeds, and curves have the range of \
 the seeds around them. MLflow draws no intervals; the report has them, and the verdicts on the claims."""
 _SYNCED = """Every run is a view of a folder in `runs/`. `etude sync` updates MLflow from these folders."""
@@ -40,7 +42,7 @@ def experiment_note(experiment: str) -> str:
         "\n".join(f"- **{claim.name}** {claim.statement}" for claim in CLAIMS),
         "### Charts",
         _VIEW.format(name=NAME, address=address(experiment)),
-        "### To reproduce",
+        "### To reproduce, in a clone of the repository",
         "    python3 -m nox -s replicate -- --scale cpu",
         _SYNCED,
     ]
@@ -60,7 +62,7 @@ def run_note(about: dict[str, Any], folder: Path) -> str:
         f"**{about['label']}**, seed {about['seed']}. {about['note']}",
         *(f"Claim **{claim.name}**: {claim.statement}" for claim in claims),
         f"Made at commit `{commit}`{' with changes' if changes else ''}.",
-        "To reproduce this run and the runs it depends on:",
+        "To reproduce this run and the runs it depends on, in a clone of the repository:",
         f"    {_command(about, folder)}",  # an indented code block: no character in it is Markdown
     ]
     return "\n\n".join(blocks) + "\n"

@@ -13,6 +13,7 @@ from eval.results.schema import read_trial
 from eval.scoring.measures import scoring_version
 from eval.scoring.reference import INK, reference_file
 from eval.tracking.runs import RunContent
+from eval.tracking.summary import FLOORS, MEAN, MUSPY, OWN_UNIT, title
 from replication.tokens.encodings import ENCODINGS
 from replication.util.files import digest, read_json
 from replication.util.text import plain
@@ -29,9 +30,9 @@ likelihood. Compare it with `audit/bits_per_word`, the same number measured here
 _REAL = """**Real music**: the test split of {corpus}, {windows} windows of {songs} songs, with which all samples are \
 compared.
 
-Compare scores with these. Multiples of the noise floor are 1 and gaps are 0 by definition. `metrics/` and \
-`muspy/` are measured on the test split, and `measures/` compare one half of it with the other. The artifacts belong \
-to the whole comparison: the data, the chosen tuning points, and the scores of the real windows."""
+Compare scores with these. Multiples of the noise floor are 1 and gaps are 0 by definition. `avg/` and \
+`muspy/` are measured on the test split, and `own/` compares one half of it with the other. The artifacts belong to \
+the whole comparison: the data, the chosen tuning points, and the scores of the real windows."""
 
 
 def published() -> list[RunContent]:
@@ -58,7 +59,7 @@ def real_music(comparison: Path) -> list[RunContent]:
         trials = [read_trial(place.parent) for place in sorted(comparison.glob("*/*/trial.json"))]
         scores = _means(pd.read_parquet(table)) | _between_halves(comparison, trials, encoding)
         raw = read_json(reference_file(comparison, facts["digest"], "raw.json"))
-        values = scores | {f"muspy/{name}": value for name, value in raw.items()}
+        values = scores | {title(MUSPY, name): value for name, value in raw.items()}
         sizes = {"windows": facts["windows"]["test"], "songs": facts["songs"]["test"]}
         about = _about(
             REAL,
@@ -99,7 +100,7 @@ def _about(
 def _means(scores: pd.DataFrame) -> dict[str, float]:
     """Return the scores of the real windows, under the names of the scores of samples."""
     defined = {"distance": 1.0, "teacher_gap": 0.0, "entropy_gap": 0.0}
-    measured = {f"metrics/{name}": float(scores[name].mean()) for name in METRICS if name in scores}
+    measured = {title(MEAN, name): float(scores[name].mean()) for name in METRICS if name in scores}
     return {**defined, "validity": float(scores["valid"].mean()), **measured}
 
 
@@ -112,7 +113,7 @@ def _between_halves(comparison: Path, trials: list[dict[str, Any]], encoding: st
             floors = {name: row["floor"] for name, row in measures.items() if row["floor"] is not None}
             return {
                 "classifier_auc": floors["classifier_auc"],
-                **{f"measures/{name}": value for name, value in floors.items()},
-                **{f"floors/{name}": 1.0 for name, row in measures.items() if row["ratio"] is not None},
+                **{title(OWN_UNIT, name): value for name, value in floors.items()},
+                **{title(FLOORS, name): 1.0 for name, row in measures.items() if row["ratio"] is not None},
             }
     return {}

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import sqlite3
 import time
 from contextlib import closing, contextmanager, suppress
@@ -26,6 +27,8 @@ from eval.tracking.views import view_tag
 from replication.util.errors import UserError
 from replication.util.files import atomic
 from replication.util.locks import lease, locked_folder
+from replication.util.program import command
+from replication.util.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,16 +40,16 @@ EXPERIMENT = "Etude"
 BATCH = 990  # MLflow accepts 1000 entities per call, and the last batch has tags too
 PARAMS = 100  # MLflow's limit per call
 COMPLETE = "synced_final"  # tag with the digest of everything that a run shows; the last to be set
-SAFE = "the results are safe in the run folders, and `etude sync` will update MLflow"
-_RECREATE = "move that file away, and `etude sync` makes a new one from the run folders"
+_RECREATE = "move that file away to have a new one made from the run folders"
+_OUTDATED = "out-of-date database schema"  # a part of the error message
+_REINSTALL = "another version of MLflow made it; install that version, or make a backup"
 _REMEDIES = {  # by a part of the error message
-    "out-of-date database schema": "another version of MLflow made it; install that version, or make a backup and"
-    " run `mlflow db upgrade {uri}`",
     "not a database": _RECREATE,
     "malformed": _RECREATE,
     "readonly database": "give permission to write there",
     "unable to open": "give permission to write there",
     "database is locked": "end the program that keeps it locked",
+    "home directory": "set HOME to a folder that you can write to",
 }
 
 
@@ -60,17 +63,17 @@ class Store:
     Attributes:
         root: Folder of the project.
         remote: Whether MLFLOW_TRACKING_URI names the store.
-        uri: Address of the store.
-        place: Address of the store without passwords, for messages.
+        database: File of the local store.
+        experiment: Number of the experiment in MLflow once the store is open.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.remote = bool(os.environ.get("MLFLOW_TRACKING_URI"))
-        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
-        self.place = without_password(self.uri)
+        self._server = os.environ.get("MLFLOW_TRACKING_URI", "")
+        self.remote = bool(self._server)
+        self.database = self.root / "mlflow.db"
         self._client: Any = None
-        self._experiment = ""
+        self.experiment = ""
 
     def sync(self, folder: Path, *, final: bool) -> None:
         """Send what `folder` has and MLflow lacks. A run that is up to date costs one look-up.
@@ -122,55 +125,61 @@ class Store:
 
     def runs(self) -> list[Any]:
         """Return all runs in MLflow; none if there is no store, which is then not created."""
-        if not self.remote and not (self.root / "mlflow.db").exists():
+        if not self.remote and not self.database.exists():
             return []
         runs, token = [], None
-        with self._store_errors("check that it is running and that MLFLOW_TRACKING_URI is right"):
+        with self._store_errors():
             client = self._connect()
             while token != "":
-                page = client.search_runs([self._experiment], page_token=token)
+                page = client.search_runs([self.experiment], page_token=token)
                 runs += page
                 token = page.token or ""
         return runs
 
     def _connect(self) -> Any:  # noqa: ANN401 - MlflowClient is imported lazily
-        if self._client is not None:
-            return self._client
+        if self._client is None:
+            try:
+                self._client = self._open()
+            except Exception as error:  # importing MLflow and opening a database may raise anything
+                raise self._error(error) from error
+        return self._client
+
+    def _open(self) -> Any:  # noqa: ANN401
         if not self.remote:
-            _create_database(self.root / "mlflow.db")
-        client = _mlflow_client(self.uri)
-        here = None if self.uri.startswith("http") else artifact_root(self.root)  # a server has a place of its own
+            _create_database(self.database)
+        uri = self._uri()
+        client = _mlflow_client(uri)
+        here = None if uri.startswith("http") else artifact_root(self.root)  # a server has a place of its own
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            self._experiment = _create_experiment(client, here)
+            self.experiment = _create_experiment(client, here)
             if not self.remote:
-                with closing(sqlite3.connect(self.root / "mlflow.db")) as connection:
+                with closing(sqlite3.connect(self.database)) as connection:
                     connection.execute(
                         "PRAGMA journal_mode=WAL"
                     )  # this setting persists; parallel trials wait a third less
         else:
-            self._experiment = found.experiment_id
+            self.experiment = found.experiment_id
             if found.lifecycle_stage == "deleted":  # by a user in the browser
-                client.restore_experiment(self._experiment)
+                client.restore_experiment(self.experiment)
             if not self.remote:
                 relocate(self.root)
-        self._client = client
         return client
 
     def _describe_experiment(self, client: Any) -> None:  # noqa: ANN401
         from mlflow.exceptions import MlflowException
 
-        known = client.get_experiment(self._experiment).tags
-        note = experiment_note(self._experiment)
+        known = client.get_experiment(self.experiment).tags
+        note = experiment_note(self.experiment)
         tags = {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
         for name, value in tags.items():
             if known.get(name) != value:
-                client.set_experiment_tag(self._experiment, name, value)
+                client.set_experiment_tag(self.experiment, name, value)
         # A server may hold comparisons of other projects too.
         several = self.remote or len(list(self.root.glob("runs/*/*/data.json"))) > 1
         for name, value in view_tag(known, several=several).items():
             with suppress(MlflowException):  # the view's format is undocumented, and nothing depends on it
-                client.set_experiment_tag(self._experiment, name, value)
+                client.set_experiment_tag(self.experiment, name, value)
 
     def _sync(self, content: RunContent, *, final: bool) -> None:
         client = self._connect()
@@ -183,7 +192,7 @@ class Store:
             run, tags = None, {}
         if run is None:
             started = int(content.about["started"] * 1000)
-            run = client.create_run(self._experiment, started, content.tags(), content.name)
+            run = client.create_run(self.experiment, started, content.tags(), content.name)
         elif run.info.status != "RUNNING":
             client.update_run(run.info.run_id, status="RUNNING")  # a failed or killed trial was resumed
         run_id = run.info.run_id
@@ -196,18 +205,37 @@ class Store:
     def _run_of(self, content: RunContent) -> Any | None:  # noqa: ANN401
         """Return the run of a trial, and delete duplicates, which a repeated call leaves whose answer was lost."""
         client = self._connect()
-        found = client.search_runs([self._experiment], f"tags.trial_id = '{content.about['id']}'")
+        found = client.search_runs([self.experiment], f"tags.trial_id = '{content.about['id']}'")
         found.sort(key=lambda run: (-int(run.data.tags.get("synced_lines", -1)), run.info.run_id))
         for duplicate in found[1:]:
             client.delete_run(duplicate.info.run_id)
         return found[0] if found else None
 
     @contextmanager
-    def _store_errors(self, advice: str = SAFE) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
         try:
             yield
+        except StoreError:
+            raise
         except _store_exceptions() as error:
-            raise StoreError(_message(self.uri, error, advice)) from error
+            raise self._error(error) from error
+
+    def _error(self, error: BaseException) -> StoreError:
+        """Return the error of a store that does not answer: the reason and the remedy, without passwords."""
+        while error.__cause__ is not None:  # the cause says the same in fewer words
+            error = error.__cause__
+        reason = " ".join(str(error).split()) or type(error).__name__
+        parts = [f"MLflow at {self._server or self.database} does not answer ({reason[:200]})"]
+        parts += [remedy for part, remedy in _REMEDIES.items() if part in reason]
+        if _OUTDATED in reason:
+            parts.append(f"{_REINSTALL} and run `mlflow db upgrade {shlex.quote(self._uri())}`")
+        update = command("sync", root=self.root)
+        parts.append(f"the results are safe in the run folders, and `{update}` will update MLflow")
+        return StoreError(printable(without_password("; ".join(parts))))
+
+    def _uri(self) -> str:
+        """Return the address of the store."""
+        return self._server or database_uri(self.database)
 
 
 def open_store(root: Path) -> Store:
@@ -224,6 +252,17 @@ def open_store(root: Path) -> Store:
 def without_password(text: str) -> str:
     """Return a text without the user names and passwords in its addresses."""
     return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def database_uri(database: Path) -> str:
+    """Return the address of a SQLite file for MLflow, with special characters quoted.
+
+    It names the driver, because MLflow makes the folder of an address that begins with `sqlite:///` without unquoting
+    its name.
+    """
+    from sqlalchemy import URL
+
+    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string()
 
 
 def artifact_root(root: Path) -> str:
@@ -251,20 +290,11 @@ def relocate(root: Path) -> bool:
     return True
 
 
-def _message(uri: str, error: BaseException, advice: str) -> str:
-    """Return the message for a store that does not answer: the reason and the remedy, without passwords."""
-    while error.__cause__ is not None:  # the cause says the same in fewer words
-        error = error.__cause__
-    reason = " ".join(str(error).split()) or type(error).__name__
-    remedies = [f"{text.format(uri=uri)}; " for part, text in _REMEDIES.items() if part in reason]
-    return without_password(f"MLflow at {uri} does not answer ({reason[:200]}); {''.join(remedies)}{advice}")
-
-
 def _create_database(path: Path) -> None:
     """Create the tables of MLflow, all or none, since MLflow cannot use those that a killed process left."""
     if not path.exists():
         with atomic(path) as draft:
-            _mlflow_client(f"sqlite:///{draft}").search_experiments(max_results=1)
+            _mlflow_client(database_uri(draft)).search_experiments(max_results=1)
 
 
 def _create_experiment(client: Any, place: str | None) -> str:  # noqa: ANN401

@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -14,9 +13,10 @@ import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from eval.tracking.store import EXPERIMENT, relocate
+from eval.tracking.store import database_uri, open_store
 from eval.tracking.views import address
 from replication.util.errors import UserError
+from replication.util.program import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,15 +50,18 @@ def server(root: Path, port: int = 5000) -> Iterator[tuple[subprocess.Popen[byte
         )
     if not 0 <= port < 2**16:
         raise UserError(f"--port {port}: give a number from 0 to {2**16 - 1}")
-    experiment = _experiment(root)
-    relocate(root)
+    if not (root / "mlflow.db").exists():
+        known = any(root.glob("runs/*/*/*/*/trial.json"))
+        advice = command("sync" if known else "run", root=root)
+        raise UserError(f"There is no MLflow store in {root} yet: run `{advice}` first.")
+    store = open_store(root)  # as `etude sync` does: restores a deleted experiment and follows a moved folder
     port = _free(port)
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{root.resolve() / 'mlflow.db'}"]
+    words = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--backend-store-uri", database_uri(store.database)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - this interpreter
-            command,
+            words,
             cwd=root,
             env=os.environ | quiet,
             stdout=log,
@@ -70,24 +73,9 @@ def server(root: Path, port: int = 5000) -> Iterator[tuple[subprocess.Popen[byte
                 log.seek(0)
                 tail = b"\n".join(log.read().splitlines()[-15:]).decode(errors="replace")
                 raise UserError(f"MLflow did not start within {PATIENCE:.0f} seconds. Its output was:\n{tail}")
-            yield process, f"http://127.0.0.1:{port}/{address(experiment)}"
+            yield process, f"http://127.0.0.1:{port}/{address(store.experiment)}"
         finally:
             _end(process)
-
-
-def _experiment(root: Path) -> str:
-    database = root / "mlflow.db"
-    row = None
-    if database.exists():
-        with (
-            closing(sqlite3.connect(database)) as connection,
-            suppress(sqlite3.DatabaseError),
-        ):  # empty, or not a database
-            query = "SELECT experiment_id FROM experiments WHERE name = ?"
-            row = connection.execute(query, (EXPERIMENT,)).fetchone()
-    if row is None:
-        raise UserError(f"There is nothing to show in {database} yet; run `nox -s replicate` first.")
-    return str(row[0])
 
 
 def _free(port: int) -> int:

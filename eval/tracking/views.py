@@ -27,8 +27,8 @@ FILTER = " AND ".join(
 SCORES = (
     "distance",
     "classifier_auc",
-    "floors/chords",
-    "floors/copy_8",
+    "x/chords",
+    "x/copy_8",
     "nll",
     "nll_per_note",
     "teacher_gap",

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,19 @@ ELSEWHERE = "or download it in another way and put it into a folder of ETUDE_DAT
 
 
 def downloads() -> Path:
-    """Return the folder of downloads, which is in `ETUDE_CACHE` if that is set, else in the user's cache folder."""
+    """Return the folder of downloads, which is in `ETUDE_CACHE` if that is set, else in the user's cache folder.
+
+    Raises:
+        UserError: If the user has no home folder, as in a container, and `ETUDE_CACHE` is not set.
+    """
     from pooch import os_cache
 
-    return _folder(os.environ.get("ETUDE_CACHE") or os_cache("etude")) / "downloads"
+    try:
+        return _folder(os.environ.get("ETUDE_CACHE") or os_cache("etude")) / "downloads"
+    except RuntimeError:
+        raise UserError(
+            "the home folder of this user is not known: set ETUDE_CACHE to a folder for downloads"
+        ) from None
 
 
 def _folder(path: str | Path) -> Path:
@@ -56,7 +65,9 @@ def find(source: Published, search: str | None = None) -> Path | None:
         if not folder.is_dir():
             raise UserError(f"{folder}, named in ETUDE_DATA, is not a folder: create it, or remove it from ETUDE_DATA.")
     names = (source.pack, *(source.pack + ending for ending in ARCHIVES), source.origin.file)
-    paths = (folder / name for folder in (*folders, downloads()) for name in names)
+    with suppress(UserError):  # without a home folder nothing has been downloaded
+        folders.append(downloads())
+    paths = (folder / name for folder in folders for name in names)
     return next((path for path in paths if path.exists()), None)
 
 

@@ -47,12 +47,8 @@ def missing(path: Path) -> list[str]:
     Raises:
         UserError: If a file has changed, or if the list itself is damaged.
     """
-    text, mark, end = path.read_text(encoding="utf-8", errors="replace").rpartition(COMMENT)
-    if mark + end != _end(text):
-        raise UserError(f"{path} is damaged; delete it to create the files that it lists again")
     absent = []
-    for line in text.splitlines():
-        checksum, _, name = line.partition("  ")
+    for name, checksum in _listed(path).items():
         file = path.parent / name
         if not file.is_file():
             absent.append(name)
@@ -64,11 +60,33 @@ def missing(path: Path) -> list[str]:
     return absent
 
 
-def is_whole(folder: Path) -> bool:
-    """Return whether all files exist that the lists in a folder name.
+def check_all(folder: Path) -> None:
+    """Compare the files in a folder with the lists there. Missing files are allowed.
 
     Raises:
-        UserError: If a file has changed.
+        UserError: If a file has changed, or if a list is damaged.
     """
-    absent = [name for path in sorted(folder.glob(f"*{SUFFIX}")) for name in missing(path)]  # checks all lists
-    return not absent
+    for path in _lists(folder):
+        missing(path)
+
+
+def absent_files(folder: Path) -> list[str]:
+    """Return the names of the files that the lists in a folder name and that are missing; read nothing but the lists.
+
+    Raises:
+        UserError: If a list is damaged.
+    """
+    return [name for path in _lists(folder) for name in _listed(path) if not (folder / name).is_file()]
+
+
+def _lists(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def _listed(path: Path) -> dict[str, str]:
+    """Return the checksums in a list by the names of the files."""
+    text, mark, end = path.read_text(encoding="utf-8", errors="replace").rpartition(COMMENT)
+    if mark + end != _end(text):
+        raise UserError(f"{path} is damaged; delete it to create the files that it lists again")
+    lines = (line.partition("  ") for line in text.splitlines())
+    return {name: checksum for checksum, _, name in lines}

@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from replication.util.errors import UserError
+from replication.util.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +22,14 @@ def folder_at(path: Path) -> Path:
     """
     try:
         found = path.resolve()
+        str(found).encode()  # SQLite and the pages take paths in UTF-8 only
         nearest = next(mode for mode in map(_mode, (found, *found.parents)) if mode)
     except (OSError, RuntimeError) as error:  # RuntimeError for links that form a loop
         raise UserError(f"{path} cannot be a folder ({getattr(error, 'strerror', error)}): give another path") from None
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{printable(str(path))} is not a name in UTF-8: rename the folder, or give another path"
+        ) from None
     if not stat.S_ISDIR(nearest):
         raise UserError(f"{path} cannot be a folder ({os.strerror(errno.ENOTDIR)}): give another path")
     return found

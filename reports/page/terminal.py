@@ -1,4 +1,4 @@
-"""The summary of a run on the terminal: the main table in short, anomalies, verdicts, and where to look next."""
+"""The summary of a run on the terminal: the main table in short, anomalies, verdicts, and where the report is."""
 
 from __future__ import annotations
 
@@ -51,8 +51,6 @@ def show(results: Results, output: Path) -> None:
         console.print(_wrapped(f"   {verdict.sentence}"))
     console.print()
     console.print(f"Report:  {output / 'index.html'}", soft_wrap=True)
-    console.print("MLflow:  nox -s ui")
-    console.print("Bigger:  nox -s replicate -- --scale gpu --seeds 5")
 
 
 def _anomalies(results: Results) -> list[str]:

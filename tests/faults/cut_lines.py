@@ -6,6 +6,8 @@ The environment variable CUTS gives the number of cuts for each kind of store. T
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,8 +20,9 @@ from mlflow.store.db import utils
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from sqlalchemy import create_engine
 
-from eval.tracking.store import Store, StoreError, open_store
+from eval.tracking.store import Store, StoreError, database_uri, open_store
 from replication.util.locks import lease
+from tests.faults.test_tracking_faults import of_another_mlflow
 from tests.support.program import ROOT, etude, python
 from tests.support.small_trials import bits, planned, run_here
 from tests.support.tcp_proxy import proxy_to
@@ -164,7 +167,7 @@ def test_the_program_continues_and_sync_completes_the_store(
         assert done.returncode == 0, done.stderr
         warnings = [text for text in done.stderr.splitlines() if "warning" in text]
         assert len(warnings) == (0 if fault is slow else 1), done.stderr
-        assert all("`etude sync` will update MLflow" in text for text in warnings)
+        assert all("etude sync` will update MLflow" in text for text in warnings)
         assert "Traceback" not in done.stderr
         plan = planned(tmp_path, "ngram")
         assert bits(plan) == bits(alone)
@@ -202,17 +205,28 @@ def test_a_trial_that_was_killed_is_marked_and_ends_in_the_same_run(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("local")
-def test_the_store_of_an_older_mlflow_is_upgraded_as_the_message_says(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+def test_the_store_of_an_older_mlflow_is_upgraded(tmp_path: Path) -> None:
+    uri = database_uri(tmp_path / "mlflow.db")
     InitialBase.metadata.create_all(create_engine(uri))
     config = utils._get_alembic_config(uri)  # type: ignore[no-untyped-call] # MLflow's
     upgrade(config, "acf3f17fdcc7")  # the schema of MLflow 2.11
-    folder = finish_trial(trial_in(tmp_path, "old"))
-    with pytest.raises(StoreError, match=r"run `mlflow db upgrade sqlite:///.*`; the results are safe"):
-        Store(tmp_path).sync(folder, final=True)
-    done = python("mlflow", "db", "upgrade", uri, folder=tmp_path)
+    assert_synced_in_new_process(tmp_path, finish_trial(trial_in(tmp_path, "old")))
+
+
+@pytest.mark.usefixtures("local")
+def test_the_command_that_upgrades_a_store_finds_its_file(tmp_path: Path, empty_store: Path) -> None:
+    root = tmp_path / "a %41?#"
+    folder = finish_trial(trial_in(root, "refused"))
+    shutil.copy(empty_store, root)
+    with (
+        of_another_mlflow(root / "mlflow.db"),
+        pytest.raises(StoreError, match=r"run `mlflow db upgrade .*`; the results are safe") as caught,
+    ):
+        Store(root).sync(folder, final=True)
+    words = shlex.split(str(caught.value).split("`")[1])
+    done = python(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert_synced_in_new_process(tmp_path, folder)
+    assert {path.name for path in tmp_path.iterdir()} == {root.name}
 
 
 @pytest.mark.usefixtures("local")
@@ -225,7 +239,7 @@ def test_a_damaged_file_that_was_moved_away_is_created_again(tmp_path: Path) -> 
     file.write_bytes(content[:4096] + b"\xff" * 65536 + content[4096 + 65536 :])
     done = etude("sync", folder=tmp_path)
     assert done.returncode == 2
-    assert "move that file away, and `etude sync` makes a new one from the run folders" in done.stderr
+    assert "move that file away to have a new one made from the run folders" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     file.rename(tmp_path / "away.db")
     assert_synced_in_new_process(tmp_path, folder)

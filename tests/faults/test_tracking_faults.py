@@ -22,6 +22,7 @@ from eval.tracking import logger as live
 from eval.tracking.logger import Tracker
 from eval.tracking.store import Store, StoreError, open_store
 from replication.util.deadline import TimeUpError, time_limit
+from replication.util.program import command
 from tests.support.small_trials import planned
 from tests.support.tcp_proxy import Proxy, proxy_to
 from tests.support.tracking_stores import (
@@ -79,24 +80,12 @@ def proxy(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     server.reset()
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of an empty store. Creating one takes seconds."""
-    root = tmp_path_factory.mktemp("template")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        open_store(root)
-    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return root / "mlflow.db"
-
-
 @pytest.fixture
-def file(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def file(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of an empty store for one test."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "root").mkdir()
-    shutil.copy(template, tmp_path / "root" / "mlflow.db")
+    shutil.copy(empty_store, tmp_path / "root" / "mlflow.db")
     return tmp_path / "root" / "mlflow.db"
 
 
@@ -187,9 +176,10 @@ def test_ctrl_c_stops_waiting_for_a_slow_store(proxy: Proxy, tmp_path: Path, mon
         close_stalled(proxy, Tracker(tmp_path), finish_trial(trial_in(tmp_path, "left")))
     finally:
         signal.signal(signal.SIGINT, before)
+    sync = command("sync", root=tmp_path)
     assert printed == [
-        "Updating MLflow takes a while; press Ctrl-C to stop and run `etude sync` later.",
-        "\nMLflow is not up to date; run `etude sync` to update it.",
+        f"Updating MLflow takes a while; press Ctrl-C to stop and run `{sync}` later.",
+        f"\nMLflow is not up to date; run `{sync}` to update it.",
     ]
 
 
@@ -216,7 +206,7 @@ def test_a_sync_during_which_the_database_crashes_is_completed_by_the_next(
     crasher = threading.Thread(target=crash)
     crasher.start()
     proxy.delay = 0.05  # slow enough that the crash comes first
-    with pytest.raises(StoreError, match="`etude sync` will update MLflow"):
+    with pytest.raises(StoreError, match=r"`.*etude sync --root .*` will update MLflow"):
         store.sync(folder, final=True)
     crasher.join()
     proxy.reset()
@@ -274,8 +264,8 @@ def damaged(file: Path) -> Iterator[None]:
 FAULTS: dict[Callable[[Path], AbstractContextManager[None]], tuple[str, str]] = {
     unwritable: ("readonly", "give permission to write there"),
     locked: ("database is locked", "end the program that keeps it locked"),
-    of_another_mlflow: ("out-of-date database schema", "run `mlflow db upgrade sqlite:///"),
-    damaged: ("not a database", "move that file away, and `etude sync` makes a new one"),
+    of_another_mlflow: ("out-of-date database schema", "run `mlflow db upgrade sqlite+pysqlite:///"),
+    damaged: ("not a database", "move that file away to have a new one made from the run folders"),
 }
 
 
@@ -289,10 +279,11 @@ def test_a_file_that_refuses_gives_one_warning_with_the_remedy(
         tracker.update(folder)
         tracker.update(append_one(folder), final=True)
     (warning,) = capfd.readouterr().err.splitlines()
-    assert warning.startswith("warning: MLflow at sqlite:///")
+    assert warning.startswith(f"warning: MLflow at {file} does not answer (")
     assert reason in warning
     assert remedy in warning
-    assert warning.endswith("the results are safe in the run folders, and `etude sync` will update MLflow")
+    sync = command("sync", root=file.parent)
+    assert warning.endswith(f"the results are safe in the run folders, and `{sync}` will update MLflow")
     assert_synced_in_new_process(file.parent, folder)
 
 

@@ -220,7 +220,7 @@ def assert_eight_writers_share_a_store(root: Path) -> None:
 def _rows_stored(file: Path) -> int:
     """Return a measure of progress of a sync to a file: about 40 for a whole trial."""
     count = "SELECT (SELECT count(*) FROM tags) + (SELECT count(*) FROM metrics) / 100 + (SELECT count(*) FROM runs)"
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
         (rows,) = connection.execute(count).fetchone()
     return int(rows) + sum(place.is_file() for place in (file.parent / "mlartifacts").rglob("*"))
 
@@ -267,7 +267,7 @@ def stored_run(store: Store, folder: Path) -> dict[str, Any]:
     """Return what a store holds of a trial."""
     client = store._connect()
     name = read_json(folder / "trial.json")["id"]
-    (run, *more) = client.search_runs([store._experiment], f"tags.trial_id = '{name}'")
+    (run, *more) = client.search_runs([store.experiment], f"tags.trial_id = '{name}'")
     points = [
         (point.key, point.step, point.timestamp, repr(point.value))
         for key in run.data.metrics

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from etude.cli.corpus import list_
 from replication.corpora.catalogue import Published
 from replication.corpora.corpus import CORPORA
-from replication.corpora.download import find
+from replication.corpora.download import downloads, find
 from replication.corpora.reading import load
 from replication.midi.keys import transposed
 from replication.midi.piece import Piece, sorted_notes
 from replication.midi.smf import write_midi
+from replication.util.errors import UserError
 from replication.util.text import printable
 from replication.windows.data_card import LENGTH_EDGES, histograms
 from reports.sections.data_card import card, file_counts, time_unit
@@ -201,7 +203,7 @@ def pack(folder: Path, count: int) -> Path:
 def test_verify_compares_a_folder_with_its_own_manifest(tmp_path: Path) -> None:
     path = pack(tmp_path, 40)
     done = etude("corpus", "verify", "js-fakes", folder=tmp_path)  # the folder is not on the search path
-    assert_user_error(done, "js-fakes is not on this machine: get it with `etude corpus fetch js-fakes`.")
+    assert_user_error(done, "etude corpus fetch js-fakes`.")
     done = etude("corpus", "verify", str(path), folder=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "40 files, all as listed"), done.stderr
     for number in range(25):
@@ -272,3 +274,22 @@ def test_a_real_pack_is_verified_and_described(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "1,200 = 1,200 pieces in windows" in done.stdout
     assert "7.9 hours" in done.stdout
+
+
+def test_a_user_without_a_home_can_list_corpora_and_is_told_what_a_download_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "ETUDE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "js-fakes").mkdir()
+    monkeypatch.setenv("ETUDE_DATA", str(tmp_path))
+    list_()
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("js-fakes ") and line.endswith(str(tmp_path / "js-fakes")) for line in lines)
+    assert any(line.startswith("pop909-cl ") and "to download" in line for line in lines)
+    with pytest.raises(UserError, match="the home folder of this user is not known: set ETUDE_CACHE to a folder"):
+        downloads()

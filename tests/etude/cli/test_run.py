@@ -129,7 +129,7 @@ def test_a_damaged_model_gives_a_one_line_error_and_nothing_else_is_lost(own_mus
         (("report", "--scale", "smoke"), "holds no finished trial"),
         (("verify", "--scale", "smoke"), "holds no finished trial"),
         (("verify", "--scale", "paper"), "give --reference, a report of the same scale and corpus"),
-        (("ui",), "nox -s replicate"),
+        (("ui",), "etude run` first"),
     ],
 )
 def test_mistakes_give_a_one_line_error_and_exit_code_2(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

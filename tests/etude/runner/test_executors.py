@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from etude.cli.report import write_report
+from etude.runner import dry_run, scheduler
 from etude.runner.executors import ProcessExecutor, RayExecutor, default_workers, make_executor, threads_per_worker
 from etude.runner.worker import Task, work
 from eval.results.training_log import TrainingLog
@@ -109,6 +111,36 @@ def test_deleted_files_are_made_again_bit_for_bit(reference: Plan, tmp_path: Pat
     assert trial.check(windows(trial, tmp_path))
 
 
+def test_every_command_names_the_files_that_a_finished_trial_has_lost(
+    reference: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_run, "estimate", lambda trials, *_, **__: [dry_run.Cost(seconds=1.0)] * len(trials))
+    monkeypatch.setattr("reports.page.render.make_report", lambda *_: None)  # rendering takes long
+    shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
+    plan = planned(tmp_path, "e2e", "ngram")
+    trial, other = plan.trials
+    datasets = {trial.experiment.encoding: windows(trial, tmp_path)}
+    note = f"note: {trial.folder}: scores.json is missing; a run with the same options creates it again\n"
+
+    def said() -> list[str]:
+        """Return what `etude run --dry-run`, `etude report` and `etude run` print."""
+        dry_run.show(plan, workers=1)
+        texts = [capsys.readouterr().out]
+        write_report(plan.comparison, tmp_path / "report")
+        texts.append(capsys.readouterr().out)
+        done = [scheduler._is_done(each, datasets, None) for each in (trial, other)]
+        assert done == [trial.is_done(), True]
+        return [*texts, capsys.readouterr().out]
+
+    assert not any("missing" in text for text in said())
+    (trial.folder / "scores.json").unlink()
+    assert all(text.count("missing") == text.count(note) == 1 for text in said())
+    for name in ("samples.npz", "checkpoint/model.safetensors", "likelihood.json"):
+        (trial.folder / name).unlink()
+    note = "checkpoint/model.safetensors, likelihood.json, samples.npz and 1 more are missing; a run with"
+    assert all(note in text for text in said())
+
+
 def test_a_log_that_is_behind_the_checkpoint_is_an_error(reference: Plan, tmp_path: Path) -> None:
     shutil.copytree(reference.root, tmp_path, dirs_exist_ok=True)
     (trial,) = planned(tmp_path, "e2e").trials
@@ -130,7 +162,7 @@ def test_a_worker_reports_an_error_before_its_trial_exists(tmp_path: Path) -> No
     missing = Task(trial=trial, windows=tmp_path / "windows", grid=PAPER_GRID, threads=1)
     with (
         ProcessExecutor(workers=1).open() as pool,
-        pytest.raises(UserError, match=r"the windows in .* are missing or damaged \(.*\); run `etude run` again"),
+        pytest.raises(UserError, match=r"the windows in .* are missing or damaged \(.*\); run the same command again"),
     ):
         pool.start(missing).result()
     assert not trial.exists()

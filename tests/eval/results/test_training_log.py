@@ -181,6 +181,6 @@ def steps(store: Store, trial: Path) -> list[int]:
     """Return the steps that MLflow has of the training loss of a trial."""
     client = store._connect()
     name = json.loads((trial / "trial.json").read_text(encoding="utf-8"))["id"]
-    (run,) = client.search_runs([store._experiment], f"tags.trial_id = '{name}'")
+    (run,) = client.search_runs([store.experiment], f"tags.trial_id = '{name}'")
     points = client.get_metric_history(run.info.run_id, "train/loss")
     return sorted(point.step for point in points)

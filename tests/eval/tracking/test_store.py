@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy
 
 from eval.listening.piano_rolls import save_rolls
 from eval.tracking.logger import Tracker
 from eval.tracking.runs import RunContent
-from eval.tracking.store import EXPERIMENT, Store, StoreError, artifact_root, open_store, relocate
+from eval.tracking.store import EXPERIMENT, Store, StoreError, artifact_root, database_uri, open_store, relocate
 from eval.tracking.views import TAG
 from replication.util.errors import UserError
 from replication.util.files import read_json, write_json
 from replication.util.locks import lease
+from replication.util.program import command
 from tests.support.pieces import SINGLE, piece
 from tests.support.tracking_stores import runs_table
 from tests.support.trial_folders import START, append, end, make_trial, scores_of
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SCORES = scores_of(2.3, overflow=math.inf)
+# Every character that means something in an address, a shell or a pattern.
+NAME = "my %20runs%41?x=1&y#z;'\"\né~$[a]*\\"
 
 
 def runs_of(store: Store, folder: Path) -> list[Any]:
-    return list(store._connect().search_runs([store._experiment], f"tags.trial_id = 'id-{folder.name}'"))
+    return list(store._connect().search_runs([store.experiment], f"tags.trial_id = 'id-{folder.name}'"))
 
 
 def history(store: Store, folder: Path, key: str = "train/loss") -> list[tuple[int, int, float]]:
@@ -40,12 +47,38 @@ def history(store: Store, folder: Path, key: str = "train/loss") -> list[tuple[i
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return open_store(tmp_path_factory.mktemp("with a space"))
+        folder = tmp_path_factory.mktemp("store", numbered=False) / NAME
+        folder.mkdir()
+        return open_store(folder)
 
 
 @pytest.fixture
 def trial(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return make_trial(tmp_path / request.node.name)
+
+
+def test_a_store_is_in_the_folder_that_was_named(store: Store) -> None:
+    assert [path.name for path in store.root.parent.iterdir()] == [NAME]
+    assert {path.name for path in store.root.iterdir()} >= {"mlflow.db"}
+
+
+NAMES = ("my%20runs", "my%41", "%2F", "a?b", "a#b", 'it\'s "so"', "two\nlines", "é", "a;b:c@d", "~")
+
+
+def test_the_address_of_a_database_leads_to_its_file(tmp_path: Path) -> None:
+    (tmp_path / "my runs").mkdir()
+    for name in NAMES:
+        (tmp_path / name).mkdir()
+        database = tmp_path / name / "mlflow.db"
+        with closing(sqlalchemy.create_engine(database_uri(database)).raw_connection()) as connection:
+            connection.cursor().execute("CREATE TABLE found (x)")
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("found",)]
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {
+        "my runs",
+        *NAMES,
+        *(f"{name}/mlflow.db" for name in NAMES),
+    }
 
 
 def test_each_point_is_logged_once_with_its_own_step_and_time(store: Store, trial: Path) -> None:
@@ -108,8 +141,8 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     assert history(store, trial, "distance") == [(0, int((START + 60) * 1000), 2.3)]
     assert math.isnan(run.data.metrics["validity"])
     assert (run.data.metrics["nll"], run.data.metrics["nll/prior"]) == (1.0, 0.25)
-    assert math.isnan(run.data.metrics["measures/overflow"])
-    assert run.data.tags["infinite.measures/overflow"] == "shown as NaN"
+    assert math.isnan(run.data.metrics["own/overflow"])
+    assert run.data.tags["infinite.own/overflow"] == "shown as NaN"
     assert run.data.tags["variant"] == run.data.params["variant"] == "e2e"
     assert run.data.tags["mlflow.runColor"] == "#0072B2"
     assert run.data.params["model.embedding.type"] == "Learned"
@@ -118,6 +151,7 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     (given,) = run.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("bach", "ab" * 16)
     client = store._connect()
+    assert Path(client.download_artifacts(run.info.run_id, "midi/0.mid")).read_bytes() == b"MThd"
     listed = {item.path for item in client.list_artifacts(run.info.run_id)}
     files = {"trial.json", "metrics.jsonl", "scores.json", "likelihood.json"}
     assert listed == {"environment.json", "midi", *files}
@@ -282,6 +316,58 @@ def test_a_store_that_is_down_costs_one_warning(
         open_store(tmp_path)
 
 
+# A user without a home folder and without an entry in the user database, as in a container with an arbitrary user id.
+NOBODY = """
+import os, pwd, sys
+from pathlib import Path
+
+def unknown(number):
+    raise KeyError(f"getpwuid(): uid not found: {number}")
+
+pwd.getpwuid = unknown
+for name in {"HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "MLFLOW_TRACKING_URI"} & {*os.environ}:
+    del os.environ[name]
+from eval.tracking.logger import Tracker
+from eval.tracking.store import open_store
+from replication.util.program import end_with
+
+root = Path(sys.argv[1])
+with Tracker(root) as tracker:
+    tracker.update(root / "trial", final=True)
+print("the report follows")
+end_with(lambda: open_store(root), name="etude")
+"""
+
+
+def test_a_user_without_a_home_has_results_and_a_sentence_about_the_store(tmp_path: Path) -> None:
+    end(make_trial(tmp_path / "trial"), scores=SCORES)
+    done = subprocess.run([sys.executable, "-c", NOBODY, tmp_path], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "the report follows\n"), done.stderr
+    warning, error = done.stderr.splitlines()
+    assert warning.removeprefix("warning: ") == error.removeprefix("etude: ")
+    assert "home directory.); set HOME to a folder that you can write to; the results are safe in the run" in error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Could not determine home directory."), KeyError("uid not found: 7")])
+def test_a_store_that_cannot_be_opened_costs_one_warning(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unavailable(_: object) -> None:
+        raise error
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("eval.tracking.store._mlflow_client", unavailable)
+    folder = make_trial(tmp_path / "one")
+    with Tracker(tmp_path) as tracker:
+        tracker.update(folder)
+        tracker.update(folder, final=True)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: MLflow at {tmp_path / 'mlflow.db'} does not answer ({error}); ")
+    assert line.endswith(
+        f"; the results are safe in the run folders, and `{command('sync', root=tmp_path)}` will update MLflow"
+    )
+
+
 def test_the_experiment_is_described_and_opening_it_again_changes_nothing(store: Store) -> None:
     def tags() -> dict[str, str]:
         return dict(store._connect().get_experiment_by_name(EXPERIMENT).tags)
@@ -294,7 +380,7 @@ def test_the_experiment_is_described_and_opening_it_again_changes_nothing(store:
 
 
 def test_an_experiment_deleted_in_the_browser_is_restored(store: Store, trial: Path) -> None:
-    store._connect().delete_experiment(store._experiment)
+    store._connect().delete_experiment(store.experiment)
     again = Store(store.root)
     again.sync(trial, final=False)
     assert len(history(again, trial)) == 3
@@ -310,11 +396,12 @@ def test_the_table_has_one_row_per_run(store: Store, trial: Path) -> None:
 
 
 def test_artifacts_are_found_after_the_project_moved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store, empty_store: Path
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    old, new = tmp_path / "old", tmp_path / "new place"
+    old, new = tmp_path / "old%20place", tmp_path / "new place?#"
     old.mkdir()
+    shutil.copy(empty_store, old)
     folder = make_trial(old / "runs" / "moving")
     end(folder, scores=SCORES)
     open_store(old).sync(folder, final=True)
