@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from etude.runner.executors import PRELOADED
 from etude.trial.trial import note_lost_files
 from eval.scoring import bits_per_word as audit
 from eval.scoring.likelihood import LIKELIHOOD_WINDOWS
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from replication.training.neural_model import NeuralModel
     from replication.training.scales import Budget, Scale
 
-PRELOADED = ("etude.trial.stages", "replication.models.diffusion_lm", "baselines.autoregressive")
 STEPS = 4  # measured training steps: the first warms up, the last validates and saves
 COPIES = 5  # of the weights: themselves, their average (EMA), their gradients, and the two moments of AdamW
 SCORING = 6.0  # seconds to score the 256 samples of a trial of the cpu scale on one core

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from replication.corpora.sandbox import Batch, File, Reader
 
-# What every trial imports. The first optimizer of a process imports torch._dynamo, compiled or not.
-PRELOADED = ["etude.trial.stages", "torch._dynamo", "eval.scoring.reference"]
-PRELOADED += ["pandas", "scipy.stats", "sklearn.linear_model", "muspy"]
+# What trials import. The first optimizer of a process imports torch._dynamo, compiled or not.
+PRELOADED = ["etude.trial.stages", "replication.models.diffusion_lm", "baselines.autoregressive", "torch._dynamo"]
+PRELOADED += ["eval.scoring.reference", "pandas", "scipy.stats", "sklearn.linear_model", "muspy"]
 GROUP = 4  # batches of files per Ray task: starting its guarded process takes as long as reading two
 OBJECT_STORE = 100 * 2**20  # bytes; trials need next to none, and Ray's default is a third of the memory
 TRUST = "Ray lets anyone who reaches its ports run code: use it in trusted networks only"

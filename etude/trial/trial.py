@@ -131,8 +131,10 @@ class Trial:
                 f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or use"
                 f" the code that it was made with, commit {about['environment']['commit']}"
             )
+        if not self.is_done():  # the worker that resumes it finds what is damaged, and marks it as failed
+            return False
         check_all(self.folder)
-        return self.is_done()
+        return True
 
     def difference(self, there: object, dataset: Dataset) -> str | None:
         """Return the first difference of a configuration in JSON from that of this trial, in words; None if equal."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.runner import dry_run
-from etude.runner.executors import ProcessExecutor
+from etude.runner.executors import PRELOADED, ProcessExecutor
 from etude.runner.plan import make_plan, prepare
 from etude.runner.scheduler import run
 from eval.scoring.experiments import EXPERIMENTS
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
 
-# Trains the same network for longer in a process of its own and prints the peak of memory in bytes.
+# Trains the same network for longer in a process of its own, which has imported what a trial has, and prints the peak
+# of memory in bytes.
 ALONE = """
-import json, sys
+import importlib, json, sys
 from pathlib import Path
 import torch
 sys.path[:0] = [{tests!r}]
@@ -40,6 +41,8 @@ from replication.tokens.encodings import ENCODINGS
 from replication.training.loop import train_network
 
 torch.set_num_threads(1)
+for name in {preloaded!r}:
+    importlib.import_module(name)
 vocabulary = len(ENCODINGS["paper"].vocabulary)
 scale = small_scale(**{changes!r}, steps=10)
 model = EXPERIMENTS["e2e"].model.build(vocabulary=vocabulary, scale=scale)
@@ -61,7 +64,7 @@ def test_estimated_memory_is_the_peak_of_the_trial(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e")
     (small,) = costs(plan)
     (large,) = costs(replace(plan, scale=small_scale(**LARGE, seeds=1)))
-    code = ALONE.format(tests=str(ROOT / "tests"), changes=LARGE, folder=str(tmp_path))
+    code = ALONE.format(tests=str(ROOT / "tests"), changes=LARGE, folder=str(tmp_path), preloaded=PRELOADED)
     real = json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT).stdout)
     assert large.memory > 1.25 * small.memory
     assert large.memory == pytest.approx(real, rel=0.25)

@@ -90,7 +90,7 @@ def test_the_rounding_term_is_small_before_any_training() -> None:
     # The paper's bits per word: 0.27 nats at V=220, d=16 and embeddings N(0, 1), for any network.
     scale = small_scale(timesteps=2000, dimension=16, length=66)
     model = build(scale, vocabulary=220)
-    tokens = torch.randint(220, (64, 66))
+    tokens = torch.randint(220, (64, 66), generator=generator("tokens"))
     assert loss_terms(model, tokens, generator("rounding"))["rounding"].item() == pytest.approx(0.27, abs=0.06)
 
 
