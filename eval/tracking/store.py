@@ -24,7 +24,7 @@ from eval.tracking.notes import experiment_note
 from eval.tracking.references import published, real_music
 from eval.tracking.runs import SENDING, SYNCED, RunContent, image_name, sha256
 from eval.tracking.views import view_tag
-from replication.util.errors import UserError
+from replication.util.errors import UserError, error_text
 from replication.util.files import atomic
 from replication.util.locks import lease, locked_folder
 from replication.util.program import command
@@ -224,7 +224,7 @@ class Store:
         """Return the error of a store that does not answer: the reason and the remedy, without passwords."""
         while error.__cause__ is not None:  # the cause says the same in fewer words
             error = error.__cause__
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = error_text(error)
         parts = [f"MLflow at {self._server or self.database} does not answer ({reason[:200]})"]
         parts += [remedy for part, remedy in _REMEDIES.items() if part in reason]
         if _OUTDATED in reason:

@@ -148,9 +148,19 @@ def read_midi(
     Raises:
         MidiError: If the file is rejected. The reasons `TOO_SLOW` and `CRASHED` are left to the caller to detect.
     """
+    ticks, lost = _read(content, reading)
+    return _piece(ticks, lost, id=id, group=group, reading=reading)
+
+
+def _read(content: bytes, reading: Reading) -> tuple[Ticks, Lost]:
+    """Return the notes of a file that a reading selects, and how many of them lack a note-off.
+
+    Raises:
+        MidiError: If the file cannot be read or has no such notes.
+    """
     # Input may be arbitrary bytes, and the parser reports damage as several types of exception.
     try:
-        ticks, lost = _parse(content, reading)
+        return _parse(content, reading)
     except MidiError:
         raise
     except MemoryError as error:
@@ -158,6 +168,9 @@ def read_midi(
     except Exception as error:
         raise MidiError(Reason.UNREADABLE) from error
 
+
+def _piece(ticks: Ticks, lost: Lost, *, id: str, group: str, reading: Reading) -> Piece:  # noqa: A002 - as above
+    """Return notes as a piece on the grid of a reading, or raise the reason why the reading rejects them."""
     if reading.aligned and ticks.alignment() < reading.aligned:
         raise MidiError(Reason.OFF_GRID)
     time, end = ticks.time, ticks.ends_with_pedal() if reading.pedal else ticks.end
@@ -179,7 +192,6 @@ def read_midi(
 
 
 def _parse(content: bytes, reading: Reading) -> tuple[Ticks, Lost]:
-    """Return the notes of a file that a reading selects, and how many of them lack a note-off."""
     from symusic import Score
 
     events = read_events(content)
@@ -281,8 +293,8 @@ def read_seconds(content: bytes) -> NDArray[Any]:
     Raises:
         MidiError: If `read_midi` rejects the file.
     """
-    read_midi(content, id="", group="")
-    ticks, _ = _parse(content, DEFAULT_READING)
+    ticks, lost = _read(content, DEFAULT_READING)
+    _piece(ticks, lost, id="", group="", reading=DEFAULT_READING)  # or its reason for rejecting the file
     end = np.maximum(ticks.end, ticks.time + 1)
     order = np.lexsort((-ticks.velocity.astype(int), -end, ticks.pitch, ticks.time))
     place = np.stack((ticks.time, ticks.pitch))[:, order]

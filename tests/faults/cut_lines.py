@@ -118,12 +118,10 @@ def local(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("file")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        open_store(root)
-    return root / "mlflow.db"
+def file(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    database = tmp_path_factory.mktemp("file") / "mlflow.db"
+    shutil.copy(empty_store, database)
+    return database
 
 
 @pytest.mark.usefixtures("local")
