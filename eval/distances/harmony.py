@@ -51,7 +51,7 @@ def interval_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float
     second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(overlaps) - overlaps, overlaps)
     gap = np.abs(pitch[first] - pitch[second])
     steps = np.where(gap > 0, np.minimum(end[first], end[second]) - start[second], 0)
-    return _counts(owner[first], gap % 12, steps, shape=(len(windows), 12))
+    return event_counts(owner[first], gap % 12, steps, shape=(len(windows), 12))
 
 
 def chord_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ def chord_counts(windows: Windows, _scores: pd.DataFrame) -> NDArray[np.float64]
     motion = np.where(sounding, (root[1:] - root[:-1]) % 12, 0)
     kinds = SILENCE + 1
     pair = (quality[:-1] * kinds + quality[1:]) * 12 + motion
-    return _counts(owner[1:][together], pair[together], shape=(len(windows), kinds * kinds * 12))
+    return event_counts(owner[1:][together], pair[together], shape=(len(windows), kinds * kinds * 12))
 
 
 def chords(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -102,7 +102,7 @@ def chords(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.int64], NDAr
     total = int(slots.sum())
     bass = np.full(total, 127)
     np.minimum.at(bass, slot, pitch)
-    above_bass = _counts(slot, (pitch - bass[slot]) % 12, steps, shape=(total, 12))
+    above_bass = event_counts(slot, (pitch - bass[slot]) % 12, steps, shape=(total, 12))
     candidates = sorted(product(range(len(TRIADS)), range(12)), key=_inversion)
     tones = np.zeros((12, len(candidates)))
     for column, (quality, root) in enumerate(candidates):
@@ -198,7 +198,7 @@ def bar_similarity(sample: Rows, reference: Rows, _rng: np.random.Generator) -> 
     return float(np.average(error, weights=real_pairs))
 
 
-def _counts(
+def event_counts(
     row: NDArray[np.int64],
     column: NDArray[np.int64],
     weights: NDArray[np.int64] | None = None,

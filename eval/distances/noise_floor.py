@@ -60,6 +60,31 @@ class Floor(NamedTuple):
     n: int
 
 
+class Halvings(NamedTuple):
+    """The distances of one measure over random halvings of the reference.
+
+    Attributes:
+        gaps: (draws,) distances of the samples from a half.
+        floors: (draws,) distances of the other half from it.
+        n: Number of windows on either side.
+    """
+
+    gaps: NDArray[np.float64]
+    floors: NDArray[np.float64]
+    n: int
+
+    @property
+    def ratio(self) -> float:
+        """Mean gap as a multiple of the mean floor; see `Floor.ratio`."""
+        return float(_ratio(self.gaps.mean(), self.floors.mean()))
+
+    @property
+    def floor(self) -> Floor:
+        """Means of the distances, their ratio and the 95th percentile of the floors."""
+        p95 = float(np.quantile(self.floors, 0.95))
+        return Floor(float(self.gaps.mean()), float(self.floors.mean()), p95, self.ratio, self.n)
+
+
 class _Draw(NamedTuple):
     """Rows of one halving, n of each: of the reference in A and in B, and of the samples that are held against A."""
 
@@ -179,8 +204,8 @@ def against_halves(
     origin: SampleOrigin = SampleOrigin.INDEPENDENT,
     songs: ArrayLike | None = None,
     most: int | None = None,
-) -> Floor:
-    """Return the distance of a set from halves of the reference and its noise floor; see `floor_ratios`.
+) -> Halvings:
+    """Return the distances of a set from halves of the reference, and their noise floors; see `floor_ratios`.
 
     Equal seeds give every set and every distance the same halves; the floor depends on the samples only through n.
 
@@ -201,7 +226,7 @@ def against_halves(
     >>> from eval.distances.rows import Rows
     >>> rng = np.random.default_rng(0)
     >>> real, sample = (Rows(rng.normal(loc, 1, (64, 2)), np.arange(64) // 4) for loc in (0, 2))
-    >>> found = against_halves(recall, sample, real, rng=rng, draws=5)
+    >>> found = against_halves(recall, sample, real, rng=rng, draws=5).floor
     >>> found.value < found.floor, found.n
     (True, 32)
     """
@@ -212,9 +237,7 @@ def against_halves(
         real = reference.take(draw.first)
         gaps.append(distance(sample.take(draw.sample), real, for_gaps))
         floors.append(distance(reference.take(draw.second), real, for_floors))
-    value, floor = float(np.mean(gaps)), float(np.mean(floors))
-    ratio = float(_ratio(np.array(value), np.array(floor)))
-    return Floor(value, floor, float(np.quantile(floors, 0.95)), ratio, len(halvings[0].first))
+    return Halvings(np.array(gaps), np.array(floors), len(halvings[0].first))
 
 
 def one_per_song(songs: ArrayLike, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -11,6 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eval.distances.events import (
+    duration_counts,
+    inter_onset_counts,
+    lower_line_counts,
+    pitch_class_counts,
+    place_counts,
+    register_counts,
+    sounding_counts,
+    struck_counts,
+    upper_line_counts,
+)
 from eval.distances.harmony import bar_facts, bar_similarity, chord_counts, divergence, interval_counts
 from eval.distances.point_clouds import classifier_auc, coverage, features, frechet, mmd, precision, recall
 
@@ -39,6 +50,7 @@ class Distance:
             share, an area or an estimate that is 0 on average.
         draws: Number of halvings of the reference, as many as the cost allows.
         needs_beats: Whether the distance is undefined for performances without beats.
+        family: Family of the endpoint that the distance belongs to; None if it is not part of the endpoint.
     """
 
     facts: Callable[[Windows, pd.DataFrame], NDArray[Any]]
@@ -49,23 +61,43 @@ class Distance:
     in_floors: bool = False
     draws: int = 20
     needs_beats: bool = False
+    family: str | None = None
 
 
+def _divergence(
+    family: str, label: str, facts: Callable[[Windows, pd.DataFrame], NDArray[Any]], *, needs_beats: bool = False
+) -> Distance:
+    """Return the row of a measure of the endpoint: the divergence of the counts of events."""
+    return Distance(
+        facts=facts,
+        function=divergence,
+        label=label,
+        unit="bits",
+        in_floors=True,
+        draws=100,
+        needs_beats=needs_beats,
+        family=family,
+    )
+
+
+# The measures of the endpoint come first, by family; they share their halves, so all have the same number of draws.
 DISTANCES: dict[str, Distance] = {
+    "registers": _divergence("pitch", "JSD of registers", register_counts),
+    "pitch_classes": _divergence("pitch", "JSD of pitch classes", pitch_class_counts),
+    "inter_onsets": _divergence("rhythm", "JSD of inter-onset pairs", inter_onset_counts),
+    "durations": _divergence("rhythm", "JSD of durations", duration_counts),
+    "places": _divergence("rhythm", "JSD of places in the bar", place_counts, needs_beats=True),
+    "intervals": _divergence("harmony", "JSD of vertical intervals", interval_counts),
+    "upper_line": _divergence("melody", "JSD of steps of the upper line", upper_line_counts),
+    "lower_line": _divergence("melody", "JSD of steps of the lower line", lower_line_counts),
+    "struck_together": _divergence("texture", "JSD of notes struck together", struck_counts),
+    "sounding_together": _divergence("texture", "JSD of pitches sounding together", sounding_counts),
     "frechet": Distance(facts=features, function=frechet, label="Fréchet distance of ranks", in_floors=True, draws=100),
     "mmd": Distance(facts=features, function=mmd, label="MMD², unbiased"),
     "classifier_auc": Distance(facts=features, function=classifier_auc, label="Classifier AUC", ideal=0.5),
     "precision": Distance(facts=features, function=precision, label="Precision", ideal=None),
     "recall": Distance(facts=features, function=recall, label="Recall", ideal=None),
     "coverage": Distance(facts=features, function=coverage, label="Coverage", ideal=None),
-    "intervals": Distance(
-        facts=interval_counts,
-        function=divergence,
-        label="JSD of vertical intervals",
-        unit="bits",
-        in_floors=True,
-        draws=100,
-    ),
     "chords": Distance(
         facts=chord_counts, function=divergence, label="JSD of chord bigrams", unit="bits", in_floors=True, draws=100
     ),

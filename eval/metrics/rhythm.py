@@ -29,7 +29,7 @@ def polyphony(windows: Windows) -> NDArray[np.float64]:
     >>> polyphony(example()).round(3).tolist()
     [1.0, nan]
     """
-    owner, keys, steps = _sounding(windows)
+    owner, keys, steps = sounding(windows)
     return ratio(_sums(keys * steps, owner, windows.count), _sums(steps * (keys > 0), owner, windows.count))
 
 
@@ -43,7 +43,7 @@ def polyphony_rate_ge2(windows: Windows) -> NDArray[np.float64]:
     >>> polyphony_rate_ge2(example()).round(3).tolist()
     [0.0, nan]
     """
-    owner, keys, steps = _sounding(windows)
+    owner, keys, steps = sounding(windows)
     return ratio(_sums(steps * (keys > 1), owner, windows.count), _lengths(windows.common))
 
 
@@ -229,7 +229,7 @@ def bars(windows: Windows) -> NDArray[np.int64]:
     return lengths
 
 
-class _Segments(NamedTuple):
+class Segments(NamedTuple):
     """Stretches of time in which the same notes sound: (k,) windows, numbers of pitches, and lengths in steps."""
 
     owner: NDArray[np.int64]
@@ -237,17 +237,17 @@ class _Segments(NamedTuple):
     steps: NDArray[np.int64]
 
 
-def _segments(owner: NDArray[np.int64], start: NDArray[np.int64], stop: NDArray[np.int64]) -> _Segments:
+def _segments(owner: NDArray[np.int64], start: NDArray[np.int64], stop: NDArray[np.int64]) -> Segments:
     """Return the stretches between the starts and stops of (m,) intervals, from the first start to the last stop."""
     owners, times = np.concatenate([owner, owner]), np.concatenate([start, stop])
     change = np.repeat([1, -1], len(owner))
     order = np.lexsort((times, owners))
     owners, times, level = owners[order], times[order], np.cumsum(change[order])
     inside = owners[1:] == owners[:-1]
-    return _Segments(owners[1:][inside], level[:-1][inside], np.diff(times)[inside])
+    return Segments(owners[1:][inside], level[:-1][inside], np.diff(times)[inside])
 
 
-def _sounding(windows: Windows) -> _Segments:
+def sounding(windows: Windows) -> Segments:
     """Return the numbers of sounding pitches; a key that is struck again while it sounds counts once."""
     common = windows.common
     order = np.lexsort((common.notes["onset"], common.notes["pitch"], common.owner))

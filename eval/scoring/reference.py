@@ -15,7 +15,7 @@ from eval.distances.noise_floor import MEAN, SampleOrigin, floor_ratios
 from eval.metrics.table import features_on
 from eval.metrics.windows import evenly
 from eval.scoring.controls import ControlInputs, changed_windows
-from eval.scoring.measures import DISTANCE, scoring_version
+from eval.scoring.measures import WASSERSTEIN, scoring_version
 from eval.scoring.sample_set import (
     SampleSet,
     ScoredWindows,
@@ -26,7 +26,7 @@ from eval.scoring.sample_set import (
     read,
     table_of,
 )
-from eval.scoring.set_distances import set_distances
+from eval.scoring.set_distances import endpoint_of, set_distances
 from eval.scoring.teacher import TeacherScore, teacher_nll, token_entropy
 from replication.util.checksums import missing, write_checksums
 from replication.util.files import write_json, write_parquet
@@ -135,17 +135,16 @@ class ReferenceSet:
         real, sample, most = self.real.scored, music.scored, self.scale.samples
         distances = self._distances(sample)
         mean = distances.loc[MEAN]
-        first = {"measure": DISTANCE, "value": mean["distance"], "p": math.nan}
-        first |= {name: mean[name] for name in ("floor", "floor_p95", "ratio", "n")}
+        wasserstein = {"measure": WASSERSTEIN, "value": mean["distance"], "p": math.nan}
+        wasserstein |= {name: mean[name] for name in ("floor", "floor_p95", "ratio", "n")}
         undefined = {"measure": "nan_rate", "value": mean["nan_rate"], "n": mean["n"]}
         alone = [
             *_reference_rows(self._copying_measures(music, self.real), self._copying_measures(self.real, music)),
             *_reference_rows(self._token_measures(music, self.real), self._token_measures(self.real, music)),
         ]
         parts = [
-            pd.DataFrame([first]),
             set_distances(sample, real, seed=self.seed, most=most),
-            pd.DataFrame([*alone, undefined]),
+            pd.DataFrame([wasserstein, *alone, undefined]),
         ]
         measures = pd.concat(parts, ignore_index=True)
         return distances.drop(MEAN), measures[["measure", "value", "floor", "floor_p95", "ratio", "p", "n"]]
@@ -165,9 +164,9 @@ class ReferenceSet:
         return pd.concat([notes_of(windows.take([])).assign(pair=0, side="", share=0.0), *frames], ignore_index=True)
 
     def distance(self, tokens: torch.Tensor) -> float:
-        """Return the distance of (n, L) token ids from real music as a multiple of the floor, mean over features."""
+        """Return the endpoint of (n, L) token ids, in noise floors."""
         sample = read(tokens.numpy().astype(np.uint16), self.encoding).scored
-        return float(self._distances(sample).loc[MEAN, "ratio"])
+        return endpoint_of(sample, self.real.scored, seed=self.seed, most=self.scale.samples).value
 
     def _distances(self, sample: ScoredWindows) -> pd.DataFrame:
         real = self.real.scored

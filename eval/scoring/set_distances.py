@@ -7,25 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.distances.endpoint import ENDPOINT, LEAST_FLOOR, endpoint
 from eval.distances.noise_floor import MIN_SONGS, Floor, SampleOrigin, against_halves, one_per_song
 from eval.distances.point_clouds import mmd_p
 from eval.distances.rows import Rows
 from eval.distances.table import DISTANCES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
 
+    from eval.distances.endpoint import Endpoint
+    from eval.distances.noise_floor import Halvings
     from eval.scoring.sample_set import ScoredWindows
 
 
 def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> pd.DataFrame:
     """Return one row per distance between the sets: measure, value, floor, floor_p95, ratio, p, n.
 
-    Every set is compared with the same halves of the real windows. The ratio is NaN for measures whose multiples of the
-    floor are not meaningful. The row "mmd_p" has the permutation p value of the MMD, on one window of each song of half
-    the songs and as many of the sample, as its value and its p, and has no floor; it is NaN below `MIN_SONGS` windows
-    on either side. The row "mmd" repeats it as its p; other rows have none.
+    The first row is the endpoint, in floors. Every set is compared with the same halves of the real windows. The ratio
+    is NaN for measures whose multiples of the floor are not meaningful. The row "mmd_p" has the permutation p value of
+    the MMD, on one window of each song of half the songs and as many of the sample, as its value and its p, and has no
+    floor; it is NaN below `MIN_SONGS` windows on either side. The row "mmd" repeats it as its p; other rows have none.
 
     Args:
         sample: Set that is measured.
@@ -35,13 +40,38 @@ def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most
     """
     import pandas as pd
 
-    admitted = {name: row for name, row in DISTANCES.items() if real.windows.beats or not row.needs_beats}
+    halvings = _halvings(sample, real, list(DISTANCES), seed=seed, most=most)
+    rows = []
+    for name, halving in halvings.items():
+        found = halving.floor
+        ratio = found.ratio if DISTANCES[name].in_floors else math.nan
+        rows.append({"measure": name, **found._replace(ratio=ratio)._asdict()})
+    value, p95 = endpoint({name: halving for name, halving in halvings.items() if DISTANCES[name].family})
+    first = {"measure": ENDPOINT, "value": value, "floor": 1.0, "floor_p95": p95, "ratio": value}
+    rows.insert(0, first | {"n": rows[0]["n"]})
+    p, n = _permutation_p(sample, real, seed=seed, most=most)
+    rows.append({"measure": "mmd_p", "value": p, "n": n})
+    panel = pd.DataFrame(rows, columns=["measure", *Floor._fields])
+    return panel.assign(p=np.where(panel["measure"].isin(["mmd", "mmd_p"]), p, math.nan))
+
+
+def endpoint_of(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> Endpoint:
+    """Return the endpoint alone, which takes a small part of the time of `set_distances`."""
+    return endpoint(
+        _halvings(sample, real, [name for name, row in DISTANCES.items() if row.family], seed=seed, most=most)
+    )
+
+
+def _halvings(
+    sample: ScoredWindows, real: ScoredWindows, names: Sequence[str], *, seed: int, most: int
+) -> dict[str, Halvings]:
+    """Return the distances of some measures from the same halves of the real windows, where they are defined."""
+    admitted = {name: DISTANCES[name] for name in names if real.windows.beats or not DISTANCES[name].needs_beats}
     facts = {row.facts for row in admitted.values()}  # several distances share them
     theirs = {make: Rows(make(real.windows, real.scores), real.songs) for make in facts}
-    ours = {make: Rows(make(sample.windows, sample.scores), _identities(sample, real)) for make in facts}
-    rows = []
-    for name, distance in admitted.items():
-        found = against_halves(
+    ours = {make: Rows(make(sample.windows, sample.scores), song_identities(sample, real)) for make in facts}
+    found = {
+        name: against_halves(
             distance.function,
             ours[distance.facts],
             theirs[distance.facts],
@@ -51,15 +81,15 @@ def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most
             songs=None if sample.origin is SampleOrigin.INDEPENDENT else sample.songs,
             most=most,
         )
-        ratio = found.ratio if distance.in_floors else math.nan
-        rows.append({"measure": name, **found._replace(ratio=ratio)._asdict()})
-    p, n = _permutation_p(sample, real, seed=seed, most=most)
-    rows.append({"measure": "mmd_p", "value": p, "n": n})
-    panel = pd.DataFrame(rows, columns=["measure", *Floor._fields])
-    return panel.assign(p=np.where(panel["measure"].isin(["mmd", "mmd_p"]), p, math.nan))
+        for name, distance in admitted.items()
+    }
+    return {
+        name: halving._replace(floors=np.maximum(halving.floors, LEAST_FLOOR)) if DISTANCES[name].family else halving
+        for name, halving in found.items()
+    }
 
 
-def _identities(sample: ScoredWindows, real: ScoredWindows) -> NDArray[Any]:
+def song_identities(sample: ScoredWindows, real: ScoredWindows) -> NDArray[Any]:
     """Return the song of each window of a sample, for distances that keep songs together.
 
     Every generated window and every copy is a song of its own, so that a copy may be separated from its source.

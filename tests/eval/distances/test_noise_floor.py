@@ -39,7 +39,7 @@ def floor(sample: NDArray[Any], reference: NDArray[Any] | None = None, **choices
         return wasserstein(sample.values, reference.values, scale=1.0)
 
     given: dict[str, Any] = {"rng": np.random.default_rng(3), "draws": 20} | choices
-    return against_halves(distance, Rows(sample, 1000 + np.arange(len(sample))), Rows(reference, SONGS), **given)
+    return against_halves(distance, Rows(sample, 1000 + np.arange(len(sample))), Rows(reference, SONGS), **given).floor
 
 
 def test_real_music_is_at_the_floor_and_shifted_music_above() -> None:
@@ -261,7 +261,7 @@ def test_a_negative_floor_has_no_ratio() -> None:
     reference = Rows(np.zeros(len(SONGS)), SONGS)
     rng = np.random.default_rng(0)
     assert math.isnan(against_halves(lambda *_: -1.0, reference, reference, rng=rng, draws=2).ratio)
-    assert math.isnan(against_halves(lambda *_: math.nan, reference, reference, rng=rng, draws=2).floor_p95)
+    assert math.isnan(against_halves(lambda *_: math.nan, reference, reference, rng=rng, draws=2).floor.floor_p95)
 
 
 def test_one_window_per_song() -> None:
