@@ -10,7 +10,8 @@ import tyro
 
 from etude.cli.options import CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
 from etude.runner.plan import make_plan
-from eval.claims.claims import verdicts_on
+from eval.claims.declaration import status
+from eval.claims.judgement import judged_on
 from eval.claims.verdicts import Ruling
 from eval.results.agreement import RULES, compare, different_hashes, different_parts, environments, same_class
 from replication.util.errors import UserError
@@ -98,6 +99,10 @@ def agreement(here: Results, there: Results) -> tuple[list[str], list[str]]:
         *_machines(here, there),
         f"bits: {bits}",
         *_measures(rows),
+        *(
+            f"verdicts {where}: {found.standing}. {found.reason}"
+            for where, found in (("here", status(here)), ("there", status(there)))
+        ),
         f"verdicts: {equal} of {len(rulings)} that both runs have are equal",
     ]
     keys = dict.fromkeys(key for keys, _ in hashes.values() for key in keys if same_class(here, there, key))
@@ -156,6 +161,6 @@ def _measures(rows: list[Compared]) -> list[str]:
 
 def _rulings(here: Results, there: Results) -> list[tuple[str, Ruling, Ruling]]:
     """Return the verdicts on claims that were tested in both runs."""
-    ours, theirs = ({each.name: each.verdict for each in verdicts_on(run)} for run in (here, there))
+    ours, theirs = ({each.name: each.verdict for each, _ in judged_on(run)} for run in (here, there))
     pairs = [(name, ours[name], ruling) for name, ruling in theirs.items() if name in ours]
-    return [pair for pair in pairs if Ruling.NOT_TESTED not in pair]
+    return [pair for pair in pairs if not {Ruling.NOT_TESTED, Ruling.NOT_TESTABLE} & set(pair)]

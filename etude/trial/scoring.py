@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,8 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
         control: make the samples from the real music, as defined by a row of `CONTROLS`, instead of reading them.
         diffusion: keep the embeddings of the model, and the trajectory of its sampling.
     """
+    import pandas as pd
+
     from eval.listening.piano_rolls import save_rolls
     from eval.listening.player import save_player
 
@@ -55,6 +58,9 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
     else:
         music = read(read_samples(bench.folder), bench.encoding)
     distances, measures = reference.compare(music)
+    if diffusion and trial.kind == "trial" and (second := trial.scale.second_sampler) is not None:
+        drawn = bench.with_scale(replace(trial.scale, sampler=second)).sample(range(trial.scale.samples), seed=trial.seed)
+        measures = pd.concat([measures, reference.second_sampler(drawn)], ignore_index=True)
     windows = music.scored.windows
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()
     write_midi_files(pieces, bench.folder / "midi")
@@ -72,6 +78,7 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
     )
     if trial.kind == "trial":
         tables["pairs"] = reference.closest(windows)
+        tables["jackknife"] = reference.without_songs(music)
     if diffusion:
         tables["embedding"] = _embedding(trial.weights)
         if trial.kind == "trial":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from baselines import TEACHER
 from etude.trial.source import source_hash
+from eval.results.declared import declaration_hash
 from eval.results.environment import environment
 from eval.results.schema import EDITION, as_written, read_about
 from eval.scoring.measures import scoring_version
@@ -105,7 +106,7 @@ class Trial:
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
         """Return the resolved configuration: everything that decides the result, and nothing else."""
-        decorations = {"name", "about", "corpus", "seeds", "experiments", "tuning_grid", "tunes"}
+        decorations = {"name", "about", "corpus", "seeds", "experiments", "tuning_grid", "tunes", "demonstration"}
         scale = {
             field.name: getattr(self.scale, field.name) for field in fields(self.scale) if field.name not in decorations
         }
@@ -153,6 +154,7 @@ class Trial:
             self._note(status="RUNNING", error=None, ended=None, moves=self._moves())
             return False
         fresh: dict[str, Any] = {
+            "declaration": declaration_hash(self.comparison),
             "environment": environment(),
             "moves": [],
             "status": "RUNNING",

@@ -1,122 +1,103 @@
-"""Declare the claims before anything is run, and judge each by the results.
+"""The table of claims, and what each of them is judged by. `eval.claims.verdicts` has the rule.
 
-`eval.claims.verdicts` has the rule. For every measure of a model, less is closer to real music. Distances that have a
-noise floor are multiples of it, and smaller ones count as 1: samples that are closer to one half of the real music than
-the other half is are not better for it.
+The primary endpoint of every claim on models is the distance from real music in noise floors
+(`eval.distances.endpoint`). Which claims, endpoint, margin and seeds a comparison was started with is declared before
+its first trial: see `eval.claims.declaration`.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from eval.claims.verdicts import Comparison, Measure, Ruling, Verdict, verdict
+from eval.claims.verdicts import Evidence, Refusal, Ruling, Scale, Secondary
 from eval.results.anomalies import EXCLUDED
-from eval.statistics.paired import same_size
+from eval.scoring.measures import DISTANCE, WASSERSTEIN
+from eval.statistics.paired import contrast, same_size
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
 
     import pandas as pd
-    from numpy.typing import NDArray
 
     from eval.results.frames import Results
+
+MARGIN = 0.5  # floors: half the distance between two halves of real music
+FLOORS = Scale(unit=" floors", margin=MARGIN, better=-1)  # smaller is closer to real music
+REQUIRED = ("pitches-permuted", "onsets-shuffled")  # controls that the endpoint must tell from real music
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastClaim:
-    """A claim that one model is better than another, that is, that its measures are smaller.
+    """A claim that samples of one model are closer to real music than those of another.
 
     Attributes:
         name: Name of the claim.
         statement: Claim in one sentence.
         ours: Experiment that is claimed to be better.
         other: Experiment that it is compared with.
-        measures: Family of measures that are tested together.
     """
 
     name: str
     statement: str
     ours: str
     other: str
-    measures: tuple[Measure, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrelationClaim:
-    """A claim that a number measures the distance from real music, that is, that the two rise and fall together.
-
-    It is judged by rho(number, distance) - |rho(step, distance)|, where rho is Spearman's rank correlation over the
-    checkpoints of one training run; there is one value per seed, from -2 to 1. The second term is what a clock reaches:
-    a number that only falls with every step correlates with everything that training changes, and scores 0.
+class NumberClaim:
+    """A claim that a number orders models of equal age by their distance from real music.
 
     Attributes:
         name: Name of the claim.
         statement: Claim in one sentence.
-        audited: Experiment whose checkpoints are audited.
         number: Column of the audits.
-        measure: Correlation beyond that of a clock.
     """
 
     name: str
     statement: str
-    audited: str
     number: str
-    measure: Measure
 
 
-_DISTANCES = (
-    Measure(name="distance", label="distance", unit=" floors"),
-    Measure(name="classifier_auc", label="distance of the classifier's AUC from 1/2", low=-0.5, high=0.5),
-    Measure(name="chords", label="distance in chords", unit=" floors"),
-)
-_BOUND = Measure(name="nll", label="likelihood bound", unit=" nats per token")
+Claim = ContrastClaim | NumberClaim
 
-CLAIMS: tuple[ContrastClaim | CorrelationClaim, ...] = (
+CLAIMS: tuple[Claim, ...] = (
     ContrastClaim(
         name="C1",
         statement="Embeddings trained end to end are better than frozen Gaussian ones.",
         ours="e2e",
         other="gaussian",
-        measures=(*_DISTANCES, _BOUND),
     ),
     ContrastClaim(
         name="C2",
         statement="Embeddings trained end to end are better than frozen pretrained ones (skip-gram).",
         ours="e2e",
         other="pretrained",
-        measures=(*_DISTANCES, _BOUND),
     ),
-    CorrelationClaim(
+    NumberClaim(
         name="C3",
         statement="Bits per word measure the quality of what is generated.",
-        audited="recipe",
         number="bits_per_word",
-        measure=Measure(
-            name="rank_correlation",
-            label="rank correlation with the distance beyond that of the step",
-            low=-2.0,
-            high=1.0,
-        ),
     ),
     ContrastClaim(
         name="C4",
-        statement="Diffusion comes closer to real music than an autoregressive model of equal budget.",
+        statement="Diffusion comes closer to real music than an autoregressive model with equal training compute.",
         ours="e2e",
         other="autoregressive",
-        measures=_DISTANCES,  # without nll: a bound cannot be ranked against an exact value
+    ),
+    ContrastClaim(
+        name="C4b",
+        statement="Diffusion comes closer to real music than an autoregressive model stopped at its best validation loss.",
+        ours="e2e",
+        other="autoregressive-best",
     ),
     ContrastClaim(
         name="C5",
         statement="The larger backbone (like BERT) is better than the smaller (like ELECTRA).",
         ours="e2e",
         other="e2e-small",
-        measures=(*_DISTANCES, _BOUND),
     ),
 )
 
@@ -127,121 +108,126 @@ PUBLISHED: dict[str, dict[int, float]] = {
 }
 
 
-@functools.lru_cache(maxsize=2)  # tables, page and terminal all ask for it
-def verdicts_on(results: Results) -> tuple[Verdict, ...]:
-    """Return the verdicts on `CLAIMS` for the results of a comparison."""
-    return tuple(judge(claim_values(results.trials, results.measures), results.audits, results.anomalies))
+def primary_values(results: Results, measure: str = DISTANCE) -> pd.DataFrame:
+    """Return one row per trial: experiment, seed, value (of a measure, in floors, at least 1) and n (windows)."""
+    found = results.measures[results.measures["measure"] == measure]
+    # To be closer to real music than real music is to itself is not better.
+    return found.assign(value=found["ratio"].clip(lower=1))[["experiment", "seed", "value", "n"]]
 
 
-def judge(values: pd.DataFrame, audits: pd.DataFrame, anomalies: pd.DataFrame) -> list[Verdict]:
-    """Return the verdicts on `CLAIMS`; each sentence ends with the anomalies of the trials that it is about.
+def contrast_evidence(
+    claim: ContrastClaim, values: pd.DataFrame, results: Results, *, scale: Scale = FLOORS
+) -> Evidence | Refusal:
+    """Return what a claim on two models is judged by.
 
     Args:
-        values: Columns experiment, seed, measure, value and n. Distance and chords are multiples of the floor, at least
-            1; classifier_auc is the distance of the AUC from 1/2; nll is in nats per token; n is the number of windows
-            on either side, NaN for nll. There is one row per experiment, seed and measure.
-        audits: Columns seed, step, bits_per_word and distance (floors); one row per checkpoint.
-        anomalies: Columns experiment, seed and anomaly; see `eval.results.anomalies`.
+        claim: The claim.
+        values: One row per trial, as `primary_values` returns.
+        results: Results that the values are from, for anomalies and secondary measures.
+        scale: Scale of the values.
     """
-    return [
-        _contrasted(claim, values, anomalies)
-        if isinstance(claim, ContrastClaim)
-        else _correlated(claim, audits, anomalies)
-        for claim in CLAIMS
-    ]
-
-
-def claim_values(trials: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
-    """Return the argument `values` of `judge`, given two frames of the results."""
-    import pandas as pd
-
-    distances = measures[measures["measure"].isin(["distance", "chords"])]
-    values = [
-        distances.assign(value=distances["ratio"].clip(lower=1)),  # closer than real music is to itself is not better
-        measures[measures["measure"] == "classifier_auc"].assign(value=lambda frame: (frame["value"] - 0.5).abs()),
-        trials.assign(measure="nll", value=trials["nll"], n=math.nan),
-    ]
-    return pd.concat([frame[["experiment", "seed", "measure", "value", "n"]] for frame in values], ignore_index=True)
-
-
-def _contrasted(claim: ContrastClaim, values: pd.DataFrame, anomalies: pd.DataFrame) -> Verdict:
     models = [claim.ours, claim.other]
-    wrong = _went_wrong(anomalies[anomalies["experiment"].isin(models)])
+    wrong = _went_wrong(results.anomalies[results.anomalies["experiment"].isin(models)])
     missing = [name for name in models if name not in set(values["experiment"])]
     if missing:
         verb = "was" if len(missing) == 1 else "were"
-        return _untested(claim, f"{' and '.join(missing)} {verb} not {'finished' if wrong else 'run'}{wrong}")
-    family = values["experiment"].isin(models) & values["measure"].isin([measure.name for measure in claim.measures])
-    rows = values[family]
+        lost = f" ({'; '.join(wrong)})" if wrong else ""
+        return Refusal(
+            ruling=Ruling.NOT_TESTED, reason=f"{' and '.join(missing)} {verb} not {'finished' if wrong else 'run'}{lost}"
+        )
+    if deaf := not_heard(results, REQUIRED):
+        return Refusal(
+            ruling=Ruling.NOT_TESTABLE,
+            reason=f"on this music the distance cannot tell {' and '.join(deaf)} from real music",
+        )
+    rows = values[values["experiment"].isin(models)]
     try:
         same_size(
             {
-                f"{name} with seed {seed} ({measure})": int(n)
-                for name, seed, measure, n in rows[["experiment", "seed", "measure", "n"]].dropna(subset="n").to_numpy()
+                f"{name} with seed {seed}": int(n)
+                for name, seed, n in rows[["experiment", "seed", "n"]].dropna(subset="n").to_numpy()
             }
         )
     except UserError as error:
-        return _untested(claim, f"{error}{wrong}")
-    comparisons = []
-    for measure in claim.measures:
-        of_measure = rows[rows["measure"] == measure.name].set_index(["experiment", "seed"])
-        if not of_measure.index.is_unique:
-            raise ValueError(f"{measure.name} has two values of one experiment and seed")
-        ours, other = (of_measure["value"].get(name, of_measure["value"].iloc[:0]) for name in models)
-        # Seeds of only one of the models are left out. NaN stays, and then the measure is not tested.
-        seeds = ours.index.intersection(other.index)
-        differences = (ours[seeds] - other[seeds]).to_numpy(dtype=float)
-        comparisons.append(Comparison.of(measure, differences, tests=len(claim.measures)))
-    return verdict(claim.name, claim.statement, comparisons, better=-1, note=_unpaired(rows, models) + wrong)
+        return Refusal(ruling=Ruling.NOT_TESTED, reason=str(error))
+    differences, lone = paired_differences(values, claim)
+    return Evidence(
+        scale=scale,
+        contrast=contrast(differences, margin=scale.margin),
+        secondary=_secondary(claim, results),
+        notes=(*lone, *wrong),
+    )
 
 
-def _unpaired(rows: pd.DataFrame, models: list[str]) -> str:
-    """Name the seeds that only one of two models has."""
-    ours, other = (set(rows[rows["experiment"] == name]["seed"]) for name in models)
-    lone = {models[0]: sorted(ours - other), models[1]: sorted(other - ours)}
-    named = [f"{name} seed {seed}" for name, seeds in lone.items() for seed in seeds]
-    return f"; left out because the other model lacks the seed: {', '.join(named)}" if named else ""
+def paired_differences(values: pd.DataFrame, claim: ContrastClaim) -> tuple[list[float], tuple[str, ...]]:
+    """Return ours minus other for each seed that both have, and a note on the seeds that only one has."""
+    sides = [
+        values[values["experiment"] == name].set_index("seed")["value"].sort_index() for name in (claim.ours, claim.other)
+    ]
+    for side in sides:
+        if not side.index.is_unique:
+            raise ValueError(f"{claim.name} has two values of one experiment and seed")
+    ours, other = sides
+    seeds = ours.index.intersection(other.index)
+    lone = [
+        f"{name} seed {seed}"
+        for name, side in ((claim.ours, ours), (claim.other, other))
+        for seed in side.index.difference(seeds)
+    ]
+    notes = (f"left out because the other model lacks the seed: {', '.join(lone)}",) if lone else ()
+    return (ours[seeds] - other[seeds]).astype(float).tolist(), notes
 
 
-def _went_wrong(anomalies: pd.DataFrame) -> str:
-    """List the anomalies of each trial."""
+def not_heard(results: Results, names: Sequence[str] | None = None) -> list[str]:
+    """Return the labels of the controls that the endpoint cannot tell from this real music.
+
+    Args:
+        results: The results; controls that were not run are not listed.
+        names: Names of controls; None for all that change real music.
+    """
+    rows = results.measures[results.measures["measure"] == DISTANCE]
+    heard = rows.groupby("experiment")[["ratio", "floor_p95"]].mean()
+    kinds = results.experiments.set_index("name")
+    wanted = [name for name in kinds.index if kinds.loc[name, "control"]] if names is None else names
+    changed = results.trials.groupby("experiment")["changed"].mean()
+    return [
+        str(kinds.loc[name, "label"]).removesuffix(" (control)").lower()
+        for name in wanted
+        if name in heard.index and changed.get(name, 1.0) and heard.loc[name, "ratio"] <= heard.loc[name, "floor_p95"]
+    ]
+
+
+_SECONDARY: tuple[tuple[str, str], ...] = (
+    ("classifier_auc", "Classifier AUC, distance from 1/2"),
+    ("chords", "Chord bigrams (floors)"),
+    (WASSERSTEIN, "Mean Wasserstein distance of 14 metrics (floors)"),
+    ("teacher_nll", "Gap of the teacher's NLL to real music (nats per token)"),
+)
+
+
+def _secondary(claim: ContrastClaim, results: Results) -> tuple[Secondary, ...]:
+    """Return the contrasts of the secondary measures, and of the bounds of both models if both are bounds."""
+    found = []
+    for measure, label in _SECONDARY:
+        rows = results.measures[results.measures["measure"] == measure]
+        if measure == "classifier_auc":
+            values = rows.assign(value=(rows["value"] - 0.5).abs())
+        elif measure == "teacher_nll":
+            values = rows.assign(value=(rows["value"] - rows["floor"]).abs())
+        else:
+            values = rows.assign(value=rows["ratio"])
+        found.append((label, values))
+    models = results.trials[results.trials["experiment"].isin([claim.ours, claim.other])]
+    if len(models) and not models["exact"].astype(bool).any():  # a bound cannot be ranked against an exact value
+        found.append(("Likelihood bound (nats per token)", models.assign(value=models["nll"])))
+    contrasts = [(label, contrast(paired_differences(values, claim)[0], margin=math.inf)) for label, values in found]
+    return tuple(Secondary(label, one) for label, one in contrasts if one.n and not math.isnan(one.difference))
+
+
+def _went_wrong(anomalies: pd.DataFrame) -> tuple[str, ...]:
+    """Return a note with the anomalies of each trial; none if there are none."""
     trials = [
         f"{name} seed {seed} ({', '.join(found['anomaly'])})"
         for (name, seed), found in anomalies.groupby(["experiment", "seed"], sort=False)
     ]
-    return f"; anomalies: {', '.join(trials)}" if trials else ""
-
-
-def _correlated(claim: CorrelationClaim, audits: pd.DataFrame, anomalies: pd.DataFrame) -> Verdict:
-    # Anomalies of the final samples do not count, since every checkpoint was judged by itself.
-    lost = anomalies[(anomalies["experiment"] == claim.audited) & anomalies["anomaly"].isin(EXCLUDED)]
-    wrong = _went_wrong(lost)
-    if not len(audits):
-        return _untested(claim, f"no checkpoints were audited{wrong}")
-    runs = [run[[claim.number, "step", "distance"]].to_numpy(dtype=float).T for _, run in audits.groupby("seed")]
-    fewest = min(run.shape[1] for run in runs)
-    # Sums of squared rank differences are even, so 1 - 6 sum / (k^3 - k) is a multiple of this, and so is 2.
-    step = 12 / (fewest**3 - fewest) if fewest > 1 else math.nan
-    of_number, of_step = np.transpose(
-        [[_rank_correlation(one, distance) for one in (number, clock)] for number, clock, distance in runs]
-    )
-    compared = Comparison.of(claim.measure, of_number - np.abs(of_step), tests=1, resolution=step)
-    means = (float(of_number.mean()), float(of_step.mean()))
-    note = "; mean correlation with the distance {:+.2f}, of the step {:+.2f}".format(*means)
-    known = "" if math.isnan(sum(means)) else note
-    return verdict(claim.name, claim.statement, [compared], better=1, note=known + wrong)
-
-
-def _rank_correlation(number: NDArray[Any], distance: NDArray[Any]) -> float:
-    """Return Spearman's correlation over checkpoints; NaN if a value is not finite or all are equal."""
-    from scipy import stats
-
-    if not np.isfinite([number, distance]).all() or not np.ptp(number) or not np.ptp(distance):
-        return math.nan
-    # Equal correlations may differ by rounding, and a difference of 1e-16 in every seed would be significant.
-    return round(float(stats.spearmanr(number, distance).statistic), 12)
-
-
-def _untested(claim: ContrastClaim | CorrelationClaim, reason: str) -> Verdict:
-    sentence = f"{Ruling.NOT_TESTED.capitalize()}: {reason}."
-    return Verdict(name=claim.name, statement=claim.statement, verdict=Ruling.NOT_TESTED, sentence=sentence)
+    return (f"anomalies: {', '.join(trials)}",) if trials else ()

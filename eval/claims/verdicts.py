@@ -1,99 +1,111 @@
-"""Compute the verdict on a claim, and the sentence that explains it, by a rule that was fixed before the results.
+"""Reach the verdicts on claims by a rule that was fixed before the results.
 
-A claim is about a method, so its unit is the training seed. Each claim has a family of measures. In each measure, two
-models are compared seed by seed (`eval.statistics.paired.contrast`), and the p values of the family are adjusted
-by Holm's procedure. A measure is for or against the claim, by the sign of the difference, if its adjusted two-sided p
-is at most 0.05. The claim is
+A claim is about a method, so its unit is the training seed. Each claim has one primary endpoint, in which its two
+sides are compared seed by seed (`eval.statistics.paired.contrast`), and a margin, below which a difference has no
+meaning. Both p values are adjusted for the number of claims by Holm's procedure, those of a difference and those of
+equivalence each on its own. At level 0.05 the verdict is
 
-    reproduced      if at least one measure is for it and none against it,
-    not reproduced  if at least one measure is against it and none for it,
-    inconclusive    otherwise, and always with fewer than 2 seeds,
-    not tested      if one of its models was not run, or if the models were scored with unequal numbers of windows.
+    no meaningful difference  if the interval lies within the margin (two one-sided tests), even if it excludes 0,
+    reproduced                otherwise, if the interval excludes 0 in the claimed direction,
+    contradicted              otherwise, if it excludes 0 in the other direction,
+    inconclusive              otherwise, and always with fewer than 2 seeds,
+    not testable here         if the endpoint cannot tell permuted pitches or shuffled onsets from this real music,
+    not tested                if one of the models was not run, or sets of unequal size were scored.
+
+Equivalence comes first because a difference smaller than the margin does not become meaningful by being certain. With
+more seeds every interval ends up on one side of 0 or within the margin. Secondary measures are reported with their
+intervals, and never make a verdict.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from eval.statistics.intervals import deviation
-from eval.statistics.paired import ALPHA, Procedure, contrast, detectable_effect, holm
+from eval.statistics.paired import ALPHA, detectable_effect, holm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
-
-    from numpy.typing import NDArray
 
     from eval.statistics.paired import Contrast
 
 MIN_SEEDS = 2  # a standard deviation needs two
 
 
-class Finding(StrEnum):
-    """Result of one measure for a claim."""
-
-    FOR = "for"
-    AGAINST = "against"
-    OPEN = "open"
-
-
 class Ruling(StrEnum):
     """Possible verdicts on a claim."""
 
     REPRODUCED = "reproduced"
-    NOT_REPRODUCED = "not reproduced"
+    CONTRADICTED = "contradicted"
+    EQUIVALENT = "no meaningful difference"
     INCONCLUSIVE = "inconclusive"
+    NOT_TESTABLE = "not testable here"
     NOT_TESTED = "not tested"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
-    """A measure that a claim is judged by.
+class Scale:
+    """The scale on which the primary endpoint of a claim is measured.
 
     Attributes:
-        name: Name of the measure in the table of values.
-        label: Name of the measure in a sentence.
         unit: Unit of a difference with a space before it; empty for a number without unit.
+        margin: Differences smaller than this have no meaning.
+        better: Sign of a difference that is for the claim.
         low: Smallest possible difference.
         high: Largest possible difference.
     """
 
-    name: str
-    label: str
-    unit: str = ""
+    unit: str
+    margin: float
+    better: int
     low: float = -math.inf
     high: float = math.inf
 
 
-class Row(NamedTuple):
-    """Result of one measure for a claim, with its numbers.
+class Secondary(NamedTuple):
+    """The result of a secondary measure.
 
     Attributes:
-        measure: Name of the measure.
-        difference: Mean over seeds of ours minus other, or of the rank correlation.
-        low: Lower end of its unadjusted 95 % t interval over seeds, clipped to the possible range.
-        high: Upper end of the interval, clipped to the possible range.
-        p: Two-sided p value; NaN if there is no test.
-        test: Test that p is from.
-        p_holm: p adjusted for the family of the claim.
-        seeds: Number of seeds that both models have.
-        detectable: Smallest true difference that one test of the family detects with power 0.8.
-        finding: Whether the measure is for the claim, against it, or neither.
+        measure: Label of the measure, with its unit.
+        contrast: Comparison of the two sides over seeds.
     """
 
     measure: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    test: Procedure
-    p_holm: float
-    seeds: int
-    detectable: float
-    finding: Finding
+    contrast: Contrast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a claim is judged by.
+
+    Attributes:
+        scale: Scale of the primary endpoint.
+        contrast: Comparison of the two sides over seeds, on that scale.
+        secondary: Other measures; they do not count.
+        notes: What has to be known beside the verdict, as sentences without a full stop.
+        reservation: Reason why a difference proves nothing here; empty if there is none.
+    """
+
+    scale: Scale
+    contrast: Contrast
+    secondary: tuple[Secondary, ...] = ()
+    notes: tuple[str, ...] = ()
+    reservation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a claim was not judged.
+
+    Attributes:
+        ruling: `Ruling.NOT_TESTED` or `Ruling.NOT_TESTABLE`.
+        reason: Reason, without a full stop.
+    """
+
+    ruling: Ruling
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,105 +116,83 @@ class Verdict:
         name: Name of the claim.
         statement: Claim in one sentence.
         verdict: Ruling by the rule of this module.
-        sentence: Ruling with the decisive numbers.
-        rows: One row per measure; none if the claim was not tested.
+        sentence: Verdict, difference, interval and seeds in one short sentence.
+        evidence: What it was judged by; None if the claim was not judged.
+        p: p value of a difference, adjusted for the number of claims.
+        p_equivalent: p value of equivalence, adjusted likewise.
+        detectable: Smallest difference that this number of seeds finds with power 0.8, given the deviation over seeds.
+        notes: Further sentences.
     """
 
     name: str
     statement: str
     verdict: Ruling
     sentence: str
-    rows: tuple[Row, ...] = ()
+    evidence: Evidence | None = None
+    p: float = math.nan
+    p_equivalent: float = math.nan
+    detectable: float = math.nan
+    notes: tuple[str, ...] = field(default_factory=tuple)
 
 
-class Comparison(NamedTuple):
-    """A measure with the contrast of its differences over seeds."""
-
-    measure: Measure
-    contrast: Contrast
-    detectable: float
-
-    @classmethod
-    def of(cls, measure: Measure, differences: NDArray[Any], *, tests: int, resolution: float = 0.0) -> Comparison:
-        """Test (seeds,) differences, as one of `tests` in a family; see `eval.statistics.paired.contrast`."""
-        nothing = [0.0] * len(differences)
-        found = contrast(differences.tolist(), nothing, tests=tests, resolution=resolution)
-        spread = deviation(differences, resolution=resolution) if found.test is not Procedure.NONE else math.nan
-        return cls(measure, found, detectable_effect(found.n, spread, tests=tests))
-
-
-def verdict(name: str, statement: str, comparisons: Sequence[Comparison], *, better: int, note: str = "") -> Verdict:
-    """Return the verdict by the rule of this module.
-
-    Args:
-        name: Name of the claim.
-        statement: Claim in one sentence.
-        comparisons: One comparison per measure.
-        better: Sign of a difference that is for the claim.
-        note: End of the sentence.
-    """
-
-    def finding(found: Contrast, adjusted: float) -> Finding:
-        if found.n < MIN_SEEDS or not adjusted <= ALPHA:
-            return Finding.OPEN
-        return Finding.FOR if found.difference * better > 0 else Finding.AGAINST
-
-    rows = tuple(
-        Row(
-            measure.name,
-            *(found.difference, max(found.low, measure.low), min(found.high, measure.high), found.p, found.test),
-            adjusted,
-            found.n,
-            detectable,
-            finding(found, adjusted),
-        )
-        for (measure, found, detectable), adjusted in zip(
-            comparisons, holm([each.contrast.p for each in comparisons]), strict=True
-        )
+def judge(claims: Sequence[tuple[str, str, Evidence | Refusal]]) -> list[Verdict]:
+    """Return the verdicts on claims, each given as name, statement and evidence, by the rule of this module."""
+    judged = [found.contrast for *_, found in claims if isinstance(found, Evidence)]
+    adjusted = zip(
+        judged, holm([one.p for one in judged]), holm([one.p_equivalent for one in judged]), strict=True
     )
-    findings = {row.finding for row in rows} - {Finding.OPEN}
-    ruling = {
-        frozenset({Finding.FOR}): Ruling.REPRODUCED,
-        frozenset({Finding.AGAINST}): Ruling.NOT_REPRODUCED,
-    }.get(frozenset(findings), Ruling.INCONCLUSIVE)
-    sentence = f"{ruling.capitalize()}: {_reason([each.measure for each in comparisons], rows)}{note}."
-    return Verdict(name=name, statement=statement, verdict=ruling, sentence=sentence, rows=rows)
+    verdicts = []
+    for name, statement, found in claims:
+        if isinstance(found, Refusal):
+            sentence = f"{found.ruling.capitalize()}: {found.reason}."
+            verdicts.append(Verdict(name=name, statement=statement, verdict=found.ruling, sentence=sentence))
+            continue
+        _, p, p_equivalent = next(adjusted)
+        ruling = _ruling(found, p, p_equivalent)
+        detectable = detectable_effect(found.contrast.n, found.contrast.deviation, tests=len(judged))
+        verdicts.append(
+            Verdict(
+                name=name,
+                statement=statement,
+                verdict=ruling,
+                sentence=f"{ruling.capitalize()}: {_reason(found, ruling, detectable)}.",
+                evidence=found,
+                p=p,
+                p_equivalent=p_equivalent,
+                detectable=detectable,
+                notes=found.notes,
+            )
+        )
+    return verdicts
 
 
-def _reason(measures: Sequence[Measure], rows: Sequence[Row]) -> str:
-    """Return the reason for the verdict as text."""
-    named = list(zip(measures, rows, strict=True))
-    tested = [each for each in named if not math.isnan(each[1].p)]
-    seeds = max(row.seeds for row in rows)
-    if seeds < MIN_SEEDS:
-        of_one = f" ({_several(tested, rows)})" if tested else ""
-        return f"a claim about a method needs {MIN_SEEDS} seeds, and there {'is 1' if seeds else 'are none'}{of_one}"
-    prefix = f"with {seeds} seeds "
-    untested = ", ".join(measure.label for measure, row in named if math.isnan(row.p))
-    also = f"; not tested, because values are not finite or all equal: {untested}" if untested else ""
-    if not tested:
-        return f"{prefix}there is nothing to test{also}"
-    decisive = {
-        finding: [each for each in tested if each[1].finding is finding] for finding in (Finding.FOR, Finding.AGAINST)
-    }
-    if any(decisive.values()):
-        sides = [
-            f"{finding} it: " + (f"{len(some)} of {len(rows)} ({_several(some, rows)})" if some else "none")
-            for finding, some in decisive.items()
-        ]
-        return f"{prefix}measures {'; '.join(sides)}{also}"
-    closest = min(tested, key=lambda each: (each[1].p_holm, each[1].p))
-    none = f"none of {len(rows)} measures differs" if len(rows) > 1 else "nothing is found"
-    power = f"a difference of {closest[1].detectable:.2g}{closest[0].unit} would be detected with power 0.8"
-    return f"{prefix}{none} ({'closest: ' * (len(rows) > 1)}{_several([closest], rows)}; {power}){also}"
+def _ruling(found: Evidence, p: float, p_equivalent: float) -> Ruling:
+    if found.contrast.n < MIN_SEEDS or found.reservation:
+        return Ruling.INCONCLUSIVE
+    if p_equivalent <= ALPHA:
+        return Ruling.EQUIVALENT
+    if p <= ALPHA:
+        return Ruling.REPRODUCED if found.contrast.difference * found.scale.better > 0 else Ruling.CONTRADICTED
+    return Ruling.INCONCLUSIVE
 
 
-def _several(named: Sequence[tuple[Measure, Row]], rows: Sequence[Row]) -> str:
-    """Return the numbers of some rows of a claim as text."""
-    return "; ".join(_numbers(*each, adjusted=len(rows) > 1) for each in named)
-
-
-def _numbers(measure: Measure, row: Row, *, adjusted: bool) -> str:
-    between = "" if math.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
-    p = f"p = {row.p_holm:.2g}{' after Holm' * adjusted}"
-    return f"{measure.label} {row.difference:+.3g}{measure.unit}{between}, {p}"
+def _reason(found: Evidence, ruling: Ruling, detectable: float) -> str:
+    """Return difference, interval and seeds as text, and what an open claim would take."""
+    one, unit = found.contrast, found.scale.unit
+    seeds = "1 seed" if one.n == 1 else f"{one.n} seeds"
+    if not one.n:
+        return "the two sides have no seed in common"
+    if math.isnan(one.difference):
+        return f"a value of the {seeds} is missing or infinite"
+    low, high = max(one.low, found.scale.low), min(one.high, found.scale.high)
+    between = "" if math.isnan(one.low) else f" [{low:+.2f}, {high:+.2f}]"
+    numbers = f"{one.difference:+.2f}{unit}{between}, {seeds}"
+    if found.reservation:
+        return f"{found.reservation} ({numbers})"
+    if one.n < MIN_SEEDS:
+        return f"a claim about a method needs {MIN_SEEDS} seeds ({numbers})"
+    if ruling is Ruling.EQUIVALENT:
+        return f"{numbers}, smaller than the margin of {found.scale.margin:g}"
+    if ruling is Ruling.INCONCLUSIVE and math.isfinite(detectable):
+        return f"{numbers}; these seeds find a difference of {detectable:.2g} with power 0.8"
+    return numbers

@@ -85,7 +85,7 @@ class Halvings(NamedTuple):
         return Floor(float(self.gaps.mean()), float(self.floors.mean()), p95, self.ratio, self.n)
 
 
-class _Draw(NamedTuple):
+class Halving(NamedTuple):
     """Rows of one halving, n of each: of the reference in A and in B, and of the samples that are held against A."""
 
     first: NDArray[np.intp]
@@ -160,7 +160,7 @@ def floor_ratios(
     real, generated = reference.to_numpy(dtype=float), samples[metrics].to_numpy(dtype=float)
     if np.shape(groups) != (len(real),):
         raise ValueError(f"{np.size(groups)} groups for {len(real)} windows of the reference")
-    halvings = _draws(groups, len(generated), rng=rng, draws=draws, origin=origin, songs=songs, most=most)
+    halvings = halvings_of(groups, len(generated), rng=rng, draws=draws, origin=origin, songs=songs, most=most)
     scales = [spread(column) for column in real.T]
 
     def distances(one: NDArray[Any], other: NDArray[Any]) -> list[float]:
@@ -231,7 +231,7 @@ def against_halves(
     (True, 32)
     """
     for_gaps, for_floors = rng.spawn(2)
-    halvings = _draws(reference.songs, len(sample.songs), rng=rng, draws=draws, origin=origin, songs=songs, most=most)
+    halvings = halvings_of(reference.songs, len(sample.songs), rng=rng, draws=draws, origin=origin, songs=songs, most=most)
     gaps, floors = [], []
     for draw in halvings:
         real = reference.take(draw.first)
@@ -253,7 +253,7 @@ def one_per_song(songs: ArrayLike, rng: np.random.Generator) -> NDArray[np.intp]
     return order[firsts]
 
 
-def _draws(
+def halvings_of(
     groups: ArrayLike,
     samples: int,
     *,
@@ -262,7 +262,7 @@ def _draws(
     origin: SampleOrigin,
     songs: ArrayLike | None,
     most: int | None,
-) -> list[_Draw]:
+) -> list[Halving]:
     """Return the rows of each halving. All halves are drawn before anything that depends on the samples."""
     names, song_of = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < MIN_SONGS:
@@ -274,11 +274,11 @@ def _draws(
         samples if most is None else min(samples, most), min(len(half) for pair in halves for half in pair)
     )
     if origin is SampleOrigin.INDEPENDENT:
-        return [_Draw(a[:n], b[:n], rng.permutation(samples)[:n]) for a, b in halves]
+        return [Halving(a[:n], b[:n], rng.permutation(samples)[:n]) for a, b in halves]
     if origin is SampleOrigin.SAME_HALF:
         if samples != len(song_of):
             raise ValueError(f"{samples} samples cannot be copies of {len(song_of)} windows")
-        return [_Draw(a[:n], b[:n], a[:n]) for a, b in halves]
+        return [Halving(a[:n], b[:n], a[:n]) for a, b in halves]
     made_of = np.asarray([] if songs is None else songs)
     if made_of.shape != (samples,):
         raise ValueError(f"{len(made_of)} songs for {samples} samples that come from the reference")
@@ -288,7 +288,7 @@ def _draws(
         if not len(eligible):
             raise UserError("a half of the reference has no samples that come from it: make samples from more windows")
         # If there are too few, they repeat: a smaller n would change every distance.
-        found.append(_Draw(a[:n], b[:n], np.resize(rng.permutation(eligible), n)))
+        found.append(Halving(a[:n], b[:n], np.resize(rng.permutation(eligible), n)))
     return found
 
 

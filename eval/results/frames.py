@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eval.metrics.table import refused
 from eval.results import trial_rows
 from eval.results.anomalies import FAILED, UNFINISHED, Occurrence, find_anomalies
+from eval.results.declared import declaration_of
 from eval.results.sampler_study import COLUMNS as SAMPLER_COLUMNS
 from eval.results.sampler_study import sampler_rows
 from eval.results.schema import EDITION, TEXT_COLUMNS, as_written, read_trial
@@ -48,7 +49,8 @@ class Results:
         about: Facts of the whole comparison: scale, corpus, title, licence, length (tokens per window), unit (of time:
             beat or second), refused (metrics that the corpus does not admit, with the reason), tuned (grid point of
             each arm), steps and batch (of training), evaluations (of the network per diffusion sample), configuration
-            (of the scale), sigma_0 (of the noise at the first timestep), environment, command, commits.
+            (of the scale), declaration (of the claims, with the hash that each trial was started under; None if there is
+            none), sigma_0 (of the noise at the first timestep), environment, command, commits.
         encodings: Columns name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
             ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
             floor). One row per encoding that has trials, in the order of the tables.
@@ -85,6 +87,7 @@ class Results:
             first seed.
         grid: Columns arm, dimension, scale, distance (floors, to the validation split), nll, chosen.
         audits: Columns experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
+        jackknife: Columns experiment, seed, song (family of the test split), distance: the endpoint without that family.
         samplers: Columns experiment, seed, sampler (a name in `eval.results.sampler_study.SAMPLERS`), evaluations (of
             the network per sample), distance (floors), classifier_auc, validity, entropy (nats per token), seconds.
             Empty if no study was run.
@@ -111,6 +114,7 @@ class Results:
     trajectory_notes: pd.DataFrame
     grid: pd.DataFrame
     audits: pd.DataFrame
+    jackknife: pd.DataFrame
     samplers: pd.DataFrame
     fingerprints: pd.DataFrame
 
@@ -145,7 +149,7 @@ def _gather(comparison: Path) -> Results:
     measures = stack(folders, trial_rows.measure_rows)
     return Results(
         card=read_json(comparison / "card.json"),
-        about=_about(data, abouts),
+        about=_about(data, abouts) | {"declaration": declaration_of(comparison, everything)},
         encodings=_encodings(data, measures, own),
         experiments=pd.DataFrame(experiments)
         .drop_duplicates("name", ignore_index=True)
@@ -167,6 +171,7 @@ def _gather(comparison: Path) -> Results:
         trajectory_notes=stack(first, parquet("trajectory-notes"), NOTES),
         grid=grid_rows(comparison),
         audits=stack(_folders(comparison, everything), trial_rows.audit_rows, trial_rows.AUDIT_COLUMNS),
+        jackknife=stack(folders, parquet("jackknife"), ("song", "distance")),
         samplers=stack(folders, sampler_rows, SAMPLER_COLUMNS),
         fingerprints=stack(_folders(comparison, everything), trial_rows.fingerprint_rows),
     )

@@ -40,6 +40,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "dataset": dict,
     "environment": dict,
     "status": str,
+    "declaration": (str, type(None)),
     "started": (int, float),
     "ended": (int, float, type(None)),
 }

@@ -15,7 +15,7 @@ from eval.distances.noise_floor import MEAN, SampleOrigin, floor_ratios
 from eval.metrics.table import features_on
 from eval.metrics.windows import evenly
 from eval.scoring.controls import ControlInputs, changed_windows
-from eval.scoring.measures import WASSERSTEIN, scoring_version
+from eval.scoring.measures import SECOND_SAMPLER, WASSERSTEIN, scoring_version
 from eval.scoring.sample_set import (
     SampleSet,
     ScoredWindows,
@@ -26,7 +26,7 @@ from eval.scoring.sample_set import (
     read,
     table_of,
 )
-from eval.scoring.set_distances import endpoint_of, set_distances
+from eval.scoring.set_distances import endpoint_of, set_distances, without_songs
 from eval.scoring.teacher import TeacherScore, teacher_nll, token_entropy
 from replication.util.checksums import missing, write_checksums
 from replication.util.files import write_json, write_parquet
@@ -148,6 +148,22 @@ class ReferenceSet:
         ]
         measures = pd.concat(parts, ignore_index=True)
         return distances.drop(MEAN), measures[["measure", "value", "floor", "floor_p95", "ratio", "p", "n"]]
+
+    def second_sampler(self, tokens: torch.Tensor) -> pd.DataFrame:
+        """Return the row of measures for (n, L) token ids that another sampler drew from the same weights."""
+        import pandas as pd
+
+        sample = read(tokens.numpy().astype(np.uint16), self.encoding).scored
+        value, p95 = endpoint_of(sample, self.real.scored, seed=self.seed, most=self.scale.samples)
+        row = {"measure": SECOND_SAMPLER, "value": value, "floor": 1.0, "floor_p95": p95, "ratio": value}
+        return pd.DataFrame([row | {"p": math.nan, "n": min(len(sample.windows), self.scale.samples)}])
+
+    def without_songs(self, music: SampleSet) -> pd.DataFrame:
+        """Return the endpoint without each song family of the real music: columns song and distance."""
+        import pandas as pd
+
+        found = without_songs(music.scored, self.real.scored, seed=self.seed, most=self.scale.samples)
+        return pd.DataFrame({"song": list(found), "distance": list(found.values())})
 
     def closest(self, windows: Windows) -> pd.DataFrame:
         """Return the notes of the samples that share most runs with one training window, and of those windows."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.distances.endpoint import ENDPOINT, LEAST_FLOOR, endpoint
+from eval.distances.jackknife import without_each_song
 from eval.distances.noise_floor import MIN_SONGS, Floor, SampleOrigin, against_halves, one_per_song
 from eval.distances.point_clouds import mmd_p
 from eval.distances.rows import Rows
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from eval.distances.endpoint import Endpoint
     from eval.distances.noise_floor import Halvings
     from eval.scoring.sample_set import ScoredWindows
+
+JACKKNIFE_DRAWS = 20  # halvings; each song is left out of all of them
 
 
 def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> pd.DataFrame:
@@ -59,6 +62,20 @@ def endpoint_of(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: 
     """Return the endpoint alone, which takes a small part of the time of `set_distances`."""
     return endpoint(
         _halvings(sample, real, [name for name, row in DISTANCES.items() if row.family], seed=seed, most=most)
+    )
+
+
+def without_songs(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> dict[int, float]:
+    """Return the endpoint of generated windows without each song of the real ones, by song."""
+    rows = {
+        name: row for name, row in DISTANCES.items() if row.family and (real.windows.beats or not row.needs_beats)
+    }
+    return without_each_song(
+        {name: Rows(row.facts(sample.windows, sample.scores), sample.songs) for name, row in rows.items()},
+        {name: Rows(row.facts(real.windows, real.scores), real.songs) for name, row in rows.items()},
+        seed=seed,
+        most=most,
+        draws=JACKKNIFE_DRAWS,
     )
 
 

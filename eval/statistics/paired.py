@@ -1,128 +1,84 @@
-"""Paired comparisons of methods over training seeds: tests, adjustment for many tests, power."""
+"""Paired comparisons of methods over training seeds: intervals, tests, adjustment for many tests, power."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import math
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from eval.statistics.intervals import deviation, interval
 from replication.util.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 ALPHA = 0.05
 POWER = 0.8
-_MOST_FLIPS = 40  # seeds up to which all sign flips are counted; each half of the seeds has 2^20 sums
-
-
-class Procedure(StrEnum):
-    """The test that a p value comes from."""
-
-    SIGN_FLIP = "exact sign flips"
-    T = "paired t"
-    NONE = "no test"
 
 
 class Contrast(NamedTuple):
     """A paired comparison of two methods over seeds.
 
     Attributes:
-        difference: Mean of a - b.
-        low: Lower end of the t interval of the difference.
+        difference: Mean difference.
+        low: Lower end of its 95 % t interval.
         high: Upper end.
-        p: Two-sided p value, in (0, 1], or NaN where there is no test.
+        p: Two-sided p value of the paired t test that the mean difference is 0; NaN where there is no test.
+        p_equivalent: p value of the two one-sided t tests that it is not smaller than the margin; NaN likewise.
         n: Number of seeds.
-        test: Test that p comes from.
+        deviation: Standard deviation of the differences over seeds, NaN below two.
     """
 
     difference: float
     low: float
     high: float
     p: float
+    p_equivalent: float
     n: int
-    test: Procedure
+    deviation: float
 
 
-def contrast(
-    a: Sequence[float], b: Sequence[float], *, level: float = 0.95, tests: int = 1, resolution: float = 0.0
-) -> Contrast:
-    """Return how much method `a` exceeds method `b`, paired by seed: a[i] and b[i] share a seed.
+def contrast(differences: ArrayLike, *, margin: float) -> Contrast:
+    """Return whether (n,) differences, one per seed, are 0 on average, and whether they are smaller than a margin.
 
-    p is the share of all 2^n ways to flip the signs of the differences whose mean is at least as far from 0 as the
-    observed one (R. Fisher, "The Design of Experiments", 1935). It is exact if the differences are symmetric around 0
-    under the null hypothesis, and a multiple of 2^(1-n). Where twice that exceeds `ALPHA` / tests (fewer than 7 seeds
-    for one test, fewer than 9 for a family of four), and above 40 seeds, p comes from the paired t test, which assumes
-    normal differences: sign flips have little power there (with 6 seeds they find 0.64 of what a t test finds 0.8 of).
-    There is no test, and p is NaN, below 2 seeds, if a difference is not finite, and if a few seeds all differ by the
-    same amount without a resolution. If nothing differs, p is 1.
+    The interval and the first p value are those of the paired t test. The second is the larger p value of two
+    one-sided tests, that the mean is at least `margin` and that it is at most -`margin` (D. Schuirmann, "A Comparison
+    of the Two One-Sided Tests Procedure and the Power Approach", 1987); it is at most 0.05 if the 90 % interval lies
+    within the margin.
 
-    Args:
-        a: One value per seed.
-        b: One value per seed.
-        level: Confidence level of the interval.
-        tests: Number of tests that `holm` will adjust the p value for.
-        resolution: Step that the differences are multiples of, if there is one; see `deviation`.
+    There is no test below 2 seeds, and if a difference is not finite. Differences that are all equal have an interval
+    without width. If they are all 0, nothing differs: p is 1 and p_equivalent 0. If they are not, the t test has no
+    scale to judge by, and there is no test. An infinite margin has no test of equivalence.
 
-    >>> contrast([1.0, 2.0], [1.0, 2.0]).p
-    1.0
-    >>> found = contrast([1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7], [1.0] * 7)
-    >>> found.p, str(found.test)
-    (0.015625, 'exact sign flips')
+    >>> found = contrast([1.0, 2.0, 3.0], margin=0.5)
+    >>> round(found.low, 3), round(found.p, 3)
+    (-0.484, 0.074)
     """
     from scipy import stats
 
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} values cannot be paired by seed")
-    with np.errstate(invalid="ignore"):  # inf - inf is NaN, and then there is no test
-        differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    n = len(differences)
-    mean, low, high = interval(differences.tolist(), level=level, resolution=resolution)
-    if n < 2 or not math.isfinite(mean):  # noqa: PLR2004 - a deviation needs two values
-        return Contrast(mean, low, high, math.nan, n, Procedure.NONE)
-    if n <= _MOST_FLIPS and 2 * 2.0 ** (1 - n) <= ALPHA / tests:
-        return Contrast(mean, low, high, _sign_flip_p(differences), n, Procedure.SIGN_FLIP)
-    if not differences.any():
-        return Contrast(mean, low, high, 1.0, n, Procedure.T)
-    # Not `scipy.stats.ttest_rel`: it knows no resolution, and it warns about equal differences.
-    error = deviation(differences, resolution=resolution) / math.sqrt(n)
-    if not error:
-        return Contrast(mean, low, high, math.nan, n, Procedure.NONE)
-    return Contrast(mean, low, high, 2 * float(stats.t.sf(abs(mean) / error, n - 1)), n, Procedure.T)
+    array = np.asarray(differences, dtype=float)
+    n, mean = len(array), _mean(array)
+    if n < 2 or not np.isfinite(array).all():  # noqa: PLR2004 - a deviation needs two values
+        return Contrast(mean, math.nan, math.nan, math.nan, math.nan, n, math.nan)
+    if np.ptp(array) <= 1e-12 * np.abs(array).max():  # they differ by rounding at most
+        p, p_equivalent = (math.nan, math.nan) if array.any() else (1.0, 0.0)
+        return Contrast(mean, mean, mean, p, p_equivalent, n, 0.0)
+    tested = stats.ttest_1samp(array, 0.0)
+    low, high = tested.confidence_interval(0.95)
+    equivalent = math.nan
+    if math.isfinite(margin):
+        above = stats.ttest_1samp(array, -margin, alternative="greater").pvalue
+        equivalent = float(max(above, stats.ttest_1samp(array, margin, alternative="less").pvalue))
+    return Contrast(mean, float(low), float(high), float(tested.pvalue), equivalent, n, float(array.std(ddof=1)))
 
 
-def _sign_flip_p(differences: NDArray[Any]) -> float:
-    """Return the share of sign flips of (n,) differences whose sum is at least as far from 0 as the observed one.
-
-    The sum of a flip is a sum of the first half plus a sum of the second half. Each half has 2^(n/2) sums; for each sum
-    of the first half, the large enough sums of the second half are counted in sorted order.
-
-    `scipy.stats.permutation_test` visits all 2^n flips (3 seconds for 16 differences, hopeless for 40), and its
-    tolerance is relative to the observed sum, so that p is too small where the differences cancel: 0.92 in place of 1
-    for 0.1, 0.2, -0.3, 0.1, -0.1, 0.1, -0.1.
-    """
-    # Sums of the same numbers in another order differ by rounding; they count as equal.
-    least = abs(float(differences.sum())) - 1e-9 * float(np.abs(differences).sum())
-    if least <= 0:
-        return 1.0
-    first, second = (_flipped_sums(half) for half in np.array_split(differences, 2))
-    count = int((len(second) - np.searchsorted(np.sort(second), least - first)).sum())
-    return count / 2.0 ** (len(differences) - 1)  # as many sums lie on the other side
-
-
-def _flipped_sums(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the (2^n,) sums of (n,) values under all signs."""
-    sums = np.zeros(1)
-    for value in values:
-        sums = np.concatenate([sums - value, sums + value])
-    return sums
+def _mean(values: NDArray[Any]) -> float:
+    with np.errstate(invalid="ignore"):  # the mean of inf and -inf is NaN
+        return float(values.mean()) if len(values) else math.nan
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from eval.claims.claims import CLAIMS, ContrastClaim
+from eval.claims.claims import CLAIMS
+from eval.claims.declaration import concerns, trial_standing
 from eval.tracking.views import NAME, address
 from replication.util.files import read_json
 from replication.util.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from eval.claims.claims import CorrelationClaim
 
 _ETUDE = """**Etude** tests the claims of Diffusion-LM on symbolic piano music. The model, its ablations, \
 baselines and controls are trained and scored alike.
@@ -38,7 +37,7 @@ def experiment_note(experiment: str) -> str:
     """
     blocks = [
         _ETUDE,
-        "### Claims, declared before the trials",
+        "### Claims",
         "\n".join(f"- **{claim.name}** {claim.statement}" for claim in CLAIMS),
         "### Charts",
         _VIEW.format(name=NAME, address=address(experiment)),
@@ -57,21 +56,16 @@ def run_note(about: dict[str, Any], folder: Path) -> str:
         folder: Folder of the trial, `runs/SCALE/CORPUS/EXPERIMENT/SEED`.
     """
     commit, changes = about["environment"]["commit"].partition("+")[::2]
-    claims = [claim for claim in CLAIMS if _tests(about, claim)]
+    standing = trial_standing(about, folder.parents[1])
+    claims = [claim for claim in CLAIMS if concerns(about, claim)]
     blocks = [
         f"**{about['label']}**, seed {about['seed']}. {about['note']}",
-        *(f"Claim **{claim.name}**: {claim.statement}" for claim in claims),
+        *(f"Claim **{claim.name}** ({standing}): {claim.statement}" for claim in claims),
         f"Made at commit `{commit}`{' with changes' if changes else ''}.",
         "To reproduce this run and the runs it depends on, in a clone of the repository:",
         f"    {_command(about, folder)}",  # an indented code block: no character in it is Markdown
     ]
     return "\n\n".join(blocks) + "\n"
-
-
-def _tests(about: dict[str, Any], claim: ContrastClaim | CorrelationClaim) -> bool:
-    if isinstance(claim, ContrastClaim):
-        return about["kind"] == "trial" and about["experiment"] in {claim.ours, claim.other}
-    return bool(about["kind"] == "audit")
 
 
 def _command(about: dict[str, Any], folder: Path) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 from uuid import NAMESPACE_OID, uuid5
 
+from eval.claims.declaration import trial_standing
 from eval.results.anomalies import find_anomalies
 from eval.results.trial_folder import Point, TrialFolder, numbers
 from eval.tracking.notes import run_note
@@ -56,7 +57,13 @@ class RunContent(TrialFolder):
         """Digest of everything that a final sync shows; a file that is added or changes its size changes it."""
         files = [f"{file.relative_to(self.path)} {file.stat().st_size}".encode() for file in self.artifacts()]
         wrong = [f"{name} {text}".encode() for name, text in self.anomalies.items()]
-        return sha256(self.about["status"].encode(), str(len(self.lines)).encode(), self.scores, *files, *wrong)
+        about = (self.about["status"].encode(), self.standing.encode(), str(len(self.lines)).encode())
+        return sha256(*about, self.scores, *files, *wrong)
+
+    @functools.cached_property
+    def standing(self) -> str:
+        """What verdicts on the claims are worth, as far as this trial shows it: see `eval.claims.declaration`."""
+        return str(trial_standing(self.about, self.path.parents[1]))
 
     def without_worker(self) -> Self:
         """Return the content to show if no worker runs the trial: a status of RUNNING then means KILLED.
@@ -117,7 +124,7 @@ class RunContent(TrialFolder):
             "label": about["label"],
             "mlflow.runColor": about["colour"],
             "mlflow.note.content": run_note(about, self.path) if environment else about["note"],
-            **({"mlflow.source.git.commit": environment["commit"]} if environment else {}),
+            **({"mlflow.source.git.commit": environment["commit"], "claims": self.standing} if environment else {}),
             **{key: str(value) for key, value in self._coordinates().items()},
         }
 

@@ -68,10 +68,13 @@ class Scale:
         schedule: Noise schedule.
         budget: Training budget.
         sampler: Sampler of the diffusion models.
+        second_sampler: Sampler with which their distance is measured again, to see whether a verdict depends on it;
+            None for none.
         strata: Timesteps drawn per window for the likelihood bound.
         seeds: Number of trials of each experiment.
         samples: Number of windows drawn from each trial.
         tuning_grid: Points at which the embeddings of every arm are tried first; see `etude.runner.tuning`.
+        demonstration: Whether the scale is too small for verdicts on the claims.
         held_out: Name of the split with which trials are compared.
         tunes: Name of the scale whose arms are tuned at this one; None for the scale of a comparison.
         experiments: Names of the experiments that `etude run` runs by default; if empty, all rows in the paper's
@@ -90,10 +93,12 @@ class Scale:
     schedule: Schedule = field(default_factory=Sqrt)
     budget: Budget = field(default_factory=Budget)
     sampler: Sampler = field(default_factory=lambda: Ancestral(steps=200))
+    second_sampler: Sampler | None = None
     strata: int = 64
     seeds: int = 3
     samples: int = 256
     tuning_grid: tuple[TuningPoint, ...] = ()
+    demonstration: bool = False
     held_out: str = "test"
     tunes: str | None = None
     experiments: tuple[str, ...] = ()

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from eval.claims.claims import verdicts_on
+from eval.claims.declaration import status
+from eval.claims.judgement import judged_on
 from eval.listening.player import TEMPO, policy, script, seconds_per, style
 from replication.util.text import printable
 from reports.format.captions import summary
+from reports.format.interval_picture import svg_picture
 from reports.format.section import FigurePart
 from reports.format.templates import ASSETS, render_template, split_lead
 from reports.page.listening import Origin, listening_room
@@ -61,7 +63,15 @@ def page(results: Results, tables: Mapping[str, Table], figures: Mapping[str, Ca
         "page.html.j2",
         about=results.about,
         summary=summary(results),
-        claims=verdicts_on(results),
+        claims=[
+            {
+                "verdict": verdict,
+                "status": own,
+                "picture": Markup(svg_picture(verdict.evidence)) if verdict.evidence else "",  # noqa: S704 - numbers only
+            }
+            for verdict, own in judged_on(results)
+        ],
+        status=status(results),
         rule=tables["claims"].caption,
         head=head.parts,
         sections=[section for section in sections if section.parts],

@@ -9,9 +9,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from eval.claims.claims import verdicts_on
+from eval.claims.declaration import status
+from eval.claims.judgement import judged_on
 from eval.results.anomalies import EXCLUDED
 from reports.format.captions import setting
+from reports.format.interval_picture import text_picture
 from reports.format.queries import SOME_CONTROLS, controls, labels, models
 from reports.format.table import DAGGER, PLUS_MINUS
 from reports.sections.claims import anomalies_by_trial, main_table
@@ -46,9 +48,14 @@ def show(results: Results, output: Path) -> None:
     console.print(_wrapped(LEGEND), end="\n\n")
     for line in _anomalies(results):
         console.print(_wrapped(line), end="\n\n")
-    for verdict in verdicts_on(results):
+    overall = status(results)
+    console.print(_wrapped(f"{overall.standing.capitalize()} verdicts. {overall.reason}"), end="\n\n")
+    for verdict, own in judged_on(results):
         console.print(_wrapped(f"{verdict.name} {verdict.statement}"))
-        console.print(_wrapped(f"   {verdict.sentence}"))
+        prefix = "" if own.standing is overall.standing else f"{own.standing.capitalize()} ({own.reason}) "
+        console.print(_wrapped(f"   {prefix}{verdict.sentence}"))
+        if verdict.evidence and (picture := text_picture(verdict.evidence)):
+            console.print(f"   {picture}")
     console.print()
     console.print(f"Report:  {output / 'index.html'}", soft_wrap=True)
 

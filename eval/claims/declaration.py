@@ -1,0 +1,191 @@
+"""The declaration of a comparison: its claims, endpoint, margins and seeds, written before its first trial.
+
+The declaration is a file in the folder of the comparison, with its date, its commit and a hash of its content. Every
+trial notes the hash of the declaration that it was started under. Verdicts are confirmatory only if the claims are the
+declared ones, every trial was started under this declaration, and its seeds are the declared seeds, all of them.
+Otherwise they are exploratory, and the report says why. A scale that is too small for verdicts declares that it
+demonstrates.
+"""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eval.claims.claims import CLAIMS, MARGIN, REQUIRED, ContrastClaim
+from eval.distances.endpoint import EDITION as ENDPOINT_EDITION
+from eval.distances.endpoint import FAMILIES
+from eval.distances.table import DISTANCES
+from eval.results.declared import FILE, content_hash
+from eval.statistics.paired import ALPHA
+from replication.util.files import describe, read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from eval.claims.claims import Claim
+    from eval.results.frames import Results
+
+RULE = (
+    "Paired t interval over seeds; two one-sided tests against the margin first, then the difference from 0; both "
+    "p values adjusted for the number of claims by Holm's procedure."
+)
+EXCLUSION = "A seed counts for a claim if both of its models finished with it. Failed trials are left out and named."
+
+
+class Standing(StrEnum):
+    """What verdicts are worth."""
+
+    CONFIRMATORY = "confirmatory"
+    DEMONSTRATION = "demonstration"
+    EXPLORATORY = "exploratory"
+
+
+class Status(NamedTuple):
+    """The standing of verdicts.
+
+    Attributes:
+        standing: Standing.
+        reason: Why, as a sentence.
+    """
+
+    standing: Standing
+    reason: str
+
+
+def declaration(
+    *, scale: str, corpus: str, data: Mapping[str, str], seeds: Sequence[int], demonstration: bool
+) -> dict[str, Any]:
+    """Return the content of a declaration, without its date, commit and hash.
+
+    Args:
+        scale: Name of the scale.
+        corpus: Name of the corpus.
+        data: Digest of the windows by encoding.
+        seeds: Seeds that the comparison will have.
+        demonstration: Whether the scale is too small for verdicts.
+    """
+    families = {
+        family: [name for name, row in DISTANCES.items() if row.family == family] for family in FAMILIES
+    }
+    return {
+        "scale": scale,
+        "corpus": corpus,
+        "data": dict(data),
+        "seeds": list(seeds),
+        "purpose": str(Standing.DEMONSTRATION if demonstration else Standing.CONFIRMATORY),
+        "claims": {claim.name: describe(claim) for claim in CLAIMS},
+        "endpoint": {"edition": ENDPOINT_EDITION, "families": families, "must_hear": list(REQUIRED)},
+        "margin": MARGIN,
+        "alpha": ALPHA,
+        "rule": RULE,
+        "exclusion": EXCLUSION,
+    }
+
+
+def declare(comparison: Path, content: Mapping[str, Any], *, commit: str) -> None:
+    """Write the declaration of a comparison that has no trial yet; keep one that is there.
+
+    A comparison that has trials already cannot be declared any more.
+    """
+    path = comparison / FILE
+    if path.exists() or any(comparison.glob("*/*/trial.json")):
+        return
+    dated = {**content, "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "commit": commit}
+    write_json(path, {**dated, "hash": content_hash(dated)})
+
+
+def declared(comparison: Path) -> dict[str, Any] | None:
+    """Return the declaration of a comparison; None if it has none."""
+    path = comparison / FILE
+    return dict(read_json(path)) if path.exists() else None
+
+
+def status(results: Results) -> Status:
+    """Return the standing of the verdicts on these results, apart from claims that were declared later."""
+    given = results.about.get("declaration")
+    if not given:
+        return Status(Standing.EXPLORATORY, "The claims were not declared before the first trial.")
+    if reason := _broken(given, results):
+        return Status(Standing.EXPLORATORY, reason)
+    when = f"Declared on {given['date']}, before the first trial (declaration {given['hash'][:8]})."
+    if given["purpose"] == Standing.DEMONSTRATION:
+        return Status(Standing.DEMONSTRATION, f"{when} This scale is too small for verdicts: it shows how they are made.")
+    return Status(Standing.CONFIRMATORY, when)
+
+
+def _broken(given: Mapping[str, Any], results: Results) -> str:
+    """Return the first reason why the declaration does not hold for these results; empty if it holds."""
+    about = results.about
+    if _forged(given):
+        return "The declaration was changed after it was written."
+    if foreign := [name for name, found in given["trials"].items() if found != given["hash"]]:
+        return f"Started under another declaration or none: {_some(foreign)}."
+    data = dict(zip(results.encodings["name"], results.encodings["digest"], strict=True))
+    now = declaration(
+        scale=about["scale"],
+        corpus=about["corpus"],
+        data={name: data.get(name, digest) for name, digest in given["data"].items()},
+        seeds=given["seeds"],
+        demonstration=given["purpose"] == Standing.DEMONSTRATION,
+    )
+    if changed := [key for key in now if key != "claims" and now[key] != given[key]]:
+        return f"Other than declared: {_some(changed)}."
+    return _seeds(given["seeds"], results)
+
+
+def _seeds(wanted: Sequence[int], results: Results) -> str:
+    """Return what is wrong with the seeds of the models that have none of their own."""
+    from eval.scoring.experiments import EXPERIMENTS
+
+    own = {name for name, row in EXPERIMENTS.items() if row.seeds}
+    kinds = set(results.experiments[~results.experiments["control"].astype(bool)]["name"]) - own
+    rows = results.trials[results.trials["experiment"].isin(kinds)]
+    failed = results.anomalies[results.anomalies["experiment"].isin(kinds)]["seed"]
+    found = {int(seed) for seed in rows["seed"]}
+    if added := sorted(found - set(wanted)):
+        return f"Seeds were added: {_some(added)} (declared: {wanted[0]} to {wanted[-1]})."
+    if absent := sorted(set(wanted) - found - {int(seed) for seed in failed}):
+        return f"Interim: {len(wanted) - len(absent)} of the {len(wanted)} declared seeds are finished."
+    return ""
+
+
+def claim_status(claim: Claim, results: Results) -> Status:
+    """Return the standing of the verdict on one claim."""
+    overall, given = status(results), results.about.get("declaration")
+    if overall.standing is Standing.EXPLORATORY or not given:
+        return overall
+    if claim.name not in given["claims"]:
+        return Status(Standing.EXPLORATORY, f"{claim.name} was not declared.")
+    if given["claims"][claim.name] != describe(claim):
+        return Status(Standing.EXPLORATORY, f"{claim.name} was changed after it was declared.")
+    return overall
+
+
+def concerns(about: Mapping[str, Any], claim: Claim) -> bool:
+    """Return whether a claim is about a trial, given its trial.json."""
+    if isinstance(claim, ContrastClaim):
+        return about["kind"] == "trial" and about["experiment"] in {claim.ours, claim.other}
+    return about["kind"] == "trial" and about["config"]["model"]["type"] == "Diffusion"
+
+
+def trial_standing(about: Mapping[str, Any], comparison: Path) -> Standing:
+    """Return the standing of the claims on a trial, as far as the trial shows it."""
+    given = declared(comparison)
+    if given is None or about.get("declaration") != given["hash"] or _forged(given):
+        return Standing.EXPLORATORY
+    if any(given["claims"].get(claim.name) != describe(claim) for claim in CLAIMS if concerns(about, claim)):
+        return Standing.EXPLORATORY
+    return Standing(given["purpose"])
+
+
+def _forged(given: Mapping[str, Any]) -> bool:
+    """Return whether the content of a declaration does not match its hash."""
+    return content_hash({key: value for key, value in given.items() if key not in {"hash", "trials"}}) != given["hash"]
+
+
+def _some(values: Sequence[object], most: int = 5) -> str:
+    text = ", ".join(map(str, values[:most]))
+    return f"{text} and {len(values) - most} more" if len(values) > most else text

@@ -1,0 +1,132 @@
+"""Judge the claims on the results of a comparison, and how far the verdicts depend on choices."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from eval.claims.claims import CLAIMS, FLOORS, ContrastClaim, contrast_evidence, primary_values
+from eval.claims.declaration import Status, claim_status
+from eval.claims.number import number_evidence
+from eval.claims.verdicts import Ruling, Scale, Verdict, judge
+from eval.scoring.measures import SECOND_SAMPLER, WASSERSTEIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eval.results.frames import Results
+
+MARGINS = (0.25, 1.0)  # floors, besides the declared one
+SEEDS = (3, 5)  # numbers of seeds, besides all of them
+NATS = Scale(unit=" nats per token", margin=math.inf, better=-1)
+
+
+class Judged(NamedTuple):
+    """A verdict and its standing."""
+
+    verdict: Verdict
+    status: Status
+
+
+class Variant(NamedTuple):
+    """The verdict on a claim under another choice.
+
+    Attributes:
+        claim: Name of the claim.
+        choice: The choice in words.
+        verdict: Verdict under it.
+        sign_changes: Whether the difference has the other sign than under the declared choice.
+    """
+
+    claim: str
+    choice: str
+    verdict: Verdict
+    sign_changes: bool
+
+
+@functools.lru_cache(maxsize=2)  # tables, page and terminal all ask for it
+def judged_on(results: Results) -> tuple[Judged, ...]:
+    """Return the verdicts on `CLAIMS`; a verdict whose sign depends on a choice says so in its sentence."""
+    fragile: dict[str, list[str]] = {}
+    for variant in variants_on(results):
+        if variant.sign_changes:
+            fragile.setdefault(variant.claim, []).append(variant.choice)
+    found = []
+    for claim, verdict in zip(CLAIMS, _judge(results, primary_values(results)), strict=True):
+        sentence = verdict.sentence
+        if choices := fragile.get(claim.name):
+            sentence = f"{sentence.removesuffix('.')}; the sign changes with {' and '.join(choices)}."
+        found.append(Judged(replace(verdict, sentence=sentence), claim_status(claim, results)))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=2)
+def variants_on(results: Results) -> tuple[Variant, ...]:
+    """Return the verdicts under every other choice that the results allow."""
+    declared = {verdict.name: verdict for verdict in _judge(results, primary_values(results))}
+    found = []
+    for choice, verdicts in _variants(results):
+        for verdict in verdicts:
+            before = declared[verdict.name]
+            if verdict.evidence is None or before.evidence is None:
+                continue
+            one, other = before.evidence.contrast.difference, verdict.evidence.contrast.difference
+            found.append(Variant(verdict.name, choice, verdict, one * other < 0))
+    return tuple(found)
+
+
+def _variants(results: Results) -> Iterator[tuple[str, list[Verdict]]]:
+    """Yield each choice in words, with the verdicts under it on the claims that it concerns."""
+    values = primary_values(results)
+    for margin in MARGINS:
+        yield f"a margin of {margin:g} floors", _contrasts(results, values, scale=replace(FLOORS, margin=margin))
+    seeds = sorted(values[values["experiment"].isin(_models())]["seed"].unique())
+    for count in SEEDS:
+        if count < len(seeds):
+            some = set(seeds[:count])
+            audits = results.audits[results.audits["seed"].isin(some)]
+            yield f"the first {count} seeds", _judge(replace(results, audits=audits), values[values["seed"].isin(some)])
+    if (results.measures["measure"] == SECOND_SAMPLER).any():
+        other = primary_values(results, SECOND_SAMPLER)
+        rest = values[~values["experiment"].isin(other["experiment"])]
+        yield "the second sampler", _contrasts(results, pd.concat([other, rest]))
+    if (results.measures["measure"] == WASSERSTEIN).any():
+        yield "the mean Wasserstein distance", _contrasts(results, primary_values(results, WASSERSTEIN))
+    for song, rows in results.jackknife.groupby("song"):
+        yield f"song family {song} left out", _contrasts(results, rows.assign(value=rows["distance"], n=math.nan))
+    for column, estimator in (("nll", "the likelihood bound"), ("nll_plain", "the plain likelihood bound")):
+        bounds = results.trials[~results.trials["exact"].astype(bool) & results.trials[column].notna()]
+        yield estimator, _contrasts(results, bounds.assign(value=bounds[column], n=math.nan), scale=NATS)
+
+
+def _models() -> set[str]:
+    return {name for claim in CLAIMS if isinstance(claim, ContrastClaim) for name in (claim.ours, claim.other)}
+
+
+def _judge(results: Results, values: pd.DataFrame) -> list[Verdict]:
+    """Return the verdicts on all claims, given the values of the primary endpoint."""
+    return judge(
+        [
+            (
+                claim.name,
+                claim.statement,
+                contrast_evidence(claim, values, results)
+                if isinstance(claim, ContrastClaim)
+                else number_evidence(results.audits, number=claim.number),
+            )
+            for claim in CLAIMS
+        ]
+    )
+
+
+def _contrasts(results: Results, values: pd.DataFrame, *, scale: Scale = FLOORS) -> list[Verdict]:
+    """Return the verdicts on the claims on two models that these values allow."""
+    claims = [claim for claim in CLAIMS if isinstance(claim, ContrastClaim)]
+    verdicts = judge(
+        [(claim.name, claim.statement, contrast_evidence(claim, values, results, scale=scale)) for claim in claims]
+    )
+    return [verdict for verdict in verdicts if verdict.verdict not in {Ruling.NOT_TESTED, Ruling.NOT_TESTABLE}]
