@@ -1,89 +1,55 @@
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.weightstats import ttost_paired
 
-from eval.statistics.intervals import interval
-from eval.statistics.paired import Procedure, contrast, detectable_effect, holm, same_size
+from eval.statistics.paired import contrast, detectable_effect, holm, same_size
 from replication.util.errors import UserError
 
 
-@pytest.mark.parametrize("n", [7, 8, 11])
-def test_sign_flip_p_values_equal_direct_enumeration(n: int) -> None:
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_a_contrast_is_the_paired_t_test_and_the_two_one_sided_tests(n: int) -> None:
     rng = np.random.default_rng(n)
-    for differences in (rng.normal(0.5, 1, n), rng.integers(-2, 4, n) / 10):
-        sums = np.array([np.dot(signs, differences) for signs in itertools.product([-1, 1], repeat=n)])
-        found = contrast(differences.tolist(), [0.0] * n)
-        assert found.p == pytest.approx(np.mean(np.abs(sums) >= abs(differences.sum()) - 1e-9))
-        assert found.test is Procedure.SIGN_FLIP
+    a, b = rng.normal(0.3, 1, n), rng.normal(0, 1, n)
+    found = contrast(a - b, margin=0.5)
+    paired = stats.ttest_rel(a, b)
+    assert (found.difference, found.n) == (pytest.approx((a - b).mean()), n)
+    assert (found.low, found.high) == pytest.approx(tuple(paired.confidence_interval()))
+    assert found.p == pytest.approx(paired.pvalue)
+    assert found.p_equivalent == pytest.approx(ttost_paired(a, b, -0.5, 0.5)[0])
+    assert found.deviation == pytest.approx((a - b).std(ddof=1))
 
 
-@pytest.mark.parametrize(("seeds", "least"), [(7, 0.015625), (8, 0.0078125), (20, 2.0**-19), (40, 2.0**-39)])
-def test_least_p_of_sign_flips(seeds: int, least: float) -> None:
-    values = [0.1 * seed for seed in range(1, seeds + 1)]
-    found = contrast(values, [0.0] * seeds)
-    assert found.p == least
-    assert found.n == seeds
-    assert contrast([0.0] * seeds, values).p == least
+@pytest.mark.parametrize("seed", range(20))
+def test_equivalence_is_a_90_percent_interval_within_the_margin(seed: int) -> None:
+    differences = np.random.default_rng(seed).normal(0, 0.4, 5)
+    found = contrast(differences, margin=0.5)
+    low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.9)
+    assert (found.p_equivalent <= 0.05) == (low >= -0.5 and high <= 0.5)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "tests", "procedure"),
-    [
-        (6, 1, Procedure.T),
-        (7, 1, Procedure.SIGN_FLIP),
-        (8, 4, Procedure.T),
-        (9, 4, Procedure.SIGN_FLIP),
-        (40, 1, Procedure.SIGN_FLIP),
-        (41, 1, Procedure.T),
-    ],
-)
-def test_sign_flips_are_used_where_they_can_be_significant(seeds: int, tests: int, procedure: Procedure) -> None:
-    values = np.random.default_rng(0).normal(1, 0.1, seeds)
-    found = contrast(values.tolist(), [0.0] * seeds, tests=tests)
-    assert found.test is procedure
-    assert tests * found.p < 0.05
+def test_equal_differences() -> None:
+    nothing = contrast([0.0, 0.0, 0.0], margin=0.5)
+    assert (nothing.difference, nothing.low, nothing.high, nothing.p, nothing.p_equivalent) == (0, 0, 0, 1, 0)
+    alike = contrast([2.0, 2.0, 2.0], margin=0.5)
+    assert (alike.difference, alike.low, alike.high) == (2, 2, 2)
+    assert math.isnan(alike.p)
+    assert math.isnan(alike.p_equivalent)
 
 
-def test_few_seeds_have_the_p_of_a_paired_t_test() -> None:
-    found = contrast([3.0, 1.0, 4.0], [1.0, 2.0, 1.0])
-    assert found.p == pytest.approx(stats.ttest_rel([3.0, 1.0, 4.0], [1.0, 2.0, 1.0]).pvalue)
-    assert found[:3] == interval([2.0, -1.0, 3.0])
-    assert (found.low > 0) == (found.p < 0.05)
+@pytest.mark.parametrize("differences", [[], [1.0], [1.0, math.inf], [1.0, math.nan, 2.0]])
+def test_too_few_or_infinite_values_have_no_test(differences: list[float]) -> None:
+    found = contrast(differences, margin=0.5)
+    assert found.n == len(differences)
+    assert all(math.isnan(value) for value in (found.low, found.high, found.p, found.p_equivalent))
 
 
-@pytest.mark.parametrize("seeds", [2, 7])
-def test_equal_values_have_a_p_value_of_1(seeds: int) -> None:
-    assert contrast([1.0] * seeds, [1.0] * seeds).p == 1
-
-
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [([1.0], [0.0]), ([], []), ([1.0, math.nan], [0.0, 0.0]), ([math.inf, 1.0], [math.inf, 0.0]), ([2, 3], [1, 2])],
-)
-def test_too_few_or_infinite_values_have_no_p_value(a: list[float], b: list[float]) -> None:
-    found = contrast(a, b)
-    assert math.isnan(found.p)
-    assert found.test is Procedure.NONE
-
-
-def test_pairs() -> None:
-    with pytest.raises(ValueError, match="2 and 1 values cannot be paired"):
-        contrast([1.0, 2.0], [1.0])
-
-
-@pytest.mark.parametrize("seeds", [3, 7])
-def test_contrasts_of_equal_methods_have_uniform_p_values(seeds: int) -> None:
-    draws = np.random.default_rng(0).normal(size=(400, seeds))
-    p = np.array([contrast(draw.tolist(), [0.0] * seeds).p for draw in draws])
-    levels = np.arange(1, 20) / 20
-    shares = np.mean(p <= levels[:, None] + 1e-9, axis=1)
-    assert (shares < levels + 3.5 * np.sqrt(levels * (1 - levels) / 400)).all()
-    assert np.mean(p) == pytest.approx(0.5, abs=0.05)
+def test_an_infinite_margin_has_no_equivalence() -> None:
+    assert math.isnan(contrast([1.0, 2.0, 4.0], margin=math.inf).p_equivalent)
 
 
 def test_sets_of_unequal_sizes_are_not_compared() -> None:
@@ -114,7 +80,7 @@ def test_a_planted_effect_is_found_with_the_promised_power(seeds: int, tests: in
 @pytest.mark.parametrize("seeds", [3, 5, 7, 10])
 def test_a_contrast_finds_a_planted_effect_with_the_promised_power(seeds: int) -> None:
     draws = np.random.default_rng(0).normal(loc=detectable_effect(seeds, 1.0), size=(1000, seeds))
-    found = np.mean([contrast(draw.tolist(), [0.0] * seeds).p <= 0.05 for draw in draws])
+    found = np.mean([contrast(draw, margin=0.5).p <= 0.05 for draw in draws])
     assert found == pytest.approx(0.8, abs=0.06)
 
 
