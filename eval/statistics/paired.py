@@ -28,6 +28,7 @@ class Procedure(StrEnum):
 
     SIGN_FLIP = "exact sign flips"
     T = "paired t"
+    PERMUTATION = "permutations of trials"
     NONE = "no test"
 
 

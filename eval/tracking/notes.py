@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from eval.claims.claims import CLAIMS, ContrastClaim
+from eval.scoring.experiments import EXPERIMENTS, is_audited
 from eval.tracking.views import NAME, address
 from replication.util.files import read_json
 from replication.util.text import printable
@@ -20,10 +21,11 @@ baselines and controls are trained and scored alike.
 
 One run is one trial: a variant with one seed. Each run has the tags `variant`, `seed`, `scale`, `corpus` and \
 `kind`. The kind is `trial`, `control`, `tuning` (a grid point tried before the comparison), `teacher` (the model \
-that judges samples), `audit` (of a published number) or `reference` (real music, published numbers). Scores are at \
-step 0. `distance` and `x/` are multiples of the noise floor, which is the distance between two halves of the real \
-music. `own/` has the same measures in their own units, `avg/` the means of metrics over samples, `nan/` the shares of \
-samples without a value, and `muspy/` the numbers of muspy. In names, `pc` is a pitch class, `ioi` the time between \
+that judges samples) or `reference` (real music, published numbers). Scores are at step 0. `audit/` has "bits per \
+word" and other measures of diffusion models at several steps of training. `distance` and `x/` are multiples of the \
+noise floor, which is the distance between two halves of the real music. `own/` has the same measures in their own \
+units, `avg/` the means of metrics over samples, `nan/` the shares of samples without a value, and `muspy/` the \
+numbers of muspy. In names, `pc` is a pitch class, `ioi` the time between \
 onsets, `sd` a standard deviation, `se` a standard error, and `s` seconds."""
 _VIEW = """[{name}]({address}) shows models and real music. Bars are means over seeds, and curves have the range of \
 the seeds around them. MLflow draws no intervals; the report has them, and the verdicts on the claims."""
@@ -71,7 +73,7 @@ def run_note(about: dict[str, Any], folder: Path) -> str:
 def _tests(about: dict[str, Any], claim: ContrastClaim | CorrelationClaim) -> bool:
     if isinstance(claim, ContrastClaim):
         return about["kind"] == "trial" and about["experiment"] in {claim.ours, claim.other}
-    return bool(about["kind"] == "audit")
+    return about["experiment"] in EXPERIMENTS and is_audited(EXPERIMENTS[about["experiment"]])
 
 
 def _command(about: dict[str, Any], folder: Path) -> str:

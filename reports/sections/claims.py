@@ -314,7 +314,7 @@ def anomalies_table(results: Results) -> Table:
         f"{_anomaly_lead(results)} {setting(results)} Checked: losses, gradients, likelihoods, the size and distances "
         "of the embeddings at every validation, and samples that are repeated, monotonous, empty or invalid. Trials "
         "with anomalies are included in all means, except trials that failed or did not finish. Controls that are not "
-        "music are expected to have anomalies. The audited recipe trains too briefly for valid samples."
+        "music are expected to have anomalies."
     )
     notes = [f"{anomaly.name}: {anomaly.meaning}" for anomaly in ANOMALIES if anomaly.name in set(found["anomaly"])]
     return Table.of("anomalies", rows=rows, caption=caption, notes=notes)
