@@ -12,6 +12,7 @@ from replication.models.ablations import Experiment
 
 if TYPE_CHECKING:
     from baselines.autoregressive import Autoregressive
+    from baselines.embeddings_only import EmbeddingsOnly
     from baselines.ngram import NGram
     from baselines.replay import Replay
     from baselines.untrained import Untrained
@@ -72,6 +73,18 @@ class UntrainedConfig:
         return Untrained(vocabulary=vocabulary, scale=scale)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingsOnlyConfig:
+    """The configuration of embeddings and a rounding head that are trained without a denoiser."""
+
+    needs: tuple[str, ...] = ()
+
+    def build(self, *, vocabulary: int, scale: Scale) -> EmbeddingsOnly:  # noqa: D102 - see ModelConfig
+        from baselines.embeddings_only import EmbeddingsOnly
+
+        return EmbeddingsOnly(vocabulary=vocabulary, scale=scale)
+
+
 BASELINES: tuple[Experiment, ...] = (
     Experiment(
         name="autoregressive",
@@ -125,6 +138,16 @@ BASELINES: tuple[Experiment, ...] = (
         colour="#6B6B47",
         note="Control: the paper's model before its first training step, which shows the sampler without training.",
         kind="control",
+        seeds=(0,),
+    ),
+    Experiment(
+        name="embeddings-only",
+        label="Embeddings only (control)",
+        model=EmbeddingsOnlyConfig(),
+        colour="#7D5A50",
+        note="Control: embeddings and rounding head trained without a denoiser, which shows what bits per word need.",
+        kind="control",
+        embeddings=False,
         seeds=(0,),
     ),
     Experiment(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from etude.runner.executors import PRELOADED
 from etude.trial.trial import note_lost_files
-from eval.scoring import bits_per_word as audit
+from eval.scoring.bits_per_word import SAMPLES, STRATA, WINDOWS
+from eval.scoring.experiments import is_audited
 from eval.scoring.likelihood import LIKELIHOOD_WINDOWS
 from replication.util.errors import UserError
 from replication.util.memory import available, peak_memory
@@ -122,14 +123,19 @@ def _cost(trial: Trial, scale: Scale, model: NeuralModel, step: float, memory: i
 
     budget, trains = scale.budget, not isinstance(model, Untrained)
     evaluations, strata = (scale.sampler.evaluations, scale.strata) if isinstance(model, DiffusionLM) else (1, 1)
-    audits = len(budget.milestones)  # each of them draws samples and measures windows
-    samples, windows = trial.scale.samples + audits * audit.SAMPLES, LIKELIHOOD_WINDOWS + audits * audit.WINDOWS
-    # A forward pass takes about a third of a training step.
-    passes = (samples * evaluations + windows * strata) / budget.batch / 3
     # On disk there are the model, one model per milestone, and the checkpoint with weights, average and two moments.
-    copies = COPIES + audits if trains else 1
+    earlier = len(budget.milestones)
+    copies = COPIES + earlier if trains else 1
+    samples, bounds, scorings = trial.scale.samples, LIKELIHOOD_WINDOWS * strata, 1.0
+    if is_audited(trial.experiment):  # the last age has samples already
+        drawn = min(SAMPLES, samples)
+        scorings += (earlier + 1) * drawn / samples
+        samples += earlier * drawn
+        bounds += (earlier + 1) * WINDOWS * min(STRATA, strata)
+    # A forward pass takes about a third of a training step.
+    passes = (samples * evaluations + bounds) / budget.batch / 3
     return Cost(
-        seconds=SCORING + step * (passes + (budget.steps if trains else 0)),
+        seconds=scorings * SCORING + step * (passes + (budget.steps if trains else 0)),
         memory=memory,
         disk=RESULTS + copies * _size(model),
     )

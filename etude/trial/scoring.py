@@ -59,7 +59,9 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
         music = read(read_samples(bench.folder), bench.encoding)
     distances, measures = reference.compare(music)
     if diffusion and trial.kind == "trial" and (second := trial.scale.second_sampler) is not None:
-        drawn = bench.with_scale(replace(trial.scale, sampler=second)).sample(range(trial.scale.samples), seed=trial.seed)
+        drawn = bench.with_scale(replace(trial.scale, sampler=second)).sample(
+            range(trial.scale.samples), seed=trial.seed
+        )
         measures = pd.concat([measures, reference.second_sampler(drawn)], ignore_index=True)
     windows = music.scored.windows
     pieces = windows.take(range(min(MIDI_FILES, len(windows)))).pieces()

@@ -17,12 +17,12 @@ from eval.metrics.windows import evenly
 from eval.results.schema import AUDITS
 from eval.results.training_log import FILE, TrainingLog
 from eval.scoring.controls import FromTest
-from eval.scoring.measures import scoring_version
+from eval.scoring.experiments import is_audited
 from replication.models.ablations import Diffusion
 from replication.tokens.protocol import to_text
 from replication.training.distributed import process_group
 from replication.training.model import Job
-from replication.util.checkpoint import CHECKPOINT, trained
+from replication.util.checkpoint import CHECKPOINT, milestone, trained
 from replication.util.checksums import SUFFIX, missing, write_checksums
 from replication.util.errors import UserError
 from replication.util.files import atomic, read_json, write_json
@@ -79,7 +79,7 @@ def of(experiment: Experiment, *, bare: bool = False) -> tuple[Stage, ...]:
         return () if bare else (SCORE_CONTROL,)
     if bare:
         return (FIT, SAMPLE, LIKELIHOOD)
-    audit = (AUDIT,) if experiment.kind == "audit" else ()
+    audit = (AUDIT,) if is_audited(experiment) else ()
     score = SCORE_DIFFUSION if isinstance(experiment.model, Diffusion) else SCORE
     return (FIT, SAMPLE, LIKELIHOOD, *audit, score)
 
@@ -150,26 +150,50 @@ def _likelihood(bench: Workbench) -> None:
     write_json(bench.folder / "likelihood.json", found)
 
 
-def _is_audited(bench: Workbench) -> bool:
-    return _audits(bench).exists()
+def _has_audit(bench: Workbench) -> bool:
+    return _audit_file(bench).exists()
 
 
-def _audits(bench: Workbench) -> Path:
-    return bench.folder / AUDITS / f"{scoring_version()}.json"
+def _audit_file(bench: Workbench) -> Path:
+    return bench.folder / AUDITS / f"{bench.trial.scoring}.json"
 
 
 def _audit(bench: Workbench) -> None:
-    """Compare the music report's "bits per word" with a bound and with the samples, at its own iterations: audit/."""
+    """Compare "bits per word" with other measures of the same weights at the ages that training kept: audit/."""
+    from baselines.embeddings_only import EmbeddingsOnly
+    from etude.trial.scoring import read_samples
+    from eval.scoring.bits_per_word import STRATA, Yardsticks
     from eval.scoring.bits_per_word import audit as measure
     from eval.scoring.reference import ReferenceSet
     from replication.models.diffusion_lm import DiffusionLM
 
     since = time.perf_counter()
-    reference = ReferenceSet.of(bench.dataset, bench.encoding, bench.trial.scale, comparison=bench.trial.comparison)
-    real = torch.from_numpy(reference.real.tokens.astype(np.int64))
-    model = bench.trained()
-    assert isinstance(model, DiffusionLM)
-    measure(model, bench.trial.weights.parent, real, reference.distance, path=_audits(bench), seed=bench.trial.seed)
+    trial = bench.trial
+    reference = ReferenceSet.of(
+        bench.dataset,
+        bench.encoding,
+        trial.scale,
+        comparison=trial.comparison,
+        teacher=trial.teacher,
+        device=bench.device,
+    )
+    teacher = reference.teacher
+    yardsticks = Yardsticks(
+        real=torch.from_numpy(reference.real.tokens.astype(np.int64)),
+        distance=reference.distance,
+        teacher=None if teacher is None else lambda tokens: teacher(tokens).nll,
+    )
+    model = bench.with_scale(replace(trial.scale, strata=min(STRATA, trial.scale.strata)))
+    assert isinstance(model, DiffusionLM | EmbeddingsOnly)
+    ages = {step: milestone(trial.weights.parent, step) for step in trial.budget.milestones}
+    measure(
+        model,
+        {**ages, trial.budget.steps: trial.weights},
+        torch.from_numpy(read_samples(bench.folder).astype(np.int64)),
+        yardsticks,
+        path=_audit_file(bench),
+        seed=trial.seed,
+    )
     bench.time("audit", time.perf_counter() - since)
 
 
@@ -191,7 +215,7 @@ FIT = Stage(
 )
 SAMPLE = Stage(name="sample", run=_sample, leaves=("samples.txt", "samples.npz"))
 LIKELIHOOD = Stage(name="likelihood", run=_likelihood, leaves=("likelihood.json",))
-AUDIT = Stage(name="audit", run=_audit, leaves=("audit/*.json",), current=_is_audited)
+AUDIT = Stage(name="audit", run=_audit, leaves=("audit/*.json",), current=_has_audit)
 SCORE = Stage(
     name="score",
     run=_score,

@@ -59,8 +59,8 @@ class Trial:
 
     @property
     def budget(self) -> Budget:
-        """The training budget: the experiment's own, else the scale's."""
-        return self.experiment.budget or self.scale.budget
+        """The training budget."""
+        return self.scale.budget
 
     @property
     def folder(self) -> Path:

@@ -67,7 +67,7 @@ class Workbench:
         return model
 
     def with_scale(self, scale: Scale) -> Model:
-        """Return the trained model as another scale builds it, which may differ only in its sampler."""
+        """Return the trained model as another scale builds it, which may differ in its sampler and its strata."""
         return replace(self, trial=replace(self.trial, scale=scale)).trained()
 
     def time(self, stage: str, seconds: float) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eval.claims.verdicts import Evidence, Refusal, Ruling, Scale, Secondary
-from eval.results.anomalies import EXCLUDED
 from eval.scoring.measures import DISTANCE, WASSERSTEIN
 from eval.statistics.paired import contrast, same_size
 from replication.util.errors import UserError
@@ -89,7 +88,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     ContrastClaim(
         name="C4b",
-        statement="Diffusion comes closer to real music than an autoregressive model stopped at its best validation loss.",
+        statement="Diffusion comes closer to real music than an autoregressive model at its best validation loss.",
         ours="e2e",
         other="autoregressive-best",
     ),
@@ -133,7 +132,8 @@ def contrast_evidence(
         verb = "was" if len(missing) == 1 else "were"
         lost = f" ({'; '.join(wrong)})" if wrong else ""
         return Refusal(
-            ruling=Ruling.NOT_TESTED, reason=f"{' and '.join(missing)} {verb} not {'finished' if wrong else 'run'}{lost}"
+            ruling=Ruling.NOT_TESTED,
+            reason=f"{' and '.join(missing)} {verb} not {'finished' if wrong else 'run'}{lost}",
         )
     if deaf := not_heard(results, REQUIRED):
         return Refusal(
@@ -162,7 +162,8 @@ def contrast_evidence(
 def paired_differences(values: pd.DataFrame, claim: ContrastClaim) -> tuple[list[float], tuple[str, ...]]:
     """Return ours minus other for each seed that both have, and a note on the seeds that only one has."""
     sides = [
-        values[values["experiment"] == name].set_index("seed")["value"].sort_index() for name in (claim.ours, claim.other)
+        values[values["experiment"] == name].set_index("seed")["value"].sort_index()
+        for name in (claim.ours, claim.other)
     ]
     for side in sides:
         if not side.index.is_unique:

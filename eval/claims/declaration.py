@@ -67,9 +67,7 @@ def declaration(
         seeds: Seeds that the comparison will have.
         demonstration: Whether the scale is too small for verdicts.
     """
-    families = {
-        family: [name for name, row in DISTANCES.items() if row.family == family] for family in FAMILIES
-    }
+    families = {family: [name for name, row in DISTANCES.items() if row.family == family] for family in FAMILIES}
     return {
         "scale": scale,
         "corpus": corpus,
@@ -112,7 +110,9 @@ def status(results: Results) -> Status:
         return Status(Standing.EXPLORATORY, reason)
     when = f"Declared on {given['date']}, before the first trial (declaration {given['hash'][:8]})."
     if given["purpose"] == Standing.DEMONSTRATION:
-        return Status(Standing.DEMONSTRATION, f"{when} This scale is too small for verdicts: it shows how they are made.")
+        return Status(
+            Standing.DEMONSTRATION, f"{when} This scale is too small for verdicts: it shows how they are made."
+        )
     return Status(Standing.CONFIRMATORY, when)
 
 
@@ -168,7 +168,7 @@ def concerns(about: Mapping[str, Any], claim: Claim) -> bool:
     """Return whether a claim is about a trial, given its trial.json."""
     if isinstance(claim, ContrastClaim):
         return about["kind"] == "trial" and about["experiment"] in {claim.ours, claim.other}
-    return about["kind"] == "trial" and about["config"]["model"]["type"] == "Diffusion"
+    return bool(about["kind"] == "trial" and about["config"]["model"]["type"] == "Diffusion")
 
 
 def trial_standing(about: Mapping[str, Any], comparison: Path) -> Standing:
@@ -183,7 +183,8 @@ def trial_standing(about: Mapping[str, Any], comparison: Path) -> Standing:
 
 def _forged(given: Mapping[str, Any]) -> bool:
     """Return whether the content of a declaration does not match its hash."""
-    return content_hash({key: value for key, value in given.items() if key not in {"hash", "trials"}}) != given["hash"]
+    content = {key: value for key, value in given.items() if key not in {"hash", "trials"}}
+    return bool(content_hash(content) != given["hash"])
 
 
 def _some(values: Sequence[object], most: int = 5) -> str:

@@ -53,6 +53,7 @@ class Scale:
         unit: Unit of a difference with a space before it; empty for a number without unit.
         margin: Differences smaller than this have no meaning.
         better: Sign of a difference that is for the claim.
+        of: What the number of cases counts, in the singular.
         low: Smallest possible difference.
         high: Largest possible difference.
     """
@@ -60,6 +61,7 @@ class Scale:
     unit: str
     margin: float
     better: int
+    of: str = "seed"
     low: float = -math.inf
     high: float = math.inf
 
@@ -138,9 +140,7 @@ class Verdict:
 def judge(claims: Sequence[tuple[str, str, Evidence | Refusal]]) -> list[Verdict]:
     """Return the verdicts on claims, each given as name, statement and evidence, by the rule of this module."""
     judged = [found.contrast for *_, found in claims if isinstance(found, Evidence)]
-    adjusted = zip(
-        judged, holm([one.p for one in judged]), holm([one.p_equivalent for one in judged]), strict=True
-    )
+    adjusted = zip(judged, holm([one.p for one in judged]), holm([one.p_equivalent for one in judged]), strict=True)
     verdicts = []
     for name, statement, found in claims:
         if isinstance(found, Refusal):
@@ -179,20 +179,21 @@ def _ruling(found: Evidence, p: float, p_equivalent: float) -> Ruling:
 def _reason(found: Evidence, ruling: Ruling, detectable: float) -> str:
     """Return difference, interval and seeds as text, and what an open claim would take."""
     one, unit = found.contrast, found.scale.unit
-    seeds = "1 seed" if one.n == 1 else f"{one.n} seeds"
+    units = f"1 {found.scale.of}" if one.n == 1 else f"{one.n} {found.scale.of}s"
     if not one.n:
-        return "the two sides have no seed in common"
+        return f"the two sides have no {found.scale.of} in common"
     if math.isnan(one.difference):
-        return f"a value of the {seeds} is missing or infinite"
+        return f"a value of the {units} is missing or infinite"
     low, high = max(one.low, found.scale.low), min(one.high, found.scale.high)
     between = "" if math.isnan(one.low) else f" [{low:+.2f}, {high:+.2f}]"
-    numbers = f"{one.difference:+.2f}{unit}{between}, {seeds}"
+    numbers = f"{one.difference:+.2f}{unit}{between}, {units}"
     if found.reservation:
         return f"{found.reservation} ({numbers})"
     if one.n < MIN_SEEDS:
         return f"a claim about a method needs {MIN_SEEDS} seeds ({numbers})"
-    if ruling is Ruling.EQUIVALENT:
-        return f"{numbers}, smaller than the margin of {found.scale.margin:g}"
-    if ruling is Ruling.INCONCLUSIVE and math.isfinite(detectable):
-        return f"{numbers}; these seeds find a difference of {detectable:.2g} with power 0.8"
-    return numbers
+    return numbers + {
+        Ruling.EQUIVALENT: f", smaller than the margin of {found.scale.margin:g}",
+        Ruling.INCONCLUSIVE: f"; {units} find a difference of {detectable:.2g} with power 0.8"
+        if math.isfinite(detectable)
+        else "",
+    }.get(ruling, "")

@@ -1,6 +1,5 @@
 """The endpoint without one song family of the reference: how much a distance depends on single songs."""
 
-# ruff: noqa: PD011 - `Rows.values` is an array, not the attribute of a pandas object
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple

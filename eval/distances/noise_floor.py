@@ -231,7 +231,9 @@ def against_halves(
     (True, 32)
     """
     for_gaps, for_floors = rng.spawn(2)
-    halvings = halvings_of(reference.songs, len(sample.songs), rng=rng, draws=draws, origin=origin, songs=songs, most=most)
+    halvings = halvings_of(
+        reference.songs, len(sample.songs), rng=rng, draws=draws, origin=origin, songs=songs, most=most
+    )
     gaps, floors = [], []
     for draw in halvings:
         real = reference.take(draw.first)

@@ -164,13 +164,13 @@ def _embedding(folder: Path) -> dict[str, float]:
     import torch
 
     from replication.models.diffusion_lm import embedding_spread
-    from replication.training.scales import SCALES, Recipe
+    from replication.training.scales import SCALES
 
     if not (path := folder / "embedding.parquet").exists():
         return {}
     about = read_json(folder / "trial.json")
-    diffusion = Recipe() if about["config"]["model"]["recipe"] else SCALES.get(about["scale"])
-    if diffusion is None:  # the brief scale of a tuning trial
+    scale = SCALES.get(about["scale"])
+    if scale is None:  # the brief scale of a tuning trial
         return {}
     try:
         table = torch.tensor(pd.read_parquet(path).to_numpy())
@@ -178,7 +178,7 @@ def _embedding(folder: Path) -> dict[str, float]:
         raise UserError(
             f"{path} is damaged ({error_text(error)}); delete scores.json in the same folder to compute it again"
         ) from None
-    return embedding_spread(table, math.sqrt(1 - diffusion.schedule.alpha_bar(diffusion.timesteps)[0]))
+    return embedding_spread(table, math.sqrt(1 - scale.schedule.alpha_bar(scale.timesteps)[0]))
 
 
 def _likelihood(folder: Path) -> dict[str, float]:

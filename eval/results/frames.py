@@ -49,8 +49,8 @@ class Results:
         about: Facts of the whole comparison: scale, corpus, title, licence, length (tokens per window), unit (of time:
             beat or second), refused (metrics that the corpus does not admit, with the reason), tuned (grid point of
             each arm), steps and batch (of training), evaluations (of the network per diffusion sample), configuration
-            (of the scale), declaration (of the claims, with the hash that each trial was started under; None if there is
-            none), sigma_0 (of the noise at the first timestep), environment, command, commits.
+            (of the scale), declaration (of the claims, with the hash that each trial was started under; or None),
+            sigma_0 (of the noise at the first timestep), environment, command, commits.
         encodings: Columns name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
             ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
             floor). One row per encoding that has trials, in the order of the tables.
@@ -86,13 +86,15 @@ class Results:
         trajectory_notes: Columns experiment, seed, level, onset, duration, pitch, velocity: the first sample of the
             first seed.
         grid: Columns arm, dimension, scale, distance (floors, to the validation split), nll, chosen.
-        audits: Columns experiment, seed, step, bits_per_word, nll (bound, nats per token), distance (floors).
-        jackknife: Columns experiment, seed, song (family of the test split), distance: the endpoint without that family.
+        audits: Columns experiment, seed, age (training steps), bits_per_word, nll (bound, nats per token), nll_error
+            (its standard error), teacher_gap (nats per token; NaN without a teacher), distance (floors); see
+            `eval.scoring.bits_per_word.audit`. One row per diffusion model and age, and those of embeddings alone.
+        jackknife: Columns experiment, seed, song (family of the test split), distance: the endpoint without that song.
         samplers: Columns experiment, seed, sampler (a name in `eval.results.sampler_study.SAMPLERS`), evaluations (of
             the network per sample), distance (floors), classifier_auc, validity, entropy (nats per token), seconds.
             Empty if no study was run.
         fingerprints: Columns experiment, seed, weights and samples (SHA-256, empty if there are none), places (the
-            environments in which the trial ran, as JSON). Includes the teacher and audited trials.
+            environments in which the trial ran, as JSON). Includes the teacher.
     """
 
     card: dict[str, Any]
@@ -135,7 +137,7 @@ def _gather(comparison: Path) -> Results:
     everything, data = _finished(comparison)
     for folder in (*_folders(comparison, everything).values(), comparison / "reference"):
         check_all(folder)  # missing files are allowed: a tracking store has no weights
-    # The teacher and audited trials have no rows of their own: they only serve to judge the others.
+    # The teacher has no rows of its own: it only serves to judge the others.
     abouts = [about for about in everything if about["kind"] in {"trial", "control"}]
     folders = _folders(comparison, abouts)
     seeds = {name: min(seed for other, seed in folders if other == name) for name, _ in folders}
@@ -170,7 +172,7 @@ def _gather(comparison: Path) -> Results:
         trajectory=stack(folders, parquet("trajectory"), CURVES),
         trajectory_notes=stack(first, parquet("trajectory-notes"), NOTES),
         grid=grid_rows(comparison),
-        audits=stack(_folders(comparison, everything), trial_rows.audit_rows, trial_rows.AUDIT_COLUMNS),
+        audits=stack(folders, trial_rows.audit_rows, trial_rows.AUDIT_COLUMNS),
         jackknife=stack(folders, parquet("jackknife"), ("song", "distance")),
         samplers=stack(folders, sampler_rows, SAMPLER_COLUMNS),
         fingerprints=stack(_folders(comparison, everything), trial_rows.fingerprint_rows),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from eval.results import training_log
 from eval.results.schema import AUDITS
-from eval.scoring.measures import scoring_version
 from replication.tokens.encodings import encoding_on
 from replication.util.files import read_json, sha256
 from replication.util.text import number
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 PITCH = re.compile(r"(?:p|Pitch_)(\d+)")  # words that name a pitch, here and in REMI
 CURVE_COLUMNS = ("step", "key", "value")
 PAIR_COLUMNS = ("pair", "side", "share", "onset", "duration", "pitch")
-AUDIT_COLUMNS = ("step", "bits_per_word", "nll", "distance")
+AUDIT_COLUMNS = ("age", "bits_per_word", "nll", "nll_error", "teacher_gap", "distance")
 _TERMS = ("prior", "diffusion", "rounding")
 _UNITS = ("note", "beat", "second")
 
@@ -122,14 +121,17 @@ def curve_rows(folder: Path) -> pd.DataFrame | None:
 
 
 def audit_rows(folder: Path) -> pd.DataFrame | None:
-    """Return the results of the audit, one row per checkpoint; None if there are none."""
+    """Return the results of the audit, one row per age; None if there are none."""
     import pandas as pd
 
-    path = folder / AUDITS / f"{scoring_version()}.json"
+    path = folder / AUDITS / f"{read_json(folder / 'scores.json')['scoring']}.json"
     if not path.exists():
         return None
-    rows = [{"step": int(step), **found} for step, found in read_json(path).items()]
-    return pd.DataFrame(sorted(rows, key=lambda row: row["step"]))
+    rows = [
+        {"age": int(age), **{name: number(value) for name, value in found.items()}}
+        for age, found in read_json(path).items()
+    ]
+    return pd.DataFrame(rows, columns=AUDIT_COLUMNS).sort_values("age", ignore_index=True)
 
 
 def embedding_rows(folder: Path, data: dict[str, Any], grid: TimeGrid) -> pd.DataFrame | None:

@@ -67,9 +67,7 @@ def endpoint_of(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: 
 
 def without_songs(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> dict[int, float]:
     """Return the endpoint of generated windows without each song of the real ones, by song."""
-    rows = {
-        name: row for name, row in DISTANCES.items() if row.family and (real.windows.beats or not row.needs_beats)
-    }
+    rows = {name: row for name, row in DISTANCES.items() if row.family and (real.windows.beats or not row.needs_beats)}
     return without_each_song(
         {name: Rows(row.facts(sample.windows, sample.scores), sample.songs) for name, row in rows.items()},
         {name: Rows(row.facts(real.windows, real.scores), real.songs) for name, row in rows.items()},

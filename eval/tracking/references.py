@@ -25,8 +25,9 @@ REAL = "real music"
 _YEAR = datetime(2022, 1, 1, tzinfo=UTC).timestamp()  # year of the publication, which has no exact date
 _PAPER = """**{name}**, as published by Kasera, Liu and Li (2022): "bits per word" by training iteration.
 
-This is the only number in that paper. It is the loss of reading words back from their own embeddings, not a \
-likelihood. Compare it with `audit/bits_per_word`, the same number measured here, and with nothing else."""
+This is the only number in that paper, which does not define it. It is consistent with the loss of reading words back \
+from their own embeddings, which `audit/bits_per_word` is here. That loss depends strongly on the dimension of the \
+embeddings and on the vocabulary, so the two can differ by many orders of magnitude."""
 _REAL = """**Real music**: the test split of {corpus}, {windows} windows of {songs} songs, with which all samples are \
 compared.
 

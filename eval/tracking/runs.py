@@ -97,7 +97,7 @@ class RunContent(TrialFolder):
         time = int((self.about["ended"] or self.about["started"]) * 1000)
         scores = json.loads(self.scores or b"{}")
         shown = self.values or (summary(self.path, scores) if scores else {})
-        audit = self.path / "audit" / f"{scores.get('scoring', '').partition('-')[0]}.json"
+        audit = self.path / "audit" / f"{scores.get('scoring', '')}.json"
         audited = read_json(audit) if audit.exists() else {}
         return [Point(key, value, time, 0) for key, value in shown.items()] + [
             Point(f"audit/{key}", value, time, int(step))

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from replication.models.embeddings import Embedding, FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
 from replication.training.backbones import Smaller
-from replication.training.scales import Recipe
 
 if TYPE_CHECKING:
     from replication.models.diffusion_lm import DiffusionLM
     from replication.training.model import ModelConfig
-    from replication.training.scales import Budget, Scale, TuningPoint
+    from replication.training.scales import Scale, TuningPoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +22,11 @@ class Diffusion:
         embedding: Choice of the embeddings.
         dimension: Dimension d of the embeddings.
         backbone: Change of the scale's Transformer.
-        recipe: Diffusion process and training budget that replace the scale's.
     """
 
     embedding: Embedding = field(default_factory=Learned)
     dimension: int | None = None
     backbone: Smaller | None = None
-    recipe: Recipe | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:  # noqa: D102 - see ModelConfig
@@ -39,8 +36,6 @@ class Diffusion:
     def build(self, *, vocabulary: int, scale: Scale) -> DiffusionLM:  # noqa: D102 - see ModelConfig
         from replication.models.diffusion_lm import DiffusionLM
 
-        if self.recipe:
-            scale = self.recipe(scale)
         if self.backbone:
             scale = replace(scale, backbone=self.backbone(scale.backbone))
         if self.dimension:
@@ -48,7 +43,7 @@ class Diffusion:
         return DiffusionLM(self.embedding, vocabulary=vocabulary, scale=scale)
 
 
-Kind = Literal["trial", "control", "teacher", "audit", "tuning"]
+Kind = Literal["trial", "control", "teacher", "tuning"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +58,13 @@ class Experiment:
         note: One sentence that describes the row.
         encoding: Name of a row of `ENCODINGS`.
         kind: Purpose of its trials: "trial" for a competitor, "control" to show what the measures can and cannot
-            detect, "teacher" to judge the samples of the others, "audit" to check a published number, "tuning" to try
-            an arm at one point before the comparison.
+            detect, "teacher" to judge the samples of the others, "tuning" to try an arm at one point before the
+            comparison.
         arm: Name of the arm whose tuning point it takes; None if it is not tuned.
         point: Tuning point that its model is at; None if the scale alone decides.
         embeddings: Whether the report shows its embeddings, if it has any; False for a row that differs from another in
             something else.
         network: Whether a network is trained for it. Without one its results have the same bits on every machine.
-        budget: Training budget that it has instead of the scale's.
         seeds: Seeds of the row; None for those of the scale.
     """
 
@@ -85,11 +79,8 @@ class Experiment:
     point: TuningPoint | None = None
     embeddings: bool = True
     network: bool = True
-    budget: Budget | None = None
     seeds: tuple[int, ...] | None = None
 
-
-_RECIPE = Recipe()
 
 ABLATIONS: tuple[Experiment, ...] = (
     Experiment(
@@ -131,17 +122,6 @@ ABLATIONS: tuple[Experiment, ...] = (
         colour="#8A6D00",
         note="Ablation: a third of the heads and of the width, as in ELECTRA-small; at scale cpu, one head of four.",
         arm="e2e",
-        embeddings=False,
-    ),
-    Experiment(
-        name="recipe",
-        label="Diffusion-LM, the report's recipe",
-        model=Diffusion(embedding=Learned(), dimension=128, recipe=_RECIPE),
-        colour="#5B4B8A",
-        note="Audit: 2,000 iterations trained as in the music report, to check its bits per word, read off the loss.",
-        seeds=(0, 1),
-        kind="audit",
-        budget=_RECIPE.budget,
         embeddings=False,
     ),
     Experiment(

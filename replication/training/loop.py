@@ -48,7 +48,7 @@ class DivergedError(RuntimeError):
 def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
     """Train `model` and return the exponential moving average of its weights, in evaluation mode.
 
-    Resumes from the checkpoint in `job.folder` if there is one, and saves the weights of the milestones there. If
+    Resumes from the checkpoint in `job.folder` if there is one, and saves the average at the milestones there. If
     several processes train together, each computes a part of every batch; the first one logs and writes files.
 
     Raises:
@@ -86,7 +86,7 @@ def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
     intervals = _intervals(budget)
     sums: Terms = {}  # of the terms since the last log
     for step in range(start, budget.steps):
-        _save_milestone(model, step, job, processes)
+        _save_milestone(average, step, job, processes)
 
         # Update the weights.
         for parameters in optimiser.param_groups:
@@ -127,7 +127,7 @@ def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
                 progress = {"step": str(done), "seconds": str(time.perf_counter() - since)}
                 save_checkpoint(path, progress, model, average, optimiser)
             saved = done
-    _save_milestone(model, budget.steps, job, processes)
+    _save_milestone(average, budget.steps, job, processes)
     processes.wait()  # until the first one has written its files
     return average
 
@@ -277,6 +277,6 @@ def _check_finite(values: Mapping[str, float], when: str) -> None:
         raise DivergedError(f"the loss on validation windows is {validation} {when}")
 
 
-def _save_milestone(model: Network, step: int, job: Job, processes: ProcessGroup) -> None:
+def _save_milestone(average: Network, step: int, job: Job, processes: ProcessGroup) -> None:
     if processes.first and step in job.scale.budget.milestones:
-        save_weights(model, milestone(job.folder, step))
+        save_weights(average, milestone(job.folder, step))

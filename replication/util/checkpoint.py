@@ -22,7 +22,7 @@ CHECKPOINT = "last.safetensors"
 
 
 def milestone(folder: Path, step: int) -> Path:
-    """Return the path of the weights, not averaged, that training saves at a step that is a milestone of the budget."""
+    """Return the path of the averaged weights that training saves at a step that is a milestone of the budget."""
     return folder / f"step-{step}.safetensors"
 
 

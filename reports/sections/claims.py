@@ -112,16 +112,14 @@ def claims_table(results: Results) -> Table:
         f"Verdicts on the claims. {setting(results)} {status_of(results).reason} One primary endpoint for each claim: "
         "the difference of the distance to real music in noise floors, paired by seed; for C3, a rank correlation "
         "within models of equal age. Negative: the model of the claim is closer. Brackets: 95 % t intervals over "
-        "seeds. A verdict is \"no meaningful difference\" if the interval lies within the margin (two one-sided tests "
-        "at level 0.05), otherwise \"reproduced\" or \"contradicted\" if it excludes 0, otherwise \"inconclusive\". p "
+        'seeds. A verdict is "no meaningful difference" if the interval lies within the margin (two one-sided tests '
+        'at level 0.05), otherwise "reproduced" or "contradicted" if it excludes 0, otherwise "inconclusive". p '
         "values are adjusted for the number of claims (Holm). Detectable: the smallest difference that this number of "
         "seeds finds with power 0.8. Secondary measures make no verdict; they are in the table of secondary measures."
     )
     notes = [*dict.fromkeys(f"{one.verdict.name}: {one.verdict.sentence}" for one in judged_on(results))]
     notes += [f"{verdict.name}: {note}." for verdict, _ in judged_on(results) for note in verdict.notes]
-    reasons = {
-        status.reason for _, status in judged_on(results) if status.reason != status_of(results).reason
-    }
+    reasons = {status.reason for _, status in judged_on(results) if status.reason != status_of(results).reason}
     return Table.of("claims", rows=rows, caption=caption, notes=[*notes, *sorted(reasons)])
 
 
@@ -199,11 +197,13 @@ def endpoint_table(results: Results) -> Table:
     for name, label in labels(results).items():
         own = rows_of(results.measures, name).pivot_table(index="seed", columns="measure", values="ratio", dropna=False)
         families = [family_ratios(dict(row.dropna())) for _, row in own.iterrows()]
-        means = {
-            family: float(np.mean([one.get(family, math.nan) for one in families])) for family in FAMILIES
-        }
+        means = {family: float(np.mean([one.get(family, math.nan) for one in families])) for family in FAMILIES}
         distance = over_seeds(distance_of(results, name))
-        mark = DAGGER if distance.mean <= results.encodings.set_index("name")["floor_p95"][encoding_of(results, name)] else ""
+        mark = (
+            DAGGER
+            if distance.mean <= results.encodings.set_index("name")["floor_p95"][encoding_of(results, name)]
+            else ""
+        )
         rows.append(
             {
                 "Model": text_cell("model", label),
@@ -212,7 +212,9 @@ def endpoint_table(results: Results) -> Table:
             }
         )
     deaf = not_heard(results)
-    hears = f"Here it cannot tell these from real music: {join_names(deaf)}." if deaf else "Here it hears every control."
+    hears = (
+        f"Here it cannot tell these from real music: {join_names(deaf)}." if deaf else "Here it hears every control."
+    )
     caption = (
         f"The distance by what it hears. {setting(results)} Each family is the mean of its measures as multiples of "
         "their noise floors; the distance is the geometric mean over families, each at least 1, so that no family is "
@@ -264,7 +266,8 @@ def floor_forest(results: Results) -> CaptionedFigure:
     axes.set_xlabel(f"Distance to the test split (noise floors{scale})")
     axes.set_title("as close as real music is to itself", fontsize=8, color=GREY, fontweight="normal")
     caption = (
-        f"Distance to real music, by the endpoint of the claims. {setting(results)} Large marks: means over seeds. Small dots: single seeds. Bars "
+        f"Distance to real music, by the endpoint of the claims. {setting(results)} Large marks: means over seeds. "
+        f"Small dots: single seeds. Bars "
         f"(cut at the frame) and brackets (in full): {INTERVALS}. Line at 1: the mean distance between two halves of "
         "the test split, the noise floor. Band and dashed line: its 95th percentile, "
         f"{per_encoding(results, 'floor_p95', 2)}. Grey: controls, which give distances a "
@@ -327,8 +330,8 @@ def main_table(results: Results) -> Table:
     gives = "rows give" if has_several_encodings(results) else "row gives"
     caption = (
         f"Main results. {setting(results)} {compared_windows(results)} Valid: share of samples that decode without "
-        "repair. Distance: to the test split, as a multiple of the noise floor, which is the distance between two halves "
-        "of the test songs; the geometric mean over families of measures (see the table of the distance by families). "
+        "repair. Distance: to the test split, as a multiple of the noise floor, which is the distance between two "
+        "halves of the test songs; the geometric mean over families of measures (see the table of the endpoint). "
         f"95 % of noise floors are below {per_encoding(results, 'floor_p95', 2)}. Windows of one song are "
         "alike, so windows of independent songs can score slightly below 1. "
         f"{_measure_definitions(results)}{DELTA}: mean over pieces minus the mean of the test split, which the first "
@@ -398,7 +401,7 @@ def anomalies_table(results: Results) -> Table:
         f"{_anomaly_lead(results)} {setting(results)} Checked: losses, gradients, likelihoods, the size and distances "
         "of the embeddings at every validation, and samples that are repeated, monotonous, empty or invalid. Trials "
         "with anomalies are included in all means, except trials that failed or did not finish. Controls that are not "
-        "music are expected to have anomalies. The audited recipe trains too briefly for valid samples."
+        "music are expected to have anomalies."
     )
     notes = [f"{anomaly.name}: {anomaly.meaning}" for anomaly in ANOMALIES if anomaly.name in set(found["anomaly"])]
     return Table.of("anomalies", rows=rows, caption=caption, notes=notes)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eval.claims.claims import PUBLISHED
+from eval.claims.number import COUNTERFACTUAL, MARGIN, POSITIVE_CONTROLS, judge_number
 from eval.scoring.bits_per_word import SAMPLES, WINDOWS
 from eval.scoring.likelihood import FULL_WINDOWS
 from eval.scoring.reference import REFERENCE_WINDOWS
+from eval.statistics.intervals import Interval
 from reports.format.captions import INTERVALS, PER_NOTE, join_names, per_encoding, scale_and_corpus, setting
 from reports.format.figure import (
     FAINT,
@@ -18,8 +21,6 @@ from reports.format.figure import (
     INK,
     REAL,
     CaptionedFigure,
-    draw_seeds,
-    label_curves,
     label_logarithmic,
     label_points,
     label_rows,
@@ -51,14 +52,16 @@ from reports.format.table import (
     PLUS_MINUS,
     Cell,
     Table,
+    interval_cell,
     number,
     number_cell,
+    p_cell,
     plus_minus_cell,
     text_cell,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -67,8 +70,9 @@ if TYPE_CHECKING:
 _AUDITED = (
     "The denominators differ. Bits per word are means over all positions, padding included, of up to "
     f"{REFERENCE_WINDOWS:,} test windows. The bound is per token without padding, on {WINDOWS} test windows. Distances "
-    f"are of {SAMPLES} samples."
+    f"are of at most {SAMPLES} samples."
 )
+_LEAST = 1e-30  # bits per word that can be told from 0 in a figure
 _TERMS = {"Prior": "nll_prior", "Diffusion": "nll_diffusion", "Rounding": "nll_rounding"}
 _ERRORS = {"Error (steps)": "nll_error", "Error (songs)": "nll_error_songs"}
 
@@ -264,83 +268,133 @@ def frontier(results: Results) -> CaptionedFigure:
 
 @styled
 def audit_figure(results: Results) -> CaptionedFigure:
-    """Draw the published bits per word over training, next to a likelihood, and against the distance to real music."""
-    found = results.audits[["seed", "step", "bits_per_word", "nll", "distance"]].astype(float)
-    found["bound"] = found["nll"] / math.log(2)
+    """Draw bits per word against the distance to real music for all models at all ages."""
+    found, paint, names = results.audits, colours(results), labels(results)
     caption = (
-        f"What the published bits per word measure. {scale_and_corpus(results)} Training follows the report's own "
-        "recipe; all its milestones are shown. Left: bits per word, which is the loss of decoding words from their own "
-        "embeddings, and a bound on the likelihood, also in bits. Right: bits per word against the distance of samples "
-        f"to real music at the same steps. A measure of quality would rise to the right. {_AUDITED} Thin lines: seeds. "
-        "Thick lines and dots: their mean."
+        f"Bits per word and the distance to real music. {scale_and_corpus(results)} One mark per trial and age; shapes "
+        "are ages in training steps, and lines join the ages of a trial. If the number measured quality, marks of one "
+        f"shape would rise to the right. {_without_denoiser(results)}{_AUDITED} Values below {_LEAST:g} are drawn at "
+        f"{_LEAST:g}."
     )
     if found.empty:
-        return placeholder("The report's recipe was not run.", caption)
-    figure = new_figure(9.2, 3.2)
-    left, right = figure.subplots(1, 2)
-    for column, colour in (("bits_per_word", INK), ("bound", GREY)):
-        draw_seeds(left, found.pivot_table(index="step", columns="seed", values=column), colour)
-    for axes in (left, right):
-        axes.set_yscale("log")
-        label_logarithmic(axes.yaxis, subs=(1,))
-    last = found[found["step"] == found["step"].max()].mean()
-    label_curves(
-        left,
-        {"bits per word": last["bits_per_word"], f"NLL {LESS}": last["bound"]},
-        {"bits per word": INK, f"NLL {LESS}": GREY},
-    )
-    left.set_xlabel("Training step")
-    left.set_ylabel("Bits, logarithmic")
-    for _, seed in found.groupby("seed"):
-        right.plot(seed["distance"], seed["bits_per_word"], color=INK, lw=0.7, alpha=0.45)
-    mean = found.groupby("step").mean()
-    right.plot(mean["distance"], mean["bits_per_word"], "o", color=INK, ms=4)
-    for step, row in mean.iterrows():
-        right.annotate(
-            f"{step:.0f}",
-            (row["distance"], row["bits_per_word"]),
-            (4, 3),
-            textcoords="offset points",
-            fontsize=7,
-            color=GREY,
-        )
-    right.set_xlabel("Distance to the test split (noise floors)")
-    right.set_ylabel("Bits per word, logarithmic")
+        return placeholder("No model was audited.", caption)
+    figure = new_figure(8.6, 4.2)
+    axes = figure.subplots()
+    ages = sorted(found["age"].unique())
+    shapes = dict(zip(ages, itertools.cycle("v^osDP"), strict=False))
+    for (name, _), trial in found.groupby(["experiment", "seed"], sort=False):
+        ordered = trial.sort_values("age")
+        height = ordered["bits_per_word"].clip(lower=_LEAST)
+        outside = name == COUNTERFACTUAL
+        axes.plot(ordered["distance"], height, color=paint[name], lw=0.7, alpha=0.45, ls=":" if outside else "-")
+        for age, x, y in zip(ordered["age"], ordered["distance"], height, strict=True):
+            face = "white" if outside else paint[name]
+            axes.plot(x, y, shapes[age], color=paint[name], mfc=face, ms=7 if outside else 4.5, mew=1)
+    axes.set_yscale("log")
+    label_logarithmic(axes.yaxis, subs=(1,))
+    axes.set_xlabel("Distance to the test split (noise floors)")
+    axes.set_ylabel("Bits per word, logarithmic")
+    for age in ages:
+        axes.plot([], [], shapes[age], color=GREY, ls="", ms=4.5, label=f"{age:,.0f} steps")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(ages), frameon=False, fontsize=8, labelcolor=GREY)
+    last = found[found["age"] == ages[-1]].groupby("experiment", sort=False)[["distance", "bits_per_word"]].mean()
+    points = {name: (row["distance"], max(row["bits_per_word"], _LEAST)) for name, row in last.iterrows()}
+    points = {name: point for name, point in points.items() if all(map(math.isfinite, point))}
+    if points:
+        label_points(axes, points, names, paint)
     return CaptionedFigure(figure, caption)
 
 
 def audit_table(results: Results) -> Table:
-    """Build the table of the report's bits per word by iteration, next to a likelihood and a distance."""
-    bits, bound = "Bits per word", f"NLL bound {LESS} (nats/token)"
-    rows = []
-    for step, found in results.audits.groupby("step"):
-        rows.append(
-            {
-                "Iteration": text_cell("step", int(step)),
-                "Seeds": text_cell("seeds", found["seed"].nunique()),
-                bits: _extent("bits_per_word", found["bits_per_word"]),
-                "As published": number_cell("published", PUBLISHED["BERT-base"].get(int(step), math.nan), 5),
-                bound: plus_minus_cell("nll", over_seeds(found["nll"])),
-                "Distance (floors)": plus_minus_cell("distance", over_seeds(found["distance"])),
-            }
-        )
+    """Build the table of bits per word by model and age, next to other measures of the same weights."""
+    names = labels(results)
+    rows = [
+        _audit_row(names[name], int(age), found)
+        for (name, age), found in results.audits.groupby(["experiment", "age"], sort=False)
+    ]
+    if rows:
+        rows += [
+            _audit_row(f"Published: {name}", step, None, published=value)
+            for name, numbers in PUBLISHED.items()
+            for step, value in numbers.items()
+        ]
     caption = (
-        f"What the published bits per word measure. {scale_and_corpus(results)} Training follows the report's own "
-        "recipe; all its milestones are shown. Bits per word: the loss of decoding words from their own embeddings. It "
-        "is not a likelihood: it is small as soon as the embeddings lie apart, whatever the model generates. NLL: a "
-        f"bound on the likelihood, 1 nat = {1 / math.log(2):.3f} bits. {_AUDITED} Distance: to the test split. Bits "
-        f"per word: smallest to largest over seeds. {PLUS_MINUS}: {INTERVALS}. As published: with BERT-base on other "
-        "data and windows of 130 tokens (Kasera, Liu and Li 2022)."
+        f"Bits per word of all diffusion models at several ages. {scale_and_corpus(results)} Bits per word: the loss "
+        "of decoding words from their own embeddings under the noise of the first timestep; smallest to largest over "
+        f"seeds. {_without_denoiser(results)}NLL: the bound on the likelihood. Teacher gap: the difference in nats per "
+        "token, by the teacher, between samples and real music. "
+        f"{_AUDITED} {PLUS_MINUS}: {INTERVALS}. Published: the numbers of Kasera, Liu and Li (2022), on other data and "
+        "windows of 130 tokens. The report does not define them. They are consistent with this loss, whose size "
+        "changes by orders of magnitude with the dimension of the embeddings and the vocabulary; both differ here."
     )
-    notes = () if rows else ("The report's recipe was not run.",)
-    return Table.of("audit", rows=rows, caption=caption, notes=notes)
+    return Table.of("audit", rows=rows, caption=caption, notes=() if rows else ("No model was audited.",))
 
 
-def _extent(key: str, values: pd.Series[float]) -> Cell:
+def _audit_row(label: str, age: int, found: pd.DataFrame | None, *, published: float = math.nan) -> dict[str, Cell]:
+    measures = {"nll": math.nan, "teacher_gap": math.nan, "distance": math.nan}
+    over = {name: over_seeds(found[name]) if found is not None else Interval(*[math.nan] * 3) for name in measures}
+    return {
+        "Model": text_cell("model", label),
+        "Steps": text_cell("age", age),
+        "Seeds": text_cell("seeds", None if found is None else found["seed"].nunique()),
+        "Bits per word": _extent("bits_per_word", [published] if found is None else found["bits_per_word"]),
+        f"NLL bound {LESS} (nats/token)": plus_minus_cell("nll", over["nll"]),
+        "Teacher gap (nats/token)": plus_minus_cell("teacher_gap", over["teacher_gap"]),
+        "Distance (floors)": plus_minus_cell("distance", over["distance"]),
+    }
+
+
+def audit_correlations_table(results: Results) -> Table:
+    """Build the table of rank correlations with the distance: bits per word, and the positive controls."""
+    judged = judge_number(results.audits)
+    named = {"Bits per word": judged.number}
+    named |= {f"Positive control: {POSITIVE_CONTROLS[name]}": found for name, found in judged.controls.items()}
+    named |= {"Bits per word, arms as units": judged.arms}
+    rows = [
+        {
+            "Number": text_cell("number", name),
+            "Rank correlation": interval_cell("rho", Interval(found.rho, found.low, found.high), sign="+"),
+            "p": p_cell("p", found.p),
+            "Within": number_cell("margin", found.margin),
+            "Units": text_cell("units", found.trials),
+            "Ages": text_cell("ages", found.ages),
+        }
+        for name, found in named.items()
+    ]
+    caption = (
+        f"Whether numbers order models of equal age as the distance to real music does. {scale_and_corpus(results)} "
+        "Spearman's correlation over trials within each age, mean over ages; brackets: 95 % intervals. p: by "
+        "permutations of whole trials, at all ages together, because a trial's values at different ages are dependent. "
+        "Within: the smallest margin in which the correlation lies by two one-sided tests at level 0.05; one of "
+        f"{MARGIN:g} or less would be no meaningful correlation. Positive controls should correlate: if neither "
+        "interval lies above 0, these models cannot show such a relation, and nothing follows from the number's. With "
+        "trials as units, the models compared are taken as given. With arms as units, the mean over seeds counts once "
+        "per arm, and a few arms may be in the right order by chance. Trials that lack a value are left out."
+    )
+    found = len(results.audits) > 0
+    return Table.of(
+        "audit_correlations",
+        rows=rows if found else [],
+        caption=caption,
+        notes=() if found else ("No model was audited.",),
+    )
+
+
+def _without_denoiser(results: Results) -> str:
+    if COUNTERFACTUAL not in set(results.audits["experiment"]):
+        return ""
+    return (
+        f"{labels(results)[COUNTERFACTUAL]}: trained without a denoiser, so that its samples are noise rounded to the "
+        "nearest embeddings. "
+    )
+
+
+def _extent(key: str, values: Sequence[float] | pd.Series[float]) -> Cell:
     """Return a cell with the smallest and the largest value, in scientific notation."""
-    low, high = float(values.min()), float(values.max())
+    low, high = float(min(values)), float(max(values))
     ends = dict.fromkeys(f"{value:.1e}".replace("-", MINUS) for value in (low, high))
-    return Cell(" to ".join(ends), {key: float(values.mean()), f"{key}_smallest": low, f"{key}_largest": high})
+    mean = float(sum(values) / len(values))
+    return Cell(" to ".join(ends), {key: mean, f"{key}_smallest": low, f"{key}_largest": high})
 
 
 SECTION = Section(
@@ -351,5 +405,6 @@ SECTION = Section(
         FigurePart(name="frontier", draw=frontier),
         FigurePart(name="audit", draw=audit_figure),
         TablePart(name="audit", build=audit_table),
+        TablePart(name="audit_correlations", build=audit_correlations_table),
     ),
 )

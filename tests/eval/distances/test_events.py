@@ -54,9 +54,7 @@ def test_counts_have_a_row_per_window_and_are_those_of_the_window_alone(name: st
         assert np.array_equal(found[[index]], counts(name, windows.take([index])))
 
 
-@pytest.mark.parametrize(
-    "name", ["registers", "pitch_classes", "durations", "places"]
-)
+@pytest.mark.parametrize("name", ["registers", "pitch_classes", "durations", "places"])
 def test_every_note_counts_once(name: str) -> None:
     windows = random_windows(np.random.default_rng(1))
     assert counts(name, windows).sum(axis=1).tolist() == windows.common.sizes.tolist()

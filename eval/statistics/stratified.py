@@ -1,0 +1,159 @@
+"""Rank correlation within strata: whether one number orders models of equal age as another does."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+PERMUTATIONS = 9999
+_FEWEST = 3  # trials; two have only one order and its reverse
+
+
+class StratifiedCorrelation(NamedTuple):
+    """A rank correlation of trials within ages.
+
+    Attributes:
+        rho: Mean over ages of Spearman's correlation over trials, -1 to 1.
+        low: Lower end of its 95 % interval, at least -1.
+        high: Upper end of the interval, at most 1.
+        margin: The smallest m for which |rho| < m is shown at level 0.05 by two one-sided tests: the end of the 90 %
+            interval that is farther from 0.
+        p: Two-sided p value of the hypothesis that the trials' orders are unrelated, in (0, 1].
+        trials: Number of trials that have all values.
+        ages: Number of ages.
+    """
+
+    rho: float
+    low: float
+    high: float
+    margin: float
+    p: float
+    trials: int
+    ages: int
+
+
+def stratified_correlation(
+    number: ArrayLike,
+    distance: ArrayLike,
+    age: ArrayLike,
+    trial: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    permutations: int = PERMUTATIONS,
+) -> StratifiedCorrelation:
+    """Return the rank correlation of a number with a distance among trials of equal age, pooled over ages.
+
+        rho = (1 / A) sum_a spearman({(number_ta, distance_ta): trials t})
+
+    Numbers that change with age alone (clocks) have an expected rho of 0, since ages are never compared with each
+    other. All ages have the same trials, so each has the same weight. Equal values have the mean of their ranks.
+    Infinite values are larger than all others. Trials without a value of both at some age are left out, and so are ages
+    at which all numbers or all distances are equal.
+
+    p is the share of permutations of the trials whose |rho| is at least the observed one. A permutation moves a trial's
+    numbers at all ages together. A trial that is better or worse than others stays so while it is trained, so its
+    values at different ages are dependent; permuting each age by itself would treat them as independent and reject in
+    far more than 5 % of draws. The test is exact if the trials are exchangeable. All permutations are visited if they
+    are at most `permutations`, and as many are drawn otherwise.
+
+    The interval is tanh(arctanh(rho) +- q sqrt(1 + rho^2 / 2)), where q is the 95 % quantile of |arctanh(rho)| over the
+    permutations: R. Fisher's transformation with the permutations' own spread, which grows with the dependence of the
+    ages, and the correction of D. Bonett and T. Wright ("Sample Size Requirements for Estimating Pearson, Kendall and
+    Spearman Correlations", 2000) for a rho that is not 0. An interval without 0 implies p <= 0.05.
+
+    Args:
+        number: (n,) values, one for each trial at each age.
+        distance: (n,) values.
+        age: (n,) ages.
+        trial: (n,) names of the trials.
+        rng: Generator of the permutations.
+        permutations: Number of permutations.
+
+    Returns:
+        NaN in place of rho and of all that depends on it for fewer than 3 trials or if no age is left.
+
+    Raises:
+        ValueError: If a trial has two rows of the same age.
+
+    >>> found = stratified_correlation(
+    ...     [1, 2, 3, 4, 40, 30, 20, 10],
+    ...     [5, 6, 7, 8, 4, 3, 2, 1],
+    ...     [100] * 4 + [200] * 4,
+    ...     ["a", "b", "c", "d", "d", "c", "b", "a"],
+    ...     rng=np.random.default_rng(0),
+    ... )
+    >>> found.rho, round(found.p, 3), found.trials, found.ages
+    (1.0, 0.083, 4, 2)
+    """
+    from scipy import stats
+
+    numbers, distances = (_by_age(values, age, trial) for values in (number, distance))
+    complete = ~(np.isnan(numbers) | np.isnan(distances)).any(axis=0)
+    scores = [_standard_ranks(values[:, complete]) for values in (numbers, distances)]
+    ranked = scores[0].any(axis=1) & scores[1].any(axis=1)
+    trials, ages = int(complete.sum()), int(ranked.sum())
+    if trials < _FEWEST or not ages:
+        nothing = math.nan
+        return StratifiedCorrelation(nothing, nothing, nothing, nothing, nothing, trials, ages)
+    # pairs[s, t]: what the pooled correlation gains if trial t had the numbers of trial s.
+    pairs = scores[0][ranked].T @ scores[1][ranked] / ages  # (trials, trials)
+    order = np.arange(trials)
+
+    def size(permuted: NDArray[Any], axis: int = -1) -> NDArray[Any]:
+        sums: NDArray[Any] = pairs[permuted.astype(int), order].sum(axis=axis)
+        return np.abs(sums)
+
+    found = stats.permutation_test(
+        (order,),
+        size,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=permutations,
+        alternative="greater",
+        rng=rng,
+    )
+    # Halfway to the next smaller correlation that so many trials can have, where the observed one is exactly 1.
+    largest = 1 - 6 / (ages * (trials**3 - trials))
+    rho = float(np.trace(pairs))
+    centre = math.atanh(min(max(rho, -largest), largest))
+    null = np.arctanh(np.minimum(found.null_distribution, largest))
+    stretch = math.sqrt(1 + rho**2 / 2)
+    wide, narrow = (stretch * float(np.quantile(null, level, method="higher")) for level in (0.95, 0.9))
+    return StratifiedCorrelation(
+        rho=min(max(rho, -1.0), 1.0),
+        low=math.tanh(centre - wide),
+        high=math.tanh(centre + wide),
+        margin=math.tanh(abs(centre) + narrow),
+        p=float(found.pvalue),
+        trials=trials,
+        ages=ages,
+    )
+
+
+def _by_age(values: ArrayLike, age: ArrayLike, trial: ArrayLike) -> NDArray[Any]:
+    """Return values as a table (ages, trials), NaN where a trial has none."""
+    ages, rows = np.unique(np.asarray(age), return_inverse=True)
+    trials, columns = np.unique(np.asarray(trial), return_inverse=True)
+    if len(set(zip(rows.tolist(), columns.tolist(), strict=True))) < len(rows):
+        raise ValueError("a trial has two values of the same age")
+    table = np.full((len(ages), len(trials)), math.nan)
+    table[rows, columns] = np.asarray(values, dtype=float)
+    return table
+
+
+def _standard_ranks(table: NDArray[Any]) -> NDArray[Any]:
+    """Return the ranks within each row, centred and of unit norm; zeros for a row whose values are all equal."""
+    from scipy import stats
+
+    if not table.size:
+        return table
+    ranks = stats.rankdata(table, axis=1)
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    standard: NDArray[Any] = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > 0)
+    return standard
