@@ -174,7 +174,7 @@ def _onsets(windows: Windows) -> _Onsets:
     common = windows.common
     time, pitch = common.notes["onset"].astype(np.int64), common.notes["pitch"].astype(np.int64)
     starts = np.flatnonzero(np.diff(time, prepend=-1) | np.diff(common.owner, prepend=-1))
-    ends = np.append(starts[1:], len(time))
+    ends = np.append(starts[1:], len(time))[: len(starts)]  # none if there are no notes
     return _Onsets(common.owner[starts], time[starts], pitch[starts], pitch[ends - 1], ends - starts)
 
 

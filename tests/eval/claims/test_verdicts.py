@@ -60,7 +60,7 @@ def test_sentences_have_verdict_difference_interval_and_seeds() -> None:
     )
     opened = verdict([-2.0, 1.0, 0.5, -1.0])
     assert opened.sentence.startswith(
-        "Inconclusive: -0.38 floors [-2.62, +1.87], 4 seeds; 4 seeds find a difference of"
+        "Inconclusive: -0.38 floors [-2.57, +1.82], 4 seeds; 4 seeds find a difference of"
     )
     assert verdict([-3.0]).sentence == "Inconclusive: a claim about a method needs 2 seeds (-3.00 floors, 1 seed)."
 

@@ -25,14 +25,15 @@ def random_windows(rng: np.random.Generator, *, count: int = 6) -> Windows:
     """Return windows of random notes, the last of which is empty."""
     parts = [
         sorted_notes(
-            np.column_stack(
-                [
-                    rng.integers(0, 32, 20),
-                    rng.integers(1, 9, 20),
-                    rng.integers(40, 80, 20),
-                    rng.integers(1, 128, 20),
-                ]
-            ).tolist()
+            list(
+                zip(
+                    rng.integers(0, 32, 20).tolist(),
+                    rng.integers(1, 9, 20).tolist(),
+                    rng.integers(40, 80, 20).tolist(),
+                    rng.integers(1, 128, 20).tolist(),
+                    strict=True,
+                )
+            )
         )
         for _ in range(count)
     ]
