@@ -74,11 +74,13 @@ def other_data(here: Results, there: Results) -> list[str]:
 
 
 def other_points(here: Results, there: Results) -> list[str]:
-    """Return the arms that were tuned to another point."""
+    """Return the trials of both runs whose arms were tuned to another point."""
+    ours = here.about["tuned"]
     return [
-        f"{name} was tuned to {here.about['tuned'][name]} here, {point} there"
-        for name, point in there.about["tuned"].items()
-        if here.about["tuned"].get(name, point) != point
+        f"{name} seed {seed} was tuned to {ours[name][seed]} here, {point} there"
+        for name, points in there.about["tuned"].items()
+        for seed, point in points.items()
+        if ours.get(name, {}).get(seed, point) != point
     ]
 
 

@@ -6,7 +6,9 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from eval.claims.claims import CLAIMS, ContrastClaim
+from eval.results.tuning import point_words
 from eval.tracking.views import NAME, address
+from replication.training.scales import SCALES
 from replication.util.files import read_json
 from replication.util.text import printable
 
@@ -59,13 +61,19 @@ def run_note(about: dict[str, Any], folder: Path) -> str:
     commit, changes = about["environment"]["commit"].partition("+")[::2]
     claims = [claim for claim in CLAIMS if _tests(about, claim)]
     blocks = [
-        f"**{about['label']}**, seed {about['seed']}. {about['note']}",
+        f"**{about['label']}**, seed {about['seed']}. {about['note']}{_point(about)}",
         *(f"Claim **{claim.name}**: {claim.statement}" for claim in claims),
         f"Made at commit `{commit}`{' with changes' if changes else ''}.",
         "To reproduce this run and the runs it depends on, in a clone of the repository:",
         f"    {_command(about, folder)}",  # an indented code block: no character in it is Markdown
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _point(about: dict[str, Any]) -> str:
+    """Return the sentence with the tuning point of a trial, if it has one."""
+    words = point_words(about)
+    return "" if words is None else f" Embeddings: {words}."
 
 
 def _tests(about: dict[str, Any], claim: ContrastClaim | CorrelationClaim) -> bool:
@@ -80,5 +88,6 @@ def _command(about: dict[str, Any], folder: Path) -> str:
         scale, experiment = about["tunes"], about["arm"] or experiment
     data = folder.parents[3] / scale / folder.parents[1].name / "data.json"
     corpus = read_json(data)["given"] if data.exists() else about["corpus"]
-    words = ["--scale", scale, "--corpus", printable(corpus), "--only", experiment, "--seeds", str(about["seed"] + 1)]
+    seeds = SCALES[scale].count_of([about["seed"]]) if scale in SCALES else about["seed"] + 1
+    words = ["--scale", scale, "--corpus", printable(corpus), "--only", experiment, "--seeds", str(seeds)]
     return f"python3 -m nox -s replicate -- {shlex.join(words)}"

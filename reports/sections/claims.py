@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from eval.metrics.table import METRICS
 from eval.results.anomalies import ANOMALIES, FINITE
 from eval.scoring.measures import MEASURES
 from eval.statistics.intervals import Interval
-from reports.format.captions import DAGGERS, INTERVALS, changed_shares, compared_windows, per_encoding, setting
+from reports.format.captions import DAGGERS, INTERVALS, changed_shares, compared_windows, per_encoding, plural, setting
 from reports.format.figure import (
     FAINT,
     GREY,
@@ -66,6 +67,8 @@ from reports.format.table import (
 from reports.sections.likelihood import infinite_notes, likelihood_cell, nll_scale
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from eval.results.anomalies import Anomaly
     from eval.results.frames import Results
 
@@ -285,12 +288,20 @@ def _measure_definitions(results: Results) -> str:
 
 
 def _tuned(results: Results) -> str:
-    """Return the sentence with the tuning point of each arm, if any was tuned."""
+    """Return the sentence with the tuning points of each arm, if any was tuned."""
     names = labels(results)
-    points = [f"{names[arm]}: {point}" for arm, point in results.about["tuned"].items() if arm in names]
+    points = [f"{names[arm]}: {_points(chosen)}" for arm, chosen in results.about["tuned"].items() if arm in names]
     return (
         f" Tuned embeddings (d: dimensions; see the table of the tuning grid): {'; '.join(points)}." if points else ""
     )
+
+
+def _points(chosen: Mapping[str, str]) -> str:
+    """Return the points of an arm by seed as words, with the number of seeds at each if there are several."""
+    counts = Counter(chosen.values())
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " or ".join(f"{point} ({plural(str(n), 'seed')})" for point, n in counts.most_common())
 
 
 def anomalies_table(results: Results) -> Table:
