@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from etude.cli.options import CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
-from etude.runner.plan import make_plan
+from etude.runner.plan import PUBLISHED, make_plan
 from eval.claims.claims import verdicts_on
 from eval.claims.verdicts import Ruling
 from eval.results.agreement import RULES, compare, different_hashes, different_parts, environments, same_class
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from eval.results.agreement import Compared
     from eval.results.frames import Results
 
-PUBLISHED = Path(__file__).parents[2] / "reports" / "published"
 HASHED = ("weights", "samples")
 WIDTH = 60  # characters of a value that are shown
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from replication.tokens.protocol import Encoding
     from replication.windows.prepared import Dataset
 
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published"  # the reports SCALE-CORPUS that come with Etude
 PART = 100_000  # windows that are counted at a time
 
 
