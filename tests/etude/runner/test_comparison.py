@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from etude.runner.plan import Plan
 
 GRID = (TuningPoint(), TuningPoint(scale=0.5))
+SEEDS = (100, 101)  # as in a study, without a seed 0
 
 
 def planned(root: Path, *names: str, count: int = 260) -> Plan:
     """Return a plan at the smoke scale with a grid, on a corpus whose validation split is large enough to judge by."""
-    plan = make_plan(scale="smoke", only=names, seeds=2, root=root)
+    plan = make_plan(scale="smoke", only=names, root=root)
     corpus = replace(plan.corpus, source=Synthetic(count=count, seed=0))
     budget = replace(SMOKE.budget, steps=40, log_every=10)
-    return replace(plan, corpus=corpus, scale=replace(plan.scale, tuning_grid=GRID, budget=budget))
+    return replace(plan, corpus=corpus, scale=replace(plan.scale, seeds=SEEDS, tuning_grid=GRID, budget=budget))
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +52,12 @@ def moved(plan: Plan, root: Path) -> Plan:
 
 def test_arms_are_tried_at_every_point_and_judged_on_the_validation_split(tuned: Plan) -> None:
     folder = tuning_folder(tuned.comparison)
-    for seed in tuned.scale.seeds:
+    for seed in SEEDS:
         assert {path.parent.parent.name for path in folder.glob(f"*/{seed}/scores.json")} == {
             *("gaussian-d8-s1", "gaussian-d8-s0.5"),
             *("e2e-d8-s1", "e2e-d8-s0.5"),  # which e2e-small follows
         }
-    about = read_json(folder / "gaussian-d8-s0.5" / "0" / "trial.json")
+    about = read_json(folder / "gaussian-d8-s0.5" / "100" / "trial.json")
     assert (about["kind"], about["config"]["scale"]["held_out"]) == ("tuning", "validation")
     assert (about["arm"], about["point"], about["tunes"]) == ("gaussian", {"dimension": 1, "scale": 0.5}, "smoke")
     assert about["config"]["scale"]["budget"]["steps"] == tuned.scale.budget.steps // 4
@@ -65,7 +66,7 @@ def test_arms_are_tried_at_every_point_and_judged_on_the_validation_split(tuned:
 def test_every_seed_is_compared_at_the_best_point_of_its_own_search(tuned: Plan) -> None:
     grid = grid_rows(tuned.comparison)
     assert grid.groupby(["arm", "seed"]).size().to_dict() == {
-        (arm, seed): len(GRID) for arm in ("e2e", "gaussian") for seed in tuned.scale.seeds
+        (arm, seed): len(GRID) for arm in ("e2e", "gaussian") for seed in SEEDS
     }
     results = gather(tuned.comparison)
     assert results.grid.equals(grid)
@@ -78,41 +79,47 @@ def test_every_seed_is_compared_at_the_best_point_of_its_own_search(tuned: Plan)
         assert (model["dimension"], model["embedding"]["scale"]) == (best["dimension"], best["scale"])
         assert results.about["tuned"][name][str(seed)] == f"d {best['dimension']}, scale {best['scale']:g}"
     assert results.experiments["name"].tolist() == ["gaussian", "e2e-small"]  # the teacher is no row
+    checked = results.trials[results.trials["nll_every"].notna()]
+    assert set(zip(checked["experiment"], checked["seed"], strict=True)) == {("gaussian", 100), ("e2e-small", 100)}
 
 
 def test_trials_come_seed_by_seed_each_after_its_own_search(tuned: Plan) -> None:
     datasets = prepare(tuned)
-    plan = replace(tuned, experiments=(*tuned.experiments, EXPERIMENTS["jitter"]))
+    plan = replace(tuned, experiments=(*tuned.experiments, EXPERIMENTS["noise-and-round"], EXPERIMENTS["jitter"]))
     found = [[(trial.kind, trial.seed) for trial in batch] for batch in batches(plan, tuning_trials(plan, datasets))]
-    search = [[("tuning", seed)] * 4 for seed in (0, 1)]
-    models = [[("trial", seed)] * 2 for seed in (0, 1)]
-    assert found == [[("teacher", 1000), *search[0]], [*models[0], ("control", 0), *search[1]], models[1]]
+    search = [[("tuning", seed)] * 4 for seed in SEEDS]
+    models = [[("trial", seed)] * 2 for seed in SEEDS]
+    assert found == [
+        [("teacher", 1000), *search[0]],
+        [("control", 0), *models[0], ("control", 100), *search[1]],
+        models[1],
+    ]
     untuned = replace(plan, scale=replace(plan.scale, tuning_grid=()))
-    assert [len(batch) for batch in batches(untuned, tuning_trials(untuned, datasets))] == [1, 5]
+    assert [len(batch) for batch in batches(untuned, tuning_trials(untuned, datasets))] == [1, 6]
     ngram = replace(untuned, experiments=(EXPERIMENTS["ngram"],))
     assert [len(batch) for batch in batches(ngram, [])] == [2]
 
 
 def test_seeds_may_differ_in_their_point_and_in_nothing_else(tuned: Plan, tmp_path: Path) -> None:
     plan = moved(tuned, tmp_path / "copy")
-    path = plan.comparison / "gaussian" / "1" / "trial.json"
+    path = plan.comparison / "gaussian" / "101" / "trial.json"
     about = read_json(path)
     model = about["config"]["model"]
     for dimension, scale in ((1, 1.0), (2, 0.3)):
         about["point"] = {"dimension": dimension, "scale": scale}
         model["dimension"], model["embedding"]["scale"] = 8 * dimension, scale
         write_json(path, about)
-        assert gather(plan.comparison).about["tuned"]["gaussian"]["1"] == f"d {8 * dimension}, scale {scale:g}"
+        assert gather(plan.comparison).about["tuned"]["gaussian"]["101"] == f"d {8 * dimension}, scale {scale:g}"
     model["dimension"] = 24  # which is not that of the point
     write_json(path, about)
-    with pytest.raises(UserError, match="gaussian seed 1 was made with another model or source code than seed 0"):
+    with pytest.raises(UserError, match="gaussian seed 101 was made with another model or source code than seed 100"):
         gather(plan.comparison)
 
 
 def test_an_untuned_scale_ignores_the_points_of_an_earlier_run(tmp_path: Path) -> None:
     plan = planned(tmp_path, "gaussian")
     point = TuningPoint(scale=0.5)
-    write_chosen(plan.comparison, {1: {"gaussian": point}})
+    write_chosen(plan.comparison, {101: {"gaussian": point}})
     assert [trial.experiment.point for trial in at_chosen(plan)] == [None, point]
     untuned = replace(plan, scale=replace(plan.scale, tuning_grid=()))
     assert at_chosen(untuned) == untuned.trials
@@ -120,20 +127,20 @@ def test_an_untuned_scale_ignores_the_points_of_an_earlier_run(tmp_path: Path) -
 
 def test_a_folder_of_a_later_seed_is_refused_before_anything_runs(tuned: Plan, tmp_path: Path) -> None:
     plan = moved(tuned, tmp_path / "copy")
-    path = plan.comparison / "e2e-small" / "1" / "trial.json"
+    path = plan.comparison / "e2e-small" / "101" / "trial.json"
     about = read_json(path)
     about["config"]["source"] = "another"
     write_json(path, about)
-    shutil.rmtree(plan.comparison / "gaussian" / "0")
+    shutil.rmtree(plan.comparison / "gaussian" / "100")
     with pytest.raises(UserError, match="was made with another configuration or code"):
         compare(plan, prepare(plan), Tracker(plan.root), executor=ProcessExecutor(workers=1))
-    assert not (plan.comparison / "gaussian" / "0").exists()
+    assert not (plan.comparison / "gaussian" / "100").exists()
 
 
 def test_the_teacher_judges_what_comes_after_it(tuned: Plan) -> None:
-    scores = read_json(tuned.comparison / "gaussian" / "0" / "scores.json")
+    scores = read_json(tuned.comparison / "gaussian" / "100" / "scores.json")
     assert scores["measures"]["teacher_ruled_out"]["value"] is not None
-    tried = tuning_folder(tuned.comparison) / "gaussian-d8-s1" / "0" / "scores.json"
+    tried = tuning_folder(tuned.comparison) / "gaussian-d8-s1" / "100" / "scores.json"
     assert read_json(tried)["measures"]["teacher_ruled_out"]["value"] is None
     assert read_json(tuned.comparison / "teacher" / "1000" / "trial.json")["kind"] == "teacher"
 
@@ -141,8 +148,8 @@ def test_the_teacher_judges_what_comes_after_it(tuned: Plan) -> None:
 def test_the_chosen_point_stays_when_a_tuning_trial_is_done_later(tuned: Plan, tmp_path: Path) -> None:
     plan = moved(tuned, tmp_path / "copy")
     tried, before = tuning_trials(plan, prepare(plan)), chosen_points(plan.comparison)
-    arm = [trial for trial in tried if (trial.experiment.arm, trial.seed) == ("gaussian", 1)]
-    (other,) = (trial for trial in arm if trial.experiment.point != before[1]["gaussian"])
+    arm = [trial for trial in tried if (trial.experiment.arm, trial.seed) == ("gaussian", 101)]
+    (other,) = (trial for trial in arm if trial.experiment.point != before[101]["gaussian"])
     rescore(other.folder / "scores.json", 0.0)
     choose_points(plan, tried)
     assert chosen_points(plan.comparison) == before
@@ -177,10 +184,10 @@ def test_a_point_that_has_no_distance_is_the_worst(tuned: Plan, tmp_path: Path) 
     plan = moved(tuned, tmp_path / "copy")
     (plan.comparison / "tuning.json").unlink()
     tried = tuning_trials(plan, prepare(plan))
-    (base,) = (trial for trial in tried if trial.name == "gaussian-d8-s1 seed 1")
+    (base,) = (trial for trial in tried if trial.name == "gaussian-d8-s1 seed 101")
     rescore(base.folder / "scores.json", None)
     choose_points(plan, tried)
-    assert chosen_points(plan.comparison)[1]["gaussian"].scale == 0.5
+    assert chosen_points(plan.comparison)[101]["gaussian"].scale == 0.5
 
 
 def test_an_arm_without_a_finished_tuning_trial_is_compared_without_tuning(
@@ -190,9 +197,9 @@ def test_an_arm_without_a_finished_tuning_trial_is_compared_without_tuning(
     tried = tuning_trials(plan, prepare(plan))
     assert len(tried) == 2 * len(GRID)
     choose_points(plan, tried)
-    assert chosen_points(plan.comparison) == {0: {}, 1: {}}
+    assert chosen_points(plan.comparison) == {100: {}, 101: {}}
     assert at_chosen(plan) == plan.trials
-    assert "gaussian seed 1 is compared without tuning" in capsys.readouterr().out
+    assert "gaussian seed 101 is compared without tuning" in capsys.readouterr().out
 
 
 def test_a_validation_split_that_is_too_small_to_judge_by_leaves_tuning_out(
