@@ -70,7 +70,7 @@ def run_comparison(root: Path) -> Plan:
     about |= {"id": "0" * 64, "experiment": "e2e-d8-s1", "kind": "tuning", "point": {"dimension": 1, "scale": 1.0}}
     about |= {"scale": "smoke-tuning", "tunes": "smoke"}
     write_json(tuning / "e2e-d8-s1" / "0" / "trial.json", about)
-    write_json(plan.comparison / "tuning.json", {"e2e": {"dimension": 1, "scale": 1.0}})
+    write_json(plan.comparison / "tuning.json", {"0": {"e2e": {"dimension": 1, "scale": 1.0}}})
     return plan
 
 

@@ -43,28 +43,28 @@ def fit(
     with joined_processes() as device:
         if process_group().first:
             prepare(plan)
-        failed = [trial for trial in _trials(plan) if not _fit(trial, datasets, plan, device)]
+        failed = [trial for trial in _trials(plan, datasets) if not _fit(trial, datasets, plan, device)]
         first = process_group().first
     if first:
         print("All networks are trained." if not failed else f"failed: {', '.join(trial.name for trial in failed)}")
     return 1 if failed else 0
 
 
-def _trials(plan: Plan) -> list[Trial]:
+def _trials(plan: Plan, datasets: dict[str, Dataset]) -> list[Trial]:
     """Return the trials of the plan as `etude run` would run them.
 
     Raises:
         UserError: If arms are still to be tuned.
     """
-    from etude.runner.comparison import at_chosen, tuning
-    from eval.results.tuning import CHOSEN
+    from etude.runner.comparison import at_chosen, tuning_trials
+    from eval.results.tuning import chosen_points
 
-    if tuning(plan).trials and not (plan.comparison / CHOSEN).exists():
+    if {trial.seed for trial in tuning_trials(plan, datasets)} - chosen_points(plan.comparison).keys():
         raise UserError(
             f"the embeddings of scale {plan.scale.name} are not tuned yet: run `{command('run', root=plan.root)}` with"
-            " the same options and interrupt it when the comparison begins"
+            " the same options until the last seed is tuned"
         )
-    return at_chosen(plan).trials
+    return at_chosen(plan)
 
 
 def _fit(trial: Trial, datasets: dict[str, Dataset], plan: Plan, device: torch.device) -> bool:

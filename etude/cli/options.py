@@ -31,7 +31,11 @@ Only = Annotated[
 ]
 Seeds = Annotated[
     int | None,
-    tyro.conf.arg(metavar="N", help="seeds per experiment", help_behavior_hint="(default: as many as the scale has)"),
+    tyro.conf.arg(
+        metavar="N",
+        help="seeds per experiment, counted from the first of the scale",
+        help_behavior_hint="(default: all of the scale)",
+    ),
 ]
 Minutes = Annotated[
     float | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from etude.cli.options import CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
-from etude.runner.plan import make_plan
+from etude.runner.plan import PUBLISHED, make_plan
 from eval.claims.declaration import status
 from eval.claims.judgement import judged_on
 from eval.claims.verdicts import Ruling
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from eval.results.agreement import Compared
     from eval.results.frames import Results
 
-PUBLISHED = Path(__file__).parents[2] / "reports" / "published"
 HASHED = ("weights", "samples")
 WIDTH = 60  # characters of a value that are shown
 
@@ -75,11 +74,13 @@ def other_data(here: Results, there: Results) -> list[str]:
 
 
 def other_points(here: Results, there: Results) -> list[str]:
-    """Return the arms that were tuned to another point."""
+    """Return the trials of both runs whose arms were tuned to another point."""
+    ours = here.about["tuned"]
     return [
-        f"{name} was tuned to {here.about['tuned'][name]} here, {point} there"
-        for name, point in there.about["tuned"].items()
-        if here.about["tuned"].get(name, point) != point
+        f"{name} seed {seed} was tuned to {ours[name][seed]} here, {point} there"
+        for name, points in there.about["tuned"].items()
+        for seed, point in points.items()
+        if ours.get(name, {}).get(seed, point) != point
     ]
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from etude.remote.archive import open_bundle, pack
-from etude.runner.comparison import at_chosen, choose_points, first_trials, tuning
+from etude.runner.comparison import at_chosen, choose_points, tuning, tuning_trials
 from etude.runner.plan import make_plan
 from etude.runner.scheduler import run
 from etude.runner.tuning import is_tuned
@@ -76,8 +76,7 @@ def export(
     Raises:
         UserError: If nothing is left to run elsewhere, or a trial of the grid cannot be scored.
     """
-    first = first_trials(plan, datasets)
-    grid = [trial for trial in first if trial.kind == "tuning"]
+    grid = tuning_trials(plan, datasets)
     if all(is_trained(trial) or _has_failed(trial) for trial in grid):
         ready = [trial for trial in grid if is_trained(trial)]
         if failed := run(ready, datasets, plan.corpus.reading.grid, tracker, executor=executor):
@@ -86,8 +85,8 @@ def export(
                 f"{names} cannot be scored here, which is needed to tune the arms: fix the errors printed above, then"
                 " export again"
             )
-        plan = choose_points(plan, grid) if grid else plan
-        runnable = plan.trials
+        choose_points(plan, grid)
+        runnable = at_chosen(plan)
     else:
         runnable = grid + [trial for trial in plan.trials if not is_tuned(trial.experiment)]
     pending = [trial for trial in runnable if not is_trained(trial)]
@@ -99,7 +98,7 @@ def export(
     used = {name: datasets[name].folder for name in dict.fromkeys(trial.experiment.encoding for trial in pending)}
     about = {
         "scale": plan.scale.name,
-        "seeds": plan.scale.seeds,
+        "seeds": len(plan.scale.seeds),
         "corpus": plan.corpus.name,
         "grid": describe(plan.corpus.reading.grid),
         "experiments": [row.name for row in plan.experiments],
@@ -145,7 +144,7 @@ def trials_of(about: Mapping[str, Any], root: Path) -> list[Trial]:
     """
     plan = make_plan(scale=about["scale"], only=about["experiments"], seeds=about["seeds"], root=root)
     plan = replace(plan, corpus=replace(plan.corpus, name=about["corpus"]))
-    known = {_name(trial, plan.root): trial for trial in (*tuning(plan).trials, *at_chosen(plan).trials)}
+    known = {_name(trial, plan.root): trial for trial in (*tuning(plan).trials, *at_chosen(plan))}
     if unknown := about["trials"].keys() - known:
         raise UserError(
             f"this version of Etude does not know the trial {min(unknown)}: use the version that exported it"

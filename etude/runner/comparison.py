@@ -1,14 +1,15 @@
-"""Run a comparison: the teacher, the tuning of the arms, then every experiment with every seed.
+"""Run a comparison: the teacher, then for every seed the tuning of the arms and every experiment.
 
-The teacher is trained first because it judges the samples of all others. Then every arm is tuned: see
-`etude.runner.tuning`. The comparison itself is the plan with every arm at its chosen point.
+The teacher is trained first because it judges the samples of all others. Then every arm is tuned with the first seed
+(see `etude.runner.tuning`), and the experiments are run with that seed, every arm at its chosen point; then the same
+with the next seed. So an interrupted run leaves complete comparisons of fewer seeds.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from etude.runner.scheduler import announce, run
@@ -16,15 +17,15 @@ from etude.runner.tuning import choose, tuned, tuning_experiments
 from eval.distances.noise_floor import LEAST_WINDOWS, MIN_SONGS
 from eval.results.environment import commit
 from eval.results.schema import as_written
-from eval.results.tuning import CHOSEN, chosen_points, tuning_folder
+from eval.results.tuning import chosen_points, tuning_folder, write_chosen
 from eval.scoring.experiments import EXPERIMENTS
 from eval.scoring.measures import DISTANCE
 from replication.training.scales import tuning_scale
-from replication.util.files import read_json, write_json
+from replication.util.files import read_json
 from replication.util.text import number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from etude.runner.executors import Executor
     from etude.runner.plan import Plan
@@ -36,17 +37,43 @@ SHORT = 7  # characters of a commit that are shown
 
 
 def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, executor: Executor) -> list[Trial]:
-    """Run the teacher, tune the arms, run the comparison; return the trials that failed."""
-    grid = plan.corpus.reading.grid  # the time grid
+    """Run the teacher, tune the arms and run the experiments, seed by seed; return the trials that failed."""
     announce(plan, datasets)
-    first, failed = first_trials(plan, datasets), []
-    note_commits([*first, *at_chosen(plan).trials], datasets)
-    if first:
-        print(f"before the comparison: {len(first)} trials, to train the teacher and to tune the arms", flush=True)
-        failed = run(first, datasets, grid, tracker, executor=executor)
-        plan = choose_points(plan, first)
-        print(f"comparison: {len(plan.trials)} trials", flush=True)
-    return failed + run(plan.trials, datasets, grid, tracker, executor=executor)
+    tried, failed = tuning_trials(plan, datasets), []
+    refuse_others(plan, tried, datasets)
+    note_commits([*tried, *at_chosen(plan)], datasets)
+    for batch in batches(plan, tried):
+        kinds = Counter(trial.kind for trial in batch)
+        print(f"next: {len(batch)} trials ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})", flush=True)
+        failed += run(batch, datasets, plan.corpus.reading.grid, tracker, executor=executor)
+    return failed
+
+
+def batches(plan: Plan, tried: Sequence[Trial]) -> Iterator[list[Trial]]:
+    """Yield the trials of a comparison in batches, each of which is to be run before the next one is requested.
+
+    The first batch has the teacher and the tuning trials of the first seed. Each of the others has the trials of one
+    seed, with every arm at the point that was chosen for it, and the tuning trials of the next seed; the two are run
+    together because workers are idle at the end of a batch. Trials with seeds of their own, such as controls, are run
+    with the first seed. Without tuning trials, the second batch has everything but the teacher.
+
+    Args:
+        plan: the plan of the comparison.
+        tried: its tuning trials.
+    """
+    seeds = list(dict.fromkeys(trial.seed for trial in tried))
+    searches = [[trial for trial in tried if trial.seed == seed] for seed in seeds] or [[]]
+    if first := [trial for trial in plan.trials if trial.kind == "teacher"] + searches[0]:
+        yield first
+    for place, following in enumerate([*searches[1:], []]):
+        choose_points(plan, searches[place])
+        compared = [
+            trial
+            for trial in at_chosen(plan)
+            if trial.kind != "teacher" and (trial.seed == seeds[place] if place else trial.seed not in seeds[1:])
+        ]
+        if batch := compared + following:
+            yield batch
 
 
 def tuning(plan: Plan) -> Plan:
@@ -57,58 +84,79 @@ def tuning(plan: Plan) -> Plan:
     return replace(plan, scale=tuning_scale(plan.scale), experiments=(*needed.values(), *rows))
 
 
-def first_trials(plan: Plan, datasets: Mapping[str, Dataset]) -> list[Trial]:
-    """Return the trials that are run before those of the plan: the teacher's, then the tuning trials.
+def tuning_trials(plan: Plan, datasets: Mapping[str, Dataset]) -> list[Trial]:
+    """Return the tuning trials of a plan, ordered by seed.
 
-    If the validation split is too small to judge by, say so and leave the tuning trials out.
+    If the validation split is too small to judge by, say so and return none.
     """
-    first = [trial for trial in plan.trials if trial.kind == "teacher"]
-    tuning_trials = tuning(plan).trials
-    if not tuning_trials:
-        return first
-    dataset = datasets[tuning_trials[0].experiment.encoding]
+    trials = tuning(plan).trials
+    if not trials:
+        return []
+    dataset = datasets[trials[0].experiment.encoding]
     songs, windows = dataset.songs["validation"], len(dataset.splits["validation"].tokens)
     if songs >= MIN_SONGS and windows >= LEAST_WINDOWS:
-        return first + tuning_trials
+        return trials
     print(
         f"embeddings are not tuned: the validation split has {songs} songs and {windows} windows, and tuning needs at"
         f" least {MIN_SONGS} songs and {LEAST_WINDOWS} windows",
         flush=True,
     )
-    return first
+    return []
 
 
-def choose_points(plan: Plan, first: Sequence[Trial]) -> Plan:
-    """Choose the best point of every arm from its tuning trials; return the plan with every arm at its point.
+def choose_points(plan: Plan, tried: Sequence[Trial]) -> None:
+    """Choose the best point of every arm with every seed from the tuning trials, and write it to tuning.json.
 
-    The choice is written to the comparison's tuning.json and then stays, so that all trials of an arm are at one point.
-    A point whose trial failed counts as the worst.
+    A choice then stays, so that it does not change under trials that were run at it. A point whose trial failed counts
+    as the worst.
 
     Args:
         plan: the plan of the comparison.
-        first: the trials that were run before it; others than tuning trials are ignored.
+        tried: the tuning trials, all those of a seed or none.
     """
-    with as_written(tuning_folder(plan.comparison)):
-        scores = {
-            (trial.experiment.arm, trial.experiment.point): float(
-                number(read_json(trial.folder / "scores.json")["measures"][DISTANCE]["ratio"])
-            )
-            if trial.is_done()
-            else math.nan
-            for trial in first
-            if trial.experiment.arm is not None and trial.experiment.point is not None
-        }
-    chosen = choose(scores, plan.scale) | chosen_points(plan.comparison)
-    for arm in dict.fromkeys(arm for arm, _ in scores):
-        if arm not in chosen:
-            print(f"{arm} is compared without tuning: none of its tuning trials is done", flush=True)
-    write_json(plan.comparison / CHOSEN, {arm: asdict(point) for arm, point in chosen.items()})
-    return at_chosen(plan)
+    if not tried:
+        return
+    chosen = chosen_points(plan.comparison)
+    for seed in dict.fromkeys(trial.seed for trial in tried):
+        with as_written(tuning_folder(plan.comparison)):
+            scores = {
+                (trial.experiment.arm, trial.experiment.point): float(
+                    number(read_json(trial.folder / "scores.json")["measures"][DISTANCE]["ratio"])
+                )
+                if trial.is_done()
+                else math.nan
+                for trial in tried
+                if trial.seed == seed and trial.experiment.arm is not None and trial.experiment.point is not None
+            }
+        chosen[seed] = choose(scores, plan.scale) | chosen.get(seed, {})
+        for arm in dict.fromkeys(arm for arm, _ in scores):
+            if arm not in chosen[seed]:
+                print(f"{arm} seed {seed} is compared without tuning: none of its tuning trials is done", flush=True)
+    write_chosen(plan.comparison, chosen)
 
 
-def at_chosen(plan: Plan) -> Plan:
-    """Return the plan with every arm at the point that was chosen for it, if one was."""
-    return replace(plan, experiments=tuned(plan.experiments, chosen_points(plan.comparison), plan.scale))
+def at_chosen(plan: Plan) -> list[Trial]:
+    """Return the trials of the plan, each at the point that was chosen for its arm with its seed, if one was."""
+    chosen = chosen_points(plan.comparison) if plan.scale.tuning_grid else {}
+    return [
+        replace(trial, experiment=tuned(trial.experiment, chosen.get(trial.seed, {}), plan.scale))
+        for trial in plan.trials
+    ]
+
+
+def refuse_others(plan: Plan, tried: Sequence[Trial], datasets: Mapping[str, Dataset]) -> None:
+    """Refuse a plan if a trial that it would reach later was made with another configuration.
+
+    Trials whose tuning point is still to be chosen are left out, since their configuration is not known.
+
+    Raises:
+        UserError: if there is such a trial.
+    """
+    chosen = chosen_points(plan.comparison)
+    for trial in (*tried, *at_chosen(plan)):
+        settled = trial.kind == "tuning" or trial.experiment.arm is None or trial.seed in chosen or not tried
+        if settled and trial.exists():
+            trial.check_configuration(datasets[trial.experiment.encoding])
 
 
 def note_commits(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> None:

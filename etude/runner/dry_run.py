@@ -191,7 +191,7 @@ def measure_step(config: ModelConfig, scale: Scale, vocabulary: int, threads: in
 
 
 def show(plan: Plan, *, workers: int) -> None:
-    """Print which trials of a plan are done and pending, and the cost of each kind and of all of them.
+    """Print which trials of a plan are done and pending, their cost, and which differences they would settle.
 
     Raises:
         UserError: If memory does not suffice for `workers` trials side by side.
@@ -202,6 +202,7 @@ def show(plan: Plan, *, workers: int) -> None:
 
     from etude.runner.comparison import tuning
     from etude.runner.executors import threads_per_worker
+    from etude.runner.power import power_lines
 
     trials, threads = [*tuning(plan).trials, *plan.trials], threads_per_worker(workers)
     costs = dict(zip(trials, estimate(trials, plan.corpus.reading.grid, threads=threads), strict=True))
@@ -230,6 +231,7 @@ def show(plan: Plan, *, workers: int) -> None:
         f" machine, {peak / 1e9:.1f} GB of memory ({available() / 1e9:.1f} GB free), {disk / 1e9:.2f} GB of disk"
         f" ({free / 1e9:.0f} GB free)"
     )
+    print("\n".join(power_lines(plan)))
     _refuse(peak, workers)
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from replication.tokens.protocol import Encoding
     from replication.windows.prepared import Dataset
 
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published"  # the reports SCALE-CORPUS that come with Etude
 PART = 100_000  # windows that are counted at a time
-MOST_SEEDS = 1_000  # that --seeds accepts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Plan:
     @property
     def trials(self) -> list[Trial]:
         """All trials, ordered by seed, so that an interrupted run leaves complete comparisons of fewer seeds."""
-        seeds = {experiment.name: experiment.seeds or range(self.scale.seeds) for experiment in self.experiments}
+        seeds = {experiment.name: experiment.seeds_at(self.scale) for experiment in self.experiments}
         return [
             Trial(
                 experiment=experiment,
@@ -97,7 +97,7 @@ def make_plan(
         scale: a row of `SCALES`, or "auto".
         corpus: a row of `CORPORA` or a path; None for the corpus of the scale.
         only: names of experiments; empty for those of the scale.
-        seeds: the number of seeds; None for that of the scale.
+        seeds: the number of seeds, counted from the first of the scale; None for all of the scale.
         root: the folder that holds `runs/` and the tracking store.
         accepted: names of the licences that the user has agreed to.
 
@@ -106,9 +106,10 @@ def make_plan(
     """
     chosen = find_scale(scale)
     if seeds is not None:
-        if not 1 <= seeds <= MOST_SEEDS:
-            raise UserError(f"--seeds {seeds}: give a number from 1 to {MOST_SEEDS:,}")
-        chosen = replace(chosen, seeds=seeds)
+        counted = chosen.countable_seeds
+        if not 1 <= seeds <= len(counted):
+            raise UserError(f"--seeds {seeds}: give a number from 1 to {len(counted):,}")
+        chosen = replace(chosen, seeds=counted[:seeds])
     names = only or default(chosen)
     return Plan(
         scale=chosen,

@@ -62,10 +62,9 @@ def study(plan: Plan, *, workers: int) -> None:
     Raises:
         UserError: If no such trial is finished, or one was made with another configuration.
     """
-    plan = at_chosen(plan)
     datasets = {name: windows(plan, name) for name in plan.encodings}
     trials, tasks = [], []
-    for trial in plan.trials:
+    for trial in at_chosen(plan):
         if trial.experiment.name not in TUNED or not trial.exists():
             continue
         dataset = datasets[trial.experiment.encoding]

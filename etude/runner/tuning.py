@@ -1,9 +1,14 @@
-"""Tuning: every arm is tried at the same points of a small grid, and compared at its best point.
+"""Tuning: every arm is tried at the same points of a small grid, and compared at its best point, with every seed.
 
 The scale of the embeddings relative to the noise, and their dimension, decide how hard denoising is, and what suits
-one arm may not suit another. So every arm is trained at every point of the scale's grid, with a quarter of the steps
-and one seed, and judged on the validation split, which the comparison does not use. Such a trial is a *tuning trial*:
-its arm and its point are fields of its experiment. The functions here are pure functions of rows and numbers.
+one arm may not suit another. So every arm is trained at every point of the scale's grid, with a share of the steps,
+and judged on the validation split, which the comparison does not use. Such a trial is a *tuning trial*: its arm and its
+point are fields of its experiment.
+
+A method includes its search: the whole search is repeated with every seed of the scale, and a seed's trials are at the
+points that its own search chose. The interval over seeds of a contrast then covers the noise of tuning too (Gulrajani
+and Lopez-Paz, "In Search of Lost Domain Generalization", 2021, repeat theirs likewise). The functions here are pure
+functions of rows and numbers.
 """
 
 from __future__ import annotations
@@ -44,7 +49,7 @@ def tuning_experiments(arms: Sequence[Experiment], scale: Scale) -> tuple[Experi
 
 
 def choose(scores: Mapping[tuple[str, TuningPoint], float], scale: Scale) -> dict[str, TuningPoint]:
-    """Return the best point of every arm that was tried.
+    """Return the best point of every arm that was tried with one seed.
 
     Args:
         scores: distance of every arm at every point, in multiples of the noise floor. Lower is better, NaN is worst.
@@ -67,15 +72,13 @@ def choose(scores: Mapping[tuple[str, TuningPoint], float], scale: Scale) -> dic
     return chosen
 
 
-def tuned(experiments: Sequence[Experiment], chosen: Mapping[str, TuningPoint], scale: Scale) -> tuple[Experiment, ...]:
-    """Return the experiments of the comparison, each at the point that was chosen for its arm."""
-    return tuple(
-        _at(row, chosen[row.arm], scale) if row.arm is not None and row.arm in chosen else row for row in experiments
-    )
+def tuned(row: Experiment, chosen: Mapping[str, TuningPoint], scale: Scale) -> Experiment:
+    """Return an experiment of the comparison at the point that was chosen for its arm, if one was."""
+    return row if row.arm is None or row.arm not in chosen else _at(row, chosen[row.arm], scale)
 
 
 def _at(row: Experiment, point: TuningPoint, scale: Scale) -> Experiment:
-    """Return an experiment at a point, with the point in its model and in its note."""
+    """Return an experiment at a point."""
     model = cast("Diffusion", row.model)  # every experiment with an arm has one
     return replace(
         row,
@@ -85,7 +88,6 @@ def _at(row: Experiment, point: TuningPoint, scale: Scale) -> Experiment:
             dimension=scale.dimension * point.dimension,
         ),
         point=point,
-        note=f"{row.note} Embeddings: {_words(point, scale)}.",
     )
 
 

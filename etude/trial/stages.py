@@ -144,7 +144,8 @@ def _likelihood(bench: Workbench) -> None:
         bench.encoding,
         seed=trial.seed,
         device=bench.device,
-        every_timestep=trial.seed == 0 and trial.kind == "trial",  # the first seed is enough: it takes long
+        # The first seed is enough: it takes long.
+        every_timestep=trial.seed == trial.scale.seeds[0] and trial.kind == "trial",
     )
     bench.time("likelihood", time.perf_counter() - since)
     write_json(bench.folder / "likelihood.json", found)

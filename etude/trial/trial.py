@@ -106,7 +106,10 @@ class Trial:
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
         """Return the resolved configuration: everything that decides the result, and nothing else."""
-        decorations = {"name", "about", "corpus", "seeds", "experiments", "tuning_grid", "tunes", "demonstration"}
+        decorations = {
+            *("name", "about", "corpus", "seeds", "experiments", "demonstration"),
+            *("tuning_grid", "tuning_share", "tunes"),
+        }
         scale = {
             field.name: getattr(self.scale, field.name) for field in fields(self.scale) if field.name not in decorations
         }
@@ -126,16 +129,20 @@ class Trial:
         Raises:
             UserError: if it was made with another configuration, or a file has changed since it was written.
         """
+        self.check_configuration(dataset)
+        if not self.is_done():  # the worker that resumes it finds what is damaged, and marks it as failed
+            return False
+        check_all(self.folder)
+        return True
+
+    def check_configuration(self, dataset: Dataset) -> None:
+        """Raise a `UserError` if the trial, whose folder exists, was made with another configuration."""
         about = self.about()
         if difference := self.difference(about["config"], dataset):
             raise UserError(
                 f"{self.folder} was made with another configuration or code ({difference}); move or delete it, or use"
                 f" the code that it was made with, commit {about['environment']['commit']}"
             )
-        if not self.is_done():  # the worker that resumes it finds what is damaged, and marks it as failed
-            return False
-        check_all(self.folder)
-        return True
 
     def difference(self, there: object, dataset: Dataset) -> str | None:
         """Return the first difference of a configuration in JSON from that of this trial, in words; None if equal."""

@@ -13,16 +13,16 @@ from eval.results.anomalies import FAILED, UNFINISHED, Occurrence, find_anomalie
 from eval.results.declared import declaration_of
 from eval.results.sampler_study import COLUMNS as SAMPLER_COLUMNS
 from eval.results.sampler_study import sampler_rows
-from eval.results.schema import EDITION, TEXT_COLUMNS, as_written, read_trial
+from eval.results.schema import EDITION, TEXT_COLUMNS, as_written, read_point, read_trial
 from eval.results.trial_folder import TrialFolder
 from eval.results.trial_rows import parquet, stack
-from eval.results.tuning import grid_rows
+from eval.results.tuning import grid_rows, point_words
 from eval.scoring.experiments import EXPERIMENTS, default
 from eval.scoring.measures import DISTANCE, scoring_version
 from eval.scoring.reference import reference_file
 from eval.scoring.trajectory import CURVES, NOTES
 from replication.midi.piece import Beats, Seconds
-from replication.training.scales import SCALES
+from replication.training.scales import SCALES, TuningPoint
 from replication.util.checksums import check_all
 from replication.util.errors import UserError
 from replication.util.files import read_json
@@ -48,9 +48,9 @@ class Results:
         card: Facts of the corpus's data card; see `replication.windows.data_card.facts`.
         about: Facts of the whole comparison: scale, corpus, title, licence, length (tokens per window), unit (of time:
             beat or second), refused (metrics that the corpus does not admit, with the reason), tuned (grid point of
-            each arm), steps and batch (of training), evaluations (of the network per diffusion sample), configuration
-            (of the scale), declaration (of the claims, with the hash that each trial was started under; or None),
-            sigma_0 (of the noise at the first timestep), environment, command, commits.
+            each tuned experiment with each seed), steps and batch (of training), evaluations (of the network per
+            diffusion sample), configuration (of the scale), declaration (of the claims, with the hash that each trial
+            was started under; or None), sigma_0 (of the noise at the first timestep), environment, command, commits.
         encodings: Columns name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
             ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
             floor). One row per encoding that has trials, in the order of the tables.
@@ -85,7 +85,7 @@ class Results:
         trajectory: Columns experiment, seed, step, t, flips, margin, entropy, validity; see `eval.scoring.trajectory`.
         trajectory_notes: Columns experiment, seed, level, onset, duration, pitch, velocity: the first sample of the
             first seed.
-        grid: Columns arm, dimension, scale, distance (floors, to the validation split), nll, chosen.
+        grid: Columns arm, seed, dimension, scale, distance (floors, to the validation split), nll, chosen.
         audits: Columns experiment, seed, age (training steps), bits_per_word, nll (bound, nats per token), nll_error
             (its standard error), teacher_gap (nats per token; NaN without a teacher), distance (floors); see
             `eval.scoring.bits_per_word.audit`. One row per diffusion model and age, and those of embeddings alone.
@@ -214,12 +214,32 @@ def _finished(comparison: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
                 f" corpus or budget than {trials[0]['experiment']} seed {trials[0]['seed']}; move one of them away"
             )
         other = next(one for one in trials if one["experiment"] == about["experiment"])
-        if config | {"seed": 0} != other["config"] | {"seed": 0}:
+        if _shared(about) != _shared(other):
             raise UserError(
                 f"{comparison} mixes configurations: {about['experiment']} seed {about['seed']} was made with another"
                 f" model or source code than seed {other['seed']}; move one of them away"
             )
     return trials, data
+
+
+def _shared(about: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a trial's configuration that all seeds of its experiment share.
+
+    That is neither the seed nor the tuning point, which is chosen with each seed: what the point changes is divided by
+    its factors. An arm without a point, none of whose tuning trials was finished, is at the factors of 1.
+    """
+    config: dict[str, Any] = {**about["config"], "seed": None}
+    if about["arm"] is None:
+        return config
+    point = TuningPoint() if about["point"] is None else read_point(**about["point"])
+    model, embedding = config["model"], config["model"]["embedding"]
+    return config | {
+        "model": model
+        | {
+            "dimension": (model["dimension"] or config["scale"]["dimension"]) / point.dimension,
+            "embedding": embedding | {"scale": round(embedding["scale"] / point.scale, 9)},
+        }
+    }
 
 
 def _run(comparison: Path) -> str:
@@ -256,9 +276,10 @@ def _sigma_0(scale: Scale) -> float:
 
 
 def _seeds(trials: list[dict[str, Any]]) -> int:
-    """Return the number of seeds of the experiments that do not set their own."""
+    """Return the value of `--seeds` that includes the seeds of the experiments that do not set their own."""
     own = {name for name, row in EXPERIMENTS.items() if row.seeds}
-    return max(1, len({about["seed"] for about in trials if about["experiment"] not in own}))
+    seeds = [about["seed"] for about in trials if about["experiment"] not in own]
+    return SCALES[trials[0]["scale"]].count_of(seeds)
 
 
 def _only(trials: list[dict[str, Any]]) -> str:
@@ -290,13 +311,13 @@ def _grid(data: dict[str, Any]) -> TimeGrid:
     return Seconds(steps_per_second=grid["steps_per_second"])
 
 
-def _tuned(trials: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the tuning point at which each tuned experiment is compared."""
-    return {
-        about["experiment"]: f"d {about['config']['model']['dimension']}, scale {about['point']['scale']:g}"
-        for about in trials
-        if about["point"]
-    }
+def _tuned(trials: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the tuning point in words of each tuned experiment, by experiment and seed."""
+    found: dict[str, dict[str, str]] = {}
+    for about in trials:
+        if (point := point_words(about)) is not None:
+            found.setdefault(about["experiment"], {})[str(about["seed"])] = point
+    return found
 
 
 def _with_real(

@@ -282,7 +282,8 @@ def _control(name: str, label: str, model: FromTest, colour: str, note: str) -> 
         note=f"Control: {note}",
         kind="control",
         network=bool(model.needs),
-        seeds=(0,),
+        seeds=None if model.needs else (0,),
+        first_seed_only=bool(model.needs),
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 POWER = 0.8
+_QUANTILES = 10_000  # of the deviation, over which the power of a test of equivalence is averaged
 
 
 class Contrast(NamedTuple):
@@ -128,6 +129,48 @@ def _detectable_effect_size(n_seeds: int, tests: int) -> float:
     # One-sided at half the level: the upper tail of the two-sided test.
     power = TTestPower()
     return float(power.solve_power(nobs=n_seeds, alpha=ALPHA / tests / 2, power=POWER, alternative="larger"))
+
+
+def equivalence_deviation(n_seeds: int, margin: float, *, tests: int = 1) -> float:
+    """Return the largest deviation at which two equal methods are shown to differ by less than a margin with `POWER`.
+
+    This is shown by the two one-sided t tests of `contrast`, each at level `ALPHA` / tests.
+
+    Args:
+        n_seeds: Number of pairs.
+        margin: Largest difference that does not matter.
+        tests: Number of tests that share the level.
+
+    Returns:
+        The standard deviation of the differences over seeds, in the unit of `margin`; 0 below 2 seeds, with which
+        nothing can be shown.
+
+    >>> round(equivalence_deviation(3, 0.5), 3), round(equivalence_deviation(10, 0.5), 3)
+    (0.191, 0.524)
+    """
+    return margin / _equivalence_margin(n_seeds, tests)
+
+
+@functools.cache
+def _equivalence_margin(n_seeds: int, tests: int) -> float:
+    """Return the smallest margin, in standard deviations, within which equal methods are shown to lie with `POWER`.
+
+    With the mean z / sqrt(n) and the deviation s of n differences, both in standard deviations, the interval lies
+    within the margin r / sqrt(n) if |z| < r - t s. Given s, that has the probability 2 Phi(r - t s) - 1, or 0 if that
+    is negative; (n - 1) s^2 has a chi-squared distribution with n - 1 degrees of freedom.
+    """
+    from scipy import optimize, special, stats
+
+    if n_seeds < 2:  # noqa: PLR2004 - a deviation needs two values
+        return math.inf
+    quantile = float(stats.t.isf(ALPHA / tests, n_seeds - 1))
+    probabilities = (np.arange(_QUANTILES) + 0.5) / _QUANTILES  # the mean over quantiles of s is the integral over s
+    s = np.sqrt(stats.chi2.ppf(probabilities, n_seeds - 1) / (n_seeds - 1))
+
+    def power(r: float) -> float:
+        return float(np.maximum(2 * special.ndtr(r - quantile * s) - 1, 0.0).mean())
+
+    return float(optimize.brentq(lambda r: power(r) - POWER, 0.0, 100.0)) / math.sqrt(n_seeds)
 
 
 def same_size(sizes: Mapping[str, int]) -> None:

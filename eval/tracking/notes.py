@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from eval.claims.claims import CLAIMS
 from eval.claims.declaration import concerns, trial_standing
+from eval.results.tuning import point_words
 from eval.tracking.views import NAME, address
+from replication.training.scales import SCALES
 from replication.util.files import read_json
 from replication.util.text import printable
 
@@ -59,7 +61,7 @@ def run_note(about: dict[str, Any], folder: Path) -> str:
     standing = trial_standing(about, folder.parents[1])
     claims = [claim for claim in CLAIMS if concerns(about, claim)]
     blocks = [
-        f"**{about['label']}**, seed {about['seed']}. {about['note']}",
+        f"**{about['label']}**, seed {about['seed']}. {about['note']}{_point(about)}",
         *(f"Claim **{claim.name}** ({standing}): {claim.statement}" for claim in claims),
         f"Made at commit `{commit}`{' with changes' if changes else ''}.",
         "To reproduce this run and the runs it depends on, in a clone of the repository:",
@@ -68,11 +70,18 @@ def run_note(about: dict[str, Any], folder: Path) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def _point(about: dict[str, Any]) -> str:
+    """Return the sentence with the tuning point of a trial, if it has one."""
+    words = point_words(about)
+    return "" if words is None else f" Embeddings: {words}."
+
+
 def _command(about: dict[str, Any], folder: Path) -> str:
     scale, experiment = about["scale"], about["experiment"]
     if about["tunes"]:  # a tuning trial is run before the comparison of its arm
         scale, experiment = about["tunes"], about["arm"] or experiment
     data = folder.parents[3] / scale / folder.parents[1].name / "data.json"
     corpus = read_json(data)["given"] if data.exists() else about["corpus"]
-    words = ["--scale", scale, "--corpus", printable(corpus), "--only", experiment, "--seeds", str(about["seed"] + 1)]
+    seeds = SCALES[scale].count_of([about["seed"]]) if scale in SCALES else about["seed"] + 1
+    words = ["--scale", scale, "--corpus", printable(corpus), "--only", experiment, "--seeds", str(seeds)]
     return f"python3 -m nox -s replicate -- {shlex.join(words)}"

@@ -66,6 +66,8 @@ class Experiment:
             something else.
         network: Whether a network is trained for it. Without one its results have the same bits on every machine.
         seeds: Seeds of the row; None for those of the scale.
+        first_seed_only: Whether only the first of these seeds is run, as for a control that needs the weights of a
+            trial of the scale.
     """
 
     name: str
@@ -80,6 +82,12 @@ class Experiment:
     embeddings: bool = True
     network: bool = True
     seeds: tuple[int, ...] | None = None
+    first_seed_only: bool = False
+
+    def seeds_at(self, scale: Scale) -> tuple[int, ...]:
+        """Return the seeds of its trials at a scale."""
+        seeds = scale.seeds if self.seeds is None else self.seeds
+        return seeds[:1] if self.first_seed_only else seeds
 
 
 ABLATIONS: tuple[Experiment, ...] = (

@@ -23,6 +23,7 @@ from reports.format.captions import (
     compared_windows,
     join_names,
     per_encoding,
+    plural,
     setting,
 )
 from reports.format.figure import (
@@ -78,6 +79,8 @@ from reports.format.table import (
 from reports.sections.likelihood import infinite_notes, likelihood_cell, nll_scale
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from eval.claims.judgement import Variant
     from eval.results.anomalies import Anomaly
     from eval.results.frames import Results
@@ -372,12 +375,20 @@ def _measure_definitions(results: Results) -> str:
 
 
 def _tuned(results: Results) -> str:
-    """Return the sentence with the tuning point of each arm, if any was tuned."""
+    """Return the sentence with the tuning points of each arm, if any was tuned."""
     names = labels(results)
-    points = [f"{names[arm]}: {point}" for arm, point in results.about["tuned"].items() if arm in names]
+    points = [f"{names[arm]}: {_points(chosen)}" for arm, chosen in results.about["tuned"].items() if arm in names]
     return (
         f" Tuned embeddings (d: dimensions; see the table of the tuning grid): {'; '.join(points)}." if points else ""
     )
+
+
+def _points(chosen: Mapping[str, str]) -> str:
+    """Return the points of an arm by seed as words, with the number of seeds at each if there are several."""
+    counts = Counter(chosen.values())
+    if len(counts) == 1:
+        return next(iter(counts))
+    return " or ".join(f"{point} ({plural(str(n), 'seed')})" for point, n in counts.most_common())
 
 
 def anomalies_table(results: Results) -> Table:

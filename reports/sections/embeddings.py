@@ -14,7 +14,7 @@ from matplotlib.ticker import MultipleLocator
 
 from eval.statistics.intervals import interval
 from eval.statistics.paired import holm
-from replication.training.scales import MIN_TUNING_SAMPLES, TUNING_SHARE
+from replication.training.scales import MIN_TUNING_SAMPLES, SCALES
 from reports.format.captions import INTERVALS, scale_and_corpus, setting
 from reports.format.figure import GREY, INK, CaptionedFigure, label_rows, new_figure, placeholder, styled
 from reports.format.queries import colours, labels, models, over_seeds, rows_of
@@ -220,6 +220,7 @@ def tuning_grid_table(results: Results) -> Table:
     rows = [
         {
             "Model": text_cell("model", names.get(row.arm, row.arm)),
+            "Seed": text_cell("seed", row.seed),
             "Dimensions": text_cell("dimension", row.dimension),
             "Scale": number_cell("scale", row.scale, 2),
             "Distance (floors)": number_cell("distance", row.distance),
@@ -228,12 +229,13 @@ def tuning_grid_table(results: Results) -> Table:
         }
         for row in tried.itertuples()
     ]
+    share = SCALES[results.about["scale"]].tuning_share
     caption = (
         f"Tuning points of the arms. {scale_and_corpus(results)} All arms have the same points and the same budget: "
-        f"{max(1, results.about['steps'] // TUNING_SHARE)} steps, which is 1/{TUNING_SHARE} of the comparison, one "
-        f"seed, and half of "
-        f"the samples (at least {MIN_TUNING_SAMPLES}). Distance: to the validation split, in its own noise floors. The "
-        "point with the smallest distance is run in full; the test split plays no part in the choice. Dimensions: of "
+        f"{max(1, results.about['steps'] // share)} steps, which is 1/{share} of the comparison, and half of the "
+        f"samples (at least {MIN_TUNING_SAMPLES}). Distance: to the validation split, in its own noise floors. The "
+        "search is repeated with every seed, and the point with the smallest distance is run in full with that seed; "
+        "the test split plays no part in the choice. Dimensions: of "
         "an embedding. Scale: its size relative to the noise, as a multiple of the arm's own. "
         f"{MISSING}: failed, never chosen."
     )

@@ -131,14 +131,14 @@ def test_the_published_number_is_shown_next_to_a_likelihood_at_every_iteration(t
 
 def test_one_point_of_the_grid_is_chosen_for_each_arm(tables: dict[str, Table]) -> None:
     frame = tables["tuning_grid"].frame
-    assert (frame[frame["Chosen"] == "yes"].groupby("Model").size() == 1).all()
+    assert (frame[frame["Chosen"] == "yes"].groupby(["Model", "Seed"]).size() == 1).all()
     assert "375 steps" in tables["tuning_grid"].caption
 
 
 def test_points_of_the_grid_that_failed_have_no_numbers(results: Results) -> None:
     for missing in (None, math.nan):
         grid = results.grid.astype(object).where(results.grid["distance"].notna(), missing)
-        grid = grid.assign(**{name: results.grid[name] for name in ("arm", "dimension", "scale", "chosen")})
+        grid = grid.assign(**{name: results.grid[name] for name in ("arm", "seed", "dimension", "scale", "chosen")})
         frame = TABLES["tuning_grid"](dataclasses.replace(results, grid=grid)).frame
         assert (frame.groupby("Model")["Distance (floors)"].last() == "-").all()
 
@@ -146,6 +146,9 @@ def test_points_of_the_grid_that_failed_have_no_numbers(results: Results) -> Non
 def test_captions_say_how_arms_were_tuned_if_they_were(results: Results, tables: dict[str, Table]) -> None:
     assert "Diffusion-LM, skip-gram: d 32, scale 0.5" in tables["main"].caption
     assert "were tuned beforehand" in tables["claims"].caption
+    points = {"e2e": {"0": "d 16, scale 1", "1": "d 16, scale 0.5", "2": "d 16, scale 1"}}
+    varied = TABLES["main"](dataclasses.replace(results, about=results.about | {"tuned": points}))
+    assert "Diffusion-LM, end-to-end: d 16, scale 1 (2 seeds) or d 16, scale 0.5 (1 seed)." in varied.caption
     untuned = dataclasses.replace(results, about=results.about | {"tuned": {}})
     assert "Tuned embeddings" not in TABLES["main"](untuned).caption
     assert "tuned" not in TABLES["claims"](untuned).caption

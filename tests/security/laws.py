@@ -241,7 +241,7 @@ def _track(comparison: Path) -> None:
 def _plan_again(plan: Plan) -> None:
     """Read what `etude run` reads before it starts a trial."""
     datasets = prepare(plan)
-    for trial in at_chosen(plan).trials:
+    for trial in at_chosen(plan):
         if trial.exists():
             trial.check(datasets[trial.experiment.encoding])
     choose_points(plan, tuning(plan).trials)

@@ -122,7 +122,11 @@ def synthetic_results(
             "threads": 1,
             "gpu": None,
         },
-        "tuned": {name: "d 32, scale 0.5" for name in ("e2e", "gaussian", "pretrained") if name in names},
+        "tuned": {
+            name: {str(seed): "d 32, scale 0.5" for seed in range(seeds)}
+            for name in ("e2e", "gaussian", "pretrained")
+            if name in names
+        },
     }
     paper = {
         "name": "paper",
@@ -172,7 +176,7 @@ def synthetic_results(
         embeddings=_embeddings(rng, diffusion, seeds),
         trajectory=_trajectory(rng, diffusion, seeds),
         trajectory_notes=_trajectory_notes(rng, diffusion),
-        grid=_grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}]),
+        grid=_grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}], seeds),
         audits=audits,
         samplers=_samplers(rng, [name for name in names if name in {"e2e", "gaussian"}], seeds),
         fingerprints=_fingerprints(trials),
@@ -407,16 +411,17 @@ def _embeddings(rng: np.random.Generator, names: list[str], seeds: int, dimensio
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def _grid(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
-    """Return four tuning points of each arm: the second is chosen and the last failed."""
+def _grid(rng: np.random.Generator, names: list[str], seeds: int) -> pd.DataFrame:
+    """Return four tuning points of each arm with each seed: the second is chosen and the last failed."""
     points = [(dimension, scale) for dimension in (32, 64) for scale in (1.0, 0.5)]
     records = [
-        (name, dimension, scale, 2 + rng.uniform(), 2.5 + rng.uniform(), place == 1)
+        (name, seed, dimension, scale, 2 + rng.uniform(), 2.5 + rng.uniform(), place == 1)
         for name in names
+        for seed in range(seeds)
         for place, (dimension, scale) in enumerate(points[:-1])
     ]
-    records += [(name, *points[-1], math.nan, math.nan, False) for name in names]  # failed
-    return pd.DataFrame(records, columns=["arm", "dimension", "scale", "distance", "nll", "chosen"])
+    records += [(name, seed, *points[-1], math.nan, math.nan, False) for name in names for seed in range(seeds)]
+    return pd.DataFrame(records, columns=["arm", "seed", "dimension", "scale", "distance", "nll", "chosen"])
 
 
 def _anomalies(names: list[str]) -> pd.DataFrame:

@@ -31,7 +31,12 @@ def make_trial(folder: Path, *, lines: int = 3, **changes: object) -> Path:
         "note": "A *synthetic* trial.",
         "colour": "#0072B2",
         "config": {
-            "model": {"type": "DiffusionLM", "embedding": {"type": "Learned", "width": 16}, "words": ["a"] * 300}
+            "model": {
+                "type": "DiffusionLM",
+                "embedding": {"type": "Learned", "width": 16},
+                "dimension": 16,
+                "words": ["a"] * 300,
+            }
         }
         | {f"option{i}": i for i in range(150)},  # more than MLflow takes in one call
         "environment": {"commit": "abc", "python": "3.11", "torch": "2.13"},

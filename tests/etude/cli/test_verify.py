@@ -119,12 +119,13 @@ def test_a_single_seed_gives_no_interval() -> None:
 def test_differences_in_configuration_windows_and_tuning_are_named(there: Results) -> None:
     here = replace(
         there,
-        about=there.about | {"configuration": {"timesteps": 100}, "tuned": {"e2e": "d 16, scale 1"}},
+        about=there.about
+        | {"configuration": {"timesteps": 100}, "tuned": {"e2e": {"0": "d 32, scale 0.5", "1": "d 16, scale 1"}}},
         encodings=there.encodings.assign(digest="cc"),
     )
     assert other_data(there, there) == other_points(there, there) == []
     assert other_data(here, there) == ["timesteps is 100 here, 2000 there", "the windows in encoding paper"]
-    assert other_points(here, there) == ["e2e was tuned to d 16, scale 1 here, d 32, scale 0.5 there"]
+    assert other_points(here, there) == ["e2e seed 1 was tuned to d 16, scale 1 here, d 32, scale 0.5 there"]
 
 
 def test_differences_between_the_machines_are_named(there: Results) -> None:

@@ -298,7 +298,7 @@ def test_the_tuning_grid_is_exported_first_with_trials_that_do_not_depend_on_it(
         trial.close(error="the loss is nan")
     assert sorted(export(plan, tmp_path / "second.zip")) == ["e2e-small", "gaussian", "ngram", "teacher"]
     # The tuning point chosen at home holds on the other machine too.
-    write_json(plan.comparison / "tuning.json", {"gaussian": {"dimension": 1, "scale": 0.5}})
+    write_json(plan.comparison / "tuning.json", {"0": {"gaussian": {"dimension": 1, "scale": 0.5}}})
     export(plan, tmp_path / "third.zip")
     about = archive.unpack(tmp_path / "third.zip", tmp_path / "away")
     (found,) = (t for t in bundle.trials_of(about, tmp_path / "away") if t.experiment.name == "gaussian")

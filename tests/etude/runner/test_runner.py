@@ -81,7 +81,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def seeds_of(name: str) -> tuple[int, ...]:
-    return EXPERIMENTS[name].seeds or (0, 1)
+    return EXPERIMENTS[name].seeds_at(small_scale())
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -365,7 +365,7 @@ def test_experiments_come_after_those_that_they_need(tmp_path: Path) -> None:
 def test_every_scale_names_existing_experiments(name: str, tmp_path: Path) -> None:
     plan = make_plan(scale=name, root=tmp_path)
     assert len({trial.folder for trial in plan.trials}) == len(plan.trials)
-    assert len(plan.trials) == sum(len(row.seeds or range(plan.scale.seeds)) for row in plan.experiments)
+    assert len(plan.trials) == sum(len(row.seeds_at(plan.scale)) for row in plan.experiments)
     assert {row.name for row in EXPERIMENTS.values() if row.kind in {"control", "teacher"}} <= {
         row.name for row in plan.experiments
     }
@@ -374,10 +374,11 @@ def test_every_scale_names_existing_experiments(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"scale": "huge"}, "unknown scale 'huge'; choose auto or one of smoke, cpu, gpu, paper"),
+        ({"scale": "huge"}, "unknown scale 'huge'; choose auto or one of smoke, cpu, study, gpu, paper"),
         ({"scale": "smoke", "only": ["gan"]}, "unknown experiment 'gan'; choose from e2e, gaussian"),
         ({"scale": "smoke", "corpus": "lute"}, "unknown corpus 'lute': neither one of bach, .* nor a folder"),
         ({"scale": "smoke", "seeds": 0}, "--seeds 0: give a number from 1 to 1,000"),
+        ({"scale": "study", "seeds": 901}, "--seeds 901: give a number from 1 to 900"),
     ],
 )
 def test_unknown_names_are_refused(words: dict[str, object], message: str, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from eval.scoring.experiments import EXPERIMENTS
 from replication.models.ablations import ABLATIONS, Diffusion, Experiment
 from replication.models.embeddings import Pretrained
 from replication.training.backbones import Bert, PreNorm, Smaller
-from replication.training.scales import SCALES, TUNING_SHARE, Scale, TuningPoint, tuning_scale
+from replication.training.scales import SCALES, Scale, TuningPoint, tuning_scale
 from replication.util.errors import UserError
 
-CPU = SCALES["cpu"]
+GPU = SCALES["gpu"]
 ROWS = tuple(row for row in (*ABLATIONS, *BASELINES) if row.encoding == "paper")
 ARMS = tuple(EXPERIMENTS[name] for name in TUNED)
 
@@ -35,12 +35,12 @@ def test_the_arms_are_the_rows_that_differ_in_their_embeddings() -> None:
 
 
 def test_every_arm_is_tried_at_the_same_points_and_at_equal_cost() -> None:
-    rows = tuning_experiments(ARMS, CPU)
-    assert len(rows) == len(TUNED) * len(CPU.tuning_grid) == len({row.name for row in rows})
+    rows = tuning_experiments(ARMS, GPU)
+    assert len(rows) == len(TUNED) * len(GPU.tuning_grid) == len({row.name for row in rows})
     assert {row.kind for row in rows} == {"tuning"}
     for arm in TUNED:
         own = [row for row in rows if row.arm == arm]
-        assert [row.point for row in own] == list(CPU.tuning_grid)
+        assert [row.point for row in own] == list(GPU.tuning_grid)
         points = [(model_of(row).dimension, model_of(row).embedding.scale) for row in own]
         assert points == [(16, 1.0), (16, 0.5), (32, 1.0), (32, 0.5)]
     assert rows[3].name == "e2e-d32-s0.5"
@@ -53,40 +53,38 @@ def test_the_tuning_scale_is_shorter_and_sees_nothing_of_the_test_split(scale: S
     tuning = tuning_scale(scale)
     assert (tuning.name, tuning.tunes, scale.tunes) == (f"{scale.name}-tuning", scale.name, None)
     assert tuning.held_out == "validation" != scale.held_out
-    assert tuning.budget.steps == scale.budget.steps // TUNING_SHARE
+    assert tuning.budget.steps == scale.budget.steps // scale.tuning_share
     assert tuning.budget.warmup <= tuning.budget.steps
     assert tuning.samples >= 32
-    assert tuning.seeds == 1
-    changed = {"name", "about", "budget", "seeds", "samples", "tuning_grid", "held_out", "tunes", "experiments"}
+    changed = {"name", "about", "budget", "samples", "tuning_grid", "held_out", "tunes", "experiments"}
     kept = {field.name for field in fields(scale)} - changed
     assert all(getattr(tuning, name) == getattr(scale, name) for name in kept)
 
 
 def test_the_best_point_of_every_arm_is_chosen_and_the_first_of_equal_ones() -> None:
-    scores = {(arm, point): 3.0 for arm in TUNED for point in CPU.tuning_grid}
+    scores = {(arm, point): 3.0 for arm in TUNED for point in GPU.tuning_grid}
     scores["e2e", TuningPoint(dimension=2)] = scores["e2e", TuningPoint(dimension=2, scale=0.5)] = 1.0
     scores["gaussian", TuningPoint()] = math.nan
     scores["pretrained", TuningPoint(scale=0.5)] = 2.9
-    assert choose(scores, CPU) == {
+    assert choose(scores, GPU) == {
         "e2e": TuningPoint(dimension=2),
         "gaussian": TuningPoint(scale=0.5),
         "pretrained": TuningPoint(scale=0.5),
         "pretrained-ar": TuningPoint(),
     }
-    assert choose({}, CPU) == {}
+    assert choose({}, GPU) == {}
 
 
 def test_an_incomplete_grid_chooses_nothing() -> None:
-    keys = [("e2e", point) for point in CPU.tuning_grid]
+    keys = [("e2e", point) for point in GPU.tuning_grid]
     with pytest.raises(UserError, match=r"e2e cannot be tuned without its trials at d 32, scale 0\.5: run the whole"):
-        choose(dict.fromkeys(keys[:-1], 1.0), CPU)
-    assert choose(dict.fromkeys(keys, math.nan), CPU) == {}
+        choose(dict.fromkeys(keys[:-1], 1.0), GPU)
+    assert choose(dict.fromkeys(keys, math.nan), GPU) == {}
 
 
-def test_the_chosen_point_is_put_into_the_model_and_the_note() -> None:
+def test_the_chosen_point_is_put_into_the_model() -> None:
     point = TuningPoint(dimension=2, scale=0.5)
-    rows = {row.name: row for row in tuned(ROWS, dict.fromkeys(TUNED, point), CPU)}
-    assert list(rows) == [row.name for row in ROWS]
+    rows = {row.name: tuned(row, dict.fromkeys(TUNED, point), GPU) for row in ROWS}
     for before in ROWS:
         after = rows[before.name]
         if before.name not in {*TUNED, "e2e-small"}:
@@ -95,10 +93,29 @@ def test_the_chosen_point_is_put_into_the_model_and_the_note() -> None:
         assert model_of(after).dimension == 32
         assert model_of(after).embedding.scale == 0.5
         assert after.point == point
-        assert after.note == f"{before.note} Embeddings: d 32, scale 0.5."
-        assert replace(after, model=before.model, note=before.note, point=None) == before
+        assert replace(after, model=before.model, point=None) == before
     assert rows["e2e-small"].model == replace(model_of(rows["e2e"]), backbone=Smaller())
-    assert tuned(ROWS, {}, CPU) == ROWS
+    assert all(tuned(row, {}, GPU) is row for row in ROWS)
+
+
+def test_the_default_scale_tunes_nothing_and_a_study_has_seeds_of_its_own() -> None:
+    cpu, study = SCALES["cpu"], SCALES["study"]
+    assert cpu.tuning_grid == ()
+    assert "demonstration" in cpu.about
+    assert study.seeds == tuple(range(100, 110))
+    assert {point.dimension for point in study.tuning_grid} == {1}
+    assert [point.scale for point in study.tuning_grid] == [1.0, 0.5]
+    others = {seed for scale in SCALES.values() if scale is not study for seed in scale.seeds}
+    assert not set(study.seeds) & others
+
+
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
+def test_seeds_are_counted_from_the_first_of_the_scale(scale: Scale) -> None:
+    assert scale.seeds == scale.countable_seeds[: len(scale.seeds)]
+    assert list(scale.countable_seeds) == sorted(set(scale.countable_seeds))
+    assert scale.count_of(scale.seeds) == len(scale.seeds)
+    assert scale.count_of([scale.seeds[-1] + 2]) == len(scale.seeds) + 2
+    assert scale.count_of([]) == scale.count_of([1000]) == scale.count_of(scale.seeds[:1]) == 1
 
 
 def test_pretrained_vectors_exist_at_every_point_of_every_grid() -> None:

@@ -35,7 +35,7 @@ def planned(root: Path, *names: str) -> Plan:
 
 def test_what_a_trial_is_stands_in_fields(tmp_path: Path) -> None:
     plan = planned(tmp_path, "e2e-small", "ngram", "jitter")
-    plan = replace(plan, experiments=tuned(plan.experiments, {"e2e": POINT}, plan.scale))
+    plan = replace(plan, experiments=tuple(tuned(row, {"e2e": POINT}, plan.scale) for row in plan.experiments))
     dataset = windows(plan, "paper")
     found = {}
     for trial in (*plan.trials, *tuning(plan).trials):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from eval.statistics.paired import contrast, detectable_effect, holm, same_size
+from eval.statistics.paired import contrast, detectable_effect, equivalence_deviation, holm, same_size
 from replication.util.errors import UserError
 
 
@@ -90,3 +91,21 @@ def test_more_seeds_find_smaller_effects() -> None:
     assert effects == sorted(effects, reverse=True)
     assert effects[-1] == pytest.approx(0.283, abs=0.01)  # 2.80 / sqrt(100), the normal limit, and a little
     assert detectable_effect(2, 1.0, tests=20) > detectable_effect(2, 1.0) > 11
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_equal_methods_are_shown_to_be_equivalent_with_the_promised_power(seeds: int) -> None:
+    sd = equivalence_deviation(seeds, 0.5)
+    draws = np.random.default_rng(0).normal(scale=sd, size=(4000, seeds))
+    half = stats.t.ppf(0.95, seeds - 1) * draws.std(axis=1, ddof=1) / math.sqrt(seeds)
+    assert np.mean(np.abs(draws.mean(axis=1)) + half < 0.5) == pytest.approx(0.8, abs=0.02)
+    # Methods that differ by the margin are called equivalent in 5 % of the cases or fewer.
+    assert np.mean(np.abs(draws.mean(axis=1) + 0.5) + half < 0.5) <= 0.06
+
+
+def test_the_deviation_at_which_equivalence_can_be_shown() -> None:
+    deviations = [equivalence_deviation(seeds, 0.5) for seeds in (1, 2, 3, 5, 10, 100)]
+    assert deviations[0] == 0
+    assert all(fewer < more for fewer, more in itertools.pairwise(deviations))
+    assert equivalence_deviation(5, 1.0) == pytest.approx(2 * equivalence_deviation(5, 0.5))
+    assert equivalence_deviation(5, 0.5) > equivalence_deviation(5, 0.5, tests=5)
