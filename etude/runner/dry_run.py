@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from etude.runner.executors import PRELOADED
 from etude.trial.trial import note_lost_files
 from eval.scoring import bits_per_word as audit
-from eval.scoring.likelihood import LIKELIHOOD_WINDOWS
+from eval.scoring.likelihood import CHOICE_WINDOWS, LIKELIHOOD_WINDOWS
 from replication.util.errors import UserError
 from replication.util.memory import available, peak_memory
 from replication.util.processes import process_pool
@@ -123,7 +123,8 @@ def _cost(trial: Trial, scale: Scale, model: NeuralModel, step: float, memory: i
     budget, trains = scale.budget, not isinstance(model, Untrained)
     evaluations, strata = (scale.sampler.evaluations, scale.strata) if isinstance(model, DiffusionLM) else (1, 1)
     audits = len(budget.milestones)  # each of them draws samples and measures windows
-    samples, windows = trial.scale.samples + audits * audit.SAMPLES, LIKELIHOOD_WINDOWS + audits * audit.WINDOWS
+    samples = trial.scale.samples + audits * audit.SAMPLES
+    windows = LIKELIHOOD_WINDOWS + CHOICE_WINDOWS + audits * audit.WINDOWS
     # A forward pass takes about a third of a training step.
     passes = (samples * evaluations + windows * strata) / budget.batch / 3
     # On disk there are the model, one model per milestone, and the checkpoint with weights, average and two moments.

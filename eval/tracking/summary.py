@@ -75,7 +75,8 @@ def summary(folder: Path, scores: dict[str, Any]) -> dict[str, float]:
     Returns:
         distance (in multiples of the noise floor), classifier_auc, validity, nll (nats per token; also per note, beat
         and second), teacher_gap and entropy_gap (to real music); own/ and x/ (a value, and the same as a multiple of
-        the noise floor), avg/ (means over samples), nan/, muspy/, nll/ (standard errors and terms of a bound), cost/.
+        the noise floor), avg/ (means over samples), nan/, muspy/, nll/ (standard errors and, of a bound, its terms,
+        the power and the variance of its estimator, and the bound of the plain prediction), cost/.
     """
     measures = scores["measures"]
     found = {
@@ -114,16 +115,26 @@ def _metrics(folder: Path) -> dict[str, float]:
 
 
 def _likelihood(path: Path) -> dict[str, float]:
-    """Return the likelihood of a trial and, if it is a bound, its terms; nothing for a control without likelihood."""
+    """Return the likelihood of a trial and, if it is a bound, its parts; nothing for a control without likelihood."""
     nll = read_json(path) if path.exists() else {}
-    terms = {} if nll.get("exact", True) else nll["terms"]
+    bound = {} if nll.get("exact", True) else _bound(nll)
     found = {
         **{short: nll.get(f"nats_per_{unit}") for unit, short in UNITS.items()},
         **{title("nll", key): value for key, value in nll.items() if key.startswith("error_")},
-        **{f"nll/{name}": value for name, value in terms.items()},
+        **bound,
         "cost/parameters": nll.get("parameters"),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _bound(nll: dict[str, Any]) -> dict[str, float]:
+    """Return the terms of a bound, the constants of its estimator, and the bound of the plain prediction."""
+    return {
+        **{f"nll/{name}": value for name, value in nll["terms"].items()},
+        **{f"nll/{name}": nll["estimator"][name] for name in ("power", "variance")},
+        "nll/plain": nll["plain"]["nats_per_token"],
+        "nll/plain_se": nll["plain"]["error_of_estimate"],
+    }
 
 
 def _costs(path: Path) -> dict[str, float]:
