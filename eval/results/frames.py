@@ -51,8 +51,8 @@ class Results:
             (of the scale), sigma_0 (of the noise at the first timestep), environment, command, commits.
         encodings: Columns name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
             words_in_test (of the vocabulary, special tokens included), ln_vocabulary and unigram_entropy (nats per
-            token), floor_p95 (of the mean distance, as a ratio to the floor). One row per encoding that has trials, in the
-            order of the tables.
+            token), floor_p95 (of the mean distance, as a ratio to the floor). One row per encoding that has trials, in
+            the order of the tables.
         experiments: Columns name, label, colour, note, control, encoding. One row per experiment that has trials, in
             the order of the tables.
         trials: Columns experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples that need
