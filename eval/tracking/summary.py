@@ -115,26 +115,23 @@ def _metrics(folder: Path) -> dict[str, float]:
 
 
 def _likelihood(path: Path) -> dict[str, float]:
-    """Return the likelihood of a trial and, if it is a bound, its parts; nothing for a control without likelihood."""
+    """Return the likelihood of a trial and, of a bound, its terms, its estimator's constants and the plain bound.
+
+    Nothing for a control without likelihood.
+    """
     nll = read_json(path) if path.exists() else {}
-    bound = {} if nll.get("exact", True) else _bound(nll)
+    terms = {} if nll.get("exact", True) else nll["terms"]
+    estimator, plain = nll.get("estimator") or {}, nll.get("plain") or {}
     found = {
         **{short: nll.get(f"nats_per_{unit}") for unit, short in UNITS.items()},
         **{title("nll", key): value for key, value in nll.items() if key.startswith("error_")},
-        **bound,
+        **{f"nll/{name}": value for name, value in terms.items()},
+        **{f"nll/{name}": estimator.get(name) for name in ("power", "variance")},
+        "nll/plain": plain.get("nats_per_token"),
+        "nll/plain_se": plain.get("error_of_estimate"),
         "cost/parameters": nll.get("parameters"),
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _bound(nll: dict[str, Any]) -> dict[str, float]:
-    """Return the terms of a bound, the constants of its estimator, and the bound of the plain prediction."""
-    return {
-        **{f"nll/{name}": value for name, value in nll["terms"].items()},
-        **{f"nll/{name}": nll["estimator"][name] for name in ("power", "variance")},
-        "nll/plain": nll["plain"]["nats_per_token"],
-        "nll/plain_se": nll["plain"]["error_of_estimate"],
-    }
 
 
 def _costs(path: Path) -> dict[str, float]:
