@@ -14,7 +14,7 @@ from etude.runner.executors import PRELOADED
 from etude.trial.trial import note_lost_files
 from eval.scoring.bits_per_word import SAMPLES, STRATA, WINDOWS
 from eval.scoring.experiments import is_audited
-from eval.scoring.likelihood import LIKELIHOOD_WINDOWS
+from eval.scoring.likelihood import CHOICE_WINDOWS, LIKELIHOOD_WINDOWS
 from replication.util.errors import UserError
 from replication.util.memory import available, peak_memory
 from replication.util.processes import process_pool
@@ -126,7 +126,7 @@ def _cost(trial: Trial, scale: Scale, model: NeuralModel, step: float, memory: i
     # On disk there are the model, one model per milestone, and the checkpoint with weights, average and two moments.
     earlier = len(budget.milestones)
     copies = COPIES + earlier if trains else 1
-    samples, bounds, scorings = trial.scale.samples, LIKELIHOOD_WINDOWS * strata, 1.0
+    samples, bounds, scorings = trial.scale.samples, (LIKELIHOOD_WINDOWS + CHOICE_WINDOWS) * strata, 1.0
     if is_audited(trial.experiment):  # the last age has samples already
         drawn = min(SAMPLES, samples)
         scorings += (earlier + 1) * drawn / samples

@@ -281,6 +281,7 @@ def _encoding_facts(vocabulary: tuple[str, ...], dataset: Dataset) -> dict[str, 
         "songs": dataset.songs,
         "vocabulary": len(vocabulary),
         "words_used": [word for word, n in zip(vocabulary, counts, strict=True) if n and word not in SPECIAL_TOKENS],
+        "words_in_test": len(np.unique(dataset.splits["test"].tokens)),
         "ln_vocabulary": math.log(len(vocabulary)),
         "unigram_entropy": float(-(shares * np.log(shares)).sum()),
     }

@@ -140,6 +140,7 @@ def _likelihood(bench: Workbench) -> None:
     found = measure(
         bench.trained(),
         bench.tokens(trial.scale.held_out)[chosen].long(),
+        bench.tokens("validation"),
         split.groups[chosen],
         bench.encoding,
         seed=trial.seed,

@@ -52,16 +52,19 @@ class Results:
             diffusion sample), configuration (of the scale), declaration (of the claims, with the hash that each trial
             was started under; or None), sigma_0 (of the noise at the first timestep), environment, command, commits.
         encodings: Columns name, digest, train, validation and test (windows), songs (of the test split), vocabulary,
-            ln_vocabulary and unigram_entropy (nats per token), floor_p95 (of the mean distance, as a ratio to the
-            floor). One row per encoding that has trials, in the order of the tables.
+            words_in_test (of the vocabulary, special tokens included), ln_vocabulary and unigram_entropy (nats per
+            token), floor_p95 (of the mean distance, as a ratio to the floor). One row per encoding that has trials, in
+            the order of the tables.
         experiments: Columns name, label, colour, note, control, encoding. One row per experiment that has trials, in
             the order of the tables.
         trials: Columns experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples that need
             no repair), searched (share of the training windows that are searched for copies), nll (nats per token),
             nll_note, nll_beat and nll_second (nats per each; NaN if the corpus has no such time), nll_error (standard
-            error of the estimate of a bound), nll_error_songs (over songs), exact (False if these are upper bounds),
-            nll_prior, nll_diffusion and nll_rounding (terms of a bound per token, else NaN). Controls made of real
-            windows have neither likelihood nor costs.
+            error of the estimate of a bound), nll_error_songs (over songs), estimator (the constants of `Interpolated`
+            of a bound, else empty), nll_plain and nll_plain_error (nats per token and standard error of the bound with
+            the estimator `Plain`, else NaN), exact (False if these are upper bounds), nll_prior, nll_diffusion and
+            nll_rounding (terms of a bound per token, else NaN). Controls made of real windows have neither likelihood
+            nor costs.
         anomalies: Columns experiment, seed, anomaly (a name in `eval.results.anomalies.ANOMALIES`), first and last
             (training steps), value. Includes trials that are in no other frame because they failed or are unfinished.
         scores: Columns experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that occur
@@ -298,7 +301,9 @@ def _encodings(data: dict[str, Any], measures: pd.DataFrame, own: dict[str, str]
     rows = []
     for name in dict.fromkeys(own.values()):
         facts = data["encodings"][name]
-        kept = {key: facts[key] for key in ("digest", "vocabulary", "ln_vocabulary", "unigram_entropy")}
+        kept = {
+            key: facts[key] for key in ("digest", "vocabulary", "words_in_test", "ln_vocabulary", "unigram_entropy")
+        }
         rows.append({"name": name, **kept, **facts["windows"], "songs": facts["songs"]["test"]})
         rows[-1]["floor_p95"] = float(floors[name])
     return pd.DataFrame(rows)

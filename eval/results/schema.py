@@ -49,7 +49,7 @@ COLOUR = re.compile("#[0-9A-Fa-f]{6}")  # it is inserted into HTML pages
 # Columns of results that hold text; all others hold numbers.
 TEXT_COLUMNS = {
     *("experiment", "label", "colour", "note", "encoding", "name", "digest", "metric", "measure", "key", "side"),
-    *("word", "arm", "sampler", "anomaly", "weights", "samples", "places"),
+    *("word", "arm", "sampler", "anomaly", "estimator", "weights", "samples", "places"),
 }
 # Exceptions that reading malformed content raises; pyarrow's errors are subclasses of these.
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)

@@ -67,7 +67,7 @@ def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
     """Return the row of `Results.trials`; a control made of real windows has neither likelihood nor costs."""
     scores, likelihood = read_json(folder / "scores.json"), folder / "likelihood.json"
     nll: dict[str, Any] = read_json(likelihood) if likelihood.exists() else {"exact": True}
-    terms = {} if nll["exact"] else nll["terms"]
+    terms, plain = {} if nll["exact"] else nll["terms"], nll.get("plain") or {}
     check = nll.get("every_timestep") or {}
     timing = folder / "timing.json"
     times = read_json(timing) if timing.exists() else {}
@@ -87,9 +87,17 @@ def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
         "nll_drawn": number(check.get("drawn")),
         "nll_drawn_error": number(check.get("error")),
         "changed": number(scores.get("changed")),
+        "estimator": _estimator(nll.get("estimator")),
+        "nll_plain": number(plain.get("nats_per_token")),
+        "nll_plain_error": number(plain.get("error_of_estimate")),
         "exact": nll["exact"],
         **{f"nll_{name}": number(terms.get(name)) for name in _TERMS},
     }
+
+
+def _estimator(described: dict[str, Any] | None) -> str:
+    """Return the constants of `Interpolated`, whose description likelihood.json holds; empty for a model without."""
+    return f"power {described['power']:g}, variance {described['variance']:g}" if described else ""
 
 
 def measure_rows(folder: Path) -> pd.DataFrame:

@@ -146,7 +146,7 @@ def equivalence_deviation(n_seeds: int, margin: float, *, tests: int = 1) -> flo
         nothing can be shown.
 
     >>> round(equivalence_deviation(3, 0.5), 3), round(equivalence_deviation(10, 0.5), 3)
-    (0.191, 0.524)
+    (0.188, 0.498)
     """
     return margin / _equivalence_margin(n_seeds, tests)
 

@@ -75,7 +75,8 @@ def summary(folder: Path, scores: dict[str, Any]) -> dict[str, float]:
     Returns:
         distance (in multiples of the noise floor), classifier_auc, validity, nll (nats per token; also per note, beat
         and second), teacher_gap and entropy_gap (to real music); own/ and x/ (a value, and the same as a multiple of
-        the noise floor), avg/ (means over samples), nan/, muspy/, nll/ (standard errors and terms of a bound), cost/.
+        the noise floor), avg/ (means over samples), nan/, muspy/, nll/ (standard errors and, of a bound, its terms,
+        the power and the variance of its estimator, and the bound of the plain prediction), cost/.
     """
     measures = scores["measures"]
     found = {
@@ -114,13 +115,20 @@ def _metrics(folder: Path) -> dict[str, float]:
 
 
 def _likelihood(path: Path) -> dict[str, float]:
-    """Return the likelihood of a trial and, if it is a bound, its terms; nothing for a control without likelihood."""
+    """Return the likelihood of a trial and, of a bound, its terms, its estimator's constants and the plain bound.
+
+    Nothing for a control without likelihood.
+    """
     nll = read_json(path) if path.exists() else {}
     terms = {} if nll.get("exact", True) else nll["terms"]
+    estimator, plain = nll.get("estimator") or {}, nll.get("plain") or {}
     found = {
         **{short: nll.get(f"nats_per_{unit}") for unit, short in UNITS.items()},
         **{title("nll", key): value for key, value in nll.items() if key.startswith("error_")},
         **{f"nll/{name}": value for name, value in terms.items()},
+        **{f"nll/{name}": estimator.get(name) for name in ("power", "variance")},
+        "nll/plain": plain.get("nats_per_token"),
+        "nll/plain_se": plain.get("error_of_estimate"),
         "cost/parameters": nll.get("parameters"),
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -22,11 +22,14 @@ class Diffusion:
         embedding: Choice of the embeddings.
         dimension: Dimension d of the embeddings.
         backbone: Change of the scale's Transformer.
+        clean_start: Whether the chain starts from the clean embeddings, with neither noise of x_0 nor a rounding term,
+            as the official code trains frozen ones.
     """
 
     embedding: Embedding = field(default_factory=Learned)
     dimension: int | None = None
     backbone: Smaller | None = None
+    clean_start: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:  # noqa: D102 - see ModelConfig
@@ -40,7 +43,7 @@ class Diffusion:
             scale = replace(scale, backbone=self.backbone(scale.backbone))
         if self.dimension:
             scale = replace(scale, dimension=self.dimension)
-        return DiffusionLM(self.embedding, vocabulary=vocabulary, scale=scale)
+        return DiffusionLM(self.embedding, vocabulary=vocabulary, scale=scale, clean_start=self.clean_start)
 
 
 Kind = Literal["trial", "control", "teacher", "tuning"]
@@ -122,6 +125,24 @@ ABLATIONS: tuple[Experiment, ...] = (
         colour="#56B4E9",
         note="Ablation: frozen embeddings, taken from the autoregressive baseline.",
         arm="pretrained-ar",
+    ),
+    Experiment(
+        name="gaussian-official",
+        label="Diffusion-LM, Gaussian, official loss",
+        model=Diffusion(embedding=Gaussian(), clean_start=True),
+        colour="#A0522D",
+        note="The Gaussian arm with the official loss of frozen embeddings: no noise of x_0, no rounding term.",
+        arm="gaussian",
+        embeddings=False,
+    ),
+    Experiment(
+        name="pretrained-official",
+        label="Diffusion-LM, skip-gram, official loss",
+        model=Diffusion(embedding=Pretrained(SkipGram()), clean_start=True),
+        colour="#117733",
+        note="The skip-gram arm with the official loss of frozen embeddings: no noise of x_0, no rounding term.",
+        arm="pretrained",
+        embeddings=False,
     ),
     Experiment(
         name="e2e-small",

@@ -66,6 +66,16 @@ class Likelihood:
         """Sum of the terms, (B,) in nats."""
         return torch.stack(list(self.terms.values())).sum(0)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Likelihood]) -> Likelihood:
+        """Return the likelihood of windows in several parts, of the same kind and with the same terms."""
+        errors = [part.error for part in parts if part.error is not None]
+        return cls(
+            terms={name: torch.cat([part.terms[name] for part in parts]) for name in parts[0].terms},
+            exact=parts[0].exact,
+            error=torch.cat(errors) if errors else None,
+        )
+
 
 def token_counts(tokens: Tensor) -> Tensor:
     """Count the tokens (B,) that windows (B, L) have to predict.

@@ -236,7 +236,8 @@ def tuning_grid_table(results: Results) -> Table:
         f"samples (at least {MIN_TUNING_SAMPLES}). Distance: to the validation split, in its own noise floors. The "
         "search is repeated with every seed, and the point with the smallest distance is run in full with that seed; "
         "the test split plays no part in the choice. Dimensions: of "
-        "an embedding. Scale: its size relative to the noise, as a multiple of the arm's own. "
+        "an embedding. Scale: its size relative to the noise, as a multiple of the arm's own. NLL bound: of the "
+        "interpolated estimator, chosen and measured on the validation split. "
         f"{MISSING}: failed, never chosen."
     )
     notes = () if rows else ("The arms were not tuned; every arm is as declared.",)

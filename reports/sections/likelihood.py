@@ -14,7 +14,7 @@ from eval.scoring.bits_per_word import SAMPLES, WINDOWS
 from eval.scoring.likelihood import FULL_WINDOWS
 from eval.scoring.reference import REFERENCE_WINDOWS
 from eval.statistics.intervals import Interval
-from reports.format.captions import INTERVALS, PER_NOTE, join_names, per_encoding, scale_and_corpus, setting
+from reports.format.captions import INTERVALS, PER_NOTE, join_names, per_encoding, plural, scale_and_corpus, setting
 from reports.format.figure import (
     FAINT,
     GREY,
@@ -73,8 +73,20 @@ _AUDITED = (
     f"are of at most {SAMPLES} samples."
 )
 _LEAST = 1e-30  # bits per word that can be told from 0 in a figure
+# Whose bound it is: short for figures and the main table, and in full for the table of likelihoods.
+_CHOSEN = (
+    "Bounds are those of the interpolated estimator, whose constants each trial chooses on the validation split; the "
+    "likelihood table has the plain one beside it."
+)
+_ESTIMATORS = (
+    "A bound is that of an estimator of the clean embeddings, and arms may be ordered differently by another. "
+    "Estimator: the network's prediction drawn towards a mean of the embeddings, by a power of the certainty with "
+    "which the noisy token alone determines its word; the mean assumes a variance of the prediction. The power and the "
+    "variance are those of one grid, the same for all models, with the smallest bound on the validation split, chosen "
+    "for each trial; the terms and the total are with them. Plain: the bound of the network's prediction as it is."
+)
 _TERMS = {"Prior": "nll_prior", "Diffusion": "nll_diffusion", "Rounding": "nll_rounding"}
-_ERRORS = {"Error (steps)": "nll_error", "Error (songs)": "nll_error_songs"}
+_ERRORS = {"Error (draws)": "nll_error", "Error (songs)": "nll_error_songs"}
 
 
 @styled
@@ -88,7 +100,7 @@ def nll_bars(results: Results) -> CaptionedFigure:
     references = [] if has_several_encodings(results) else references
     caption = (
         f"Negative log-likelihood of the test split. {setting(results)} Filled: exact values. Hatched ({LESS}): upper "
-        f"bounds, which cannot be ranked against exact values. Lines: {INTERVALS}, cut at the frame. "
+        f"bounds, which cannot be ranked against exact values. {_CHOSEN} Lines: {INTERVALS}, cut at the frame. "
         + ("Dashed: token frequencies alone. Dotted: uniform guessing (ln V)." if references else PER_NOTE)
         + (f" Not finite, so not shown: {join_names(left_out)}." if left_out else "")
     )
@@ -136,13 +148,16 @@ def likelihood_table(results: Results) -> Table:
         values = {
             **{term: number_cell(key, over_seeds(by_seed(results, name, key)).mean, 4) for term, key in _TERMS.items()},
             "Total": likelihood_cell(results, name, "nll", 3),
+            "Plain": likelihood_cell(results, name, "nll_plain", 3),
+            "Estimator": _estimator_cell(results, name),
             **{title: number_cell(key, _error(results, name, key), 4) for title, key in _ERRORS.items()},
             **{title: likelihood_cell(results, name, column) for title, column in comparable.items()},
         }
         kind = "upper bound" if is_bound(results, name) else "exact"
         seeds = len(rows_of(results.trials, name))
         rows.append(_row(results, label, encoding_of(results, name), values, seeds=seeds, kind=kind))
-    missing = {title: text_cell(key) for title, key in {**_TERMS, "Total": "nll", **_ERRORS, **comparable}.items()}
+    empty = {**_TERMS, "Total": "nll", "Plain": "nll_plain", "Estimator": "estimator", **_ERRORS, **comparable}
+    missing = {title: text_cell(key) for title, key in empty.items()}
     for encoding in results.encodings.to_dict("records"):
         for label, key in (("Uniform (ln V)", "ln_vocabulary"), ("Unigram entropy", "unigram_entropy")):
             values = missing | {"Total": number_cell("nll", encoding[key], 3)}
@@ -150,8 +165,10 @@ def likelihood_table(results: Results) -> Table:
     caption = (
         f"Negative log-likelihood of the test split in nats per token. {setting(results)} The total of a diffusion "
         "model is an upper bound, the sum of the terms before it. All other totals are exact. A bound cannot be ranked "
-        f"against an exact value. {PLUS_MINUS}: {INTERVALS}. Errors: standard errors of one seed's value, because only "
-        "some timesteps of the diffusion are sampled (steps) and because the test split has only some songs (songs)."
+        f"against an exact value. {_ESTIMATORS} {PLUS_MINUS}: {INTERVALS}. Errors: standard errors of one seed's "
+        "total, because a bound draws only some timesteps and noise (draws) and because the test split has only some "
+        f"songs (songs). ln V counts all {per_encoding(results, 'vocabulary')} words of the vocabulary, of which the "
+        f"test split uses {per_encoding(results, 'words_in_test')}."
     )
     if comparable:
         caption += (
@@ -180,6 +197,13 @@ def _error(results: Results, name: str, column: str) -> float:
     return float(np.sqrt((errors**2).mean())) if len(errors) else math.nan
 
 
+def _estimator_cell(results: Results, name: str) -> Cell:
+    """Return the cell of the constants of a bound's estimator, with the number of seeds if they differ."""
+    chosen = rows_of(results.trials, name)["estimator"].value_counts()
+    texts = [text if len(chosen) == 1 else f"{text} ({plural(str(n), 'seed')})" for text, n in chosen.items() if text]
+    return text_cell("estimator", "; ".join(texts) or None)
+
+
 def _comparable(results: Results) -> dict[str, str]:
     """Return the columns of likelihoods in units that all encodings share, by title; none for one encoding."""
     unit = results.about["unit"]
@@ -195,13 +219,14 @@ def likelihood_cell(results: Results, name: str, column: str, digits: int = 2) -
 
 
 def nll_scale(results: Results) -> str:
-    """Return the sentence that explains a likelihood: its sign, and the values of trivial models."""
-    signs = f"NLL: {LESS} marks an upper bound, = an exact value"
+    """Return the sentences that explain a likelihood: its sign, its estimator, and the values of trivial models."""
+    signs = f"NLL: {LESS} marks an upper bound, = an exact value. {_CHOSEN}"
     if has_several_encodings(results):
-        return f"{signs}. {PER_NOTE}"
+        return f"{signs} {PER_NOTE}"
     return (
-        f"{signs}. Uniform guessing gives ln V = {per_encoding(results, 'ln_vocabulary', 2)}, token frequencies alone "
-        f"{per_encoding(results, 'unigram_entropy', 2)} nats per token."
+        f"{signs} Token frequencies alone give {per_encoding(results, 'unigram_entropy', 2)} nats per token, uniform "
+        f"guessing ln V = {per_encoding(results, 'ln_vocabulary', 2)} over V = {per_encoding(results, 'vocabulary')} "
+        f"words, of which the test split uses {per_encoding(results, 'words_in_test')}."
     )
 
 

@@ -22,6 +22,7 @@ from tests.support.synthetic_results import synthetic_results
 
 if TYPE_CHECKING:
     from eval.results.frames import Results
+    from reports.format.figure import CaptionedFigure
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
@@ -206,11 +207,28 @@ def test_the_table_of_metrics_counts_what_is_undefined(results: Results, tables:
     assert "\N{INFINITY}" in cells["Empty-beat rate"]  # a floor of 0
 
 
+def test_every_caption_that_shows_a_bound_names_its_estimator(
+    tables: dict[str, Table], figures: dict[str, CaptionedFigure]
+) -> None:
+    captions = [tables[name].caption for name in ("main", "likelihood", "tuning_grid")] + [figures["nll_bars"].caption]
+    for caption in captions:
+        assert "estimator" in caption
+        assert "validation split" in caption
+    assert "ln V = 4.96 over V = 142 words, of which the test split uses 71." in tables["main"].caption
+
+
 def test_the_terms_of_a_bound_are_shown_with_their_references(results: Results, tables: dict[str, Table]) -> None:
     table = tables["likelihood"]
     assert list(table.frame["Model"][-2:]) == ["Uniform (ln V)", "Unigram entropy"]
     assert list(table.frame["Kind"]) == ["upper bound"] * 5 + ["exact"] * 3 + ["reference"] * 2
     assert float(rows_of(table)[-2]["nll"]) == math.log(142)
+    shown = table.frame.set_index("Model")
+    assert shown.loc["Diffusion-LM, end-to-end", "Plain"].startswith("\N{LESS-THAN OR EQUAL TO} 5.7")
+    assert shown.loc["Diffusion-LM, end-to-end", "Estimator"] == (
+        "power 2, variance 1 (2 seeds); power 4, variance 1 (1 seed)"
+    )
+    assert list(shown.loc["Autoregressive", ["Plain", "Estimator"]]) == ["-", "-"]
+    assert float(next(iter(rows_of(table)))["nll_plain"]) > float(next(iter(rows_of(table)))["nll"])
     assert "Check with all timesteps on 2 windows: Diffusion-LM, end-to-end 2.310, sampled timesteps" in table.notes[-1]
     exact = dataclasses.replace(results, trials=results.trials.assign(nll_every=math.nan))
     assert "Check" not in " ".join(TABLES["likelihood"](exact).notes)

@@ -136,6 +136,7 @@ def synthetic_results(
         "test": windows,
         "songs": 37,
         "vocabulary": 142,
+        "words_in_test": 71,
         "ln_vocabulary": math.log(142),
         "unigram_entropy": 3.28,
         "floor_p95": 1.17,
@@ -148,6 +149,7 @@ def synthetic_results(
         "test": windows + 40,
         "songs": 37,
         "vocabulary": 205,
+        "words_in_test": 93,
     }
     other |= {"ln_vocabulary": math.log(205), "unigram_entropy": 3.71, "floor_p95": 1.21}
     experiments = pd.DataFrame(
@@ -226,6 +228,9 @@ def _trials(rng: np.random.Generator, rows: Sequence[Row], seeds: int) -> pd.Dat
             # only the first seed of a bound is checked
             **dict.fromkeys(("nll_every", "nll_drawn"), nll if not exact and not seed else math.nan),
             "nll_drawn_error": 0.02 if not exact and not seed else math.nan,
+            "estimator": "" if exact else f"power {2 if seed else 4}, variance 1",
+            "nll_plain": math.nan if exact else 2.5 * value,
+            "nll_plain_error": math.nan if exact else 0.04,
             "changed": CHANGED.get(name, math.nan),
             "exact": exact,
             "nll_prior": math.nan if exact else 1e-4,

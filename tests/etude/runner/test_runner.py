@@ -29,6 +29,7 @@ from eval.metrics import table as metrics
 from eval.results.frames import gather
 from eval.scoring.controls import FromTest
 from eval.scoring.experiments import EXPERIMENTS
+from eval.scoring.likelihood import FAMILY
 from eval.scoring.measures import MEASURES
 from eval.scoring.reference import SHOWN, reference_file
 from eval.tracking.logger import Tracker
@@ -38,6 +39,7 @@ from replication.corpora.sources import Synthetic
 from replication.midi.piece import PAPER_GRID, Seconds
 from replication.midi.smf import Reading, write_midi
 from replication.models.ablations import ABLATIONS, Diffusion
+from replication.models.bound import Interpolated
 from replication.tokens.encodings import ENCODINGS
 from replication.training.scales import SCALES, Recipe
 from replication.util.errors import UserError
@@ -132,6 +134,11 @@ def test_likelihoods_are_per_token_per_note_and_per_beat(name: str, finished: Pl
     assert (nll["seconds"], nll["nats_per_second"]) == (None, None)
     assert sum(nll["terms"].values()) == pytest.approx(nll["nats_per_token"])
     assert shown["nll"] == nll["nats_per_token"]
+    assert (nll["estimator"] is None) == (nll["plain"] is None) == nll["exact"]
+    if not nll["exact"]:
+        assert sum(nll["plain"]["terms"].values()) == pytest.approx(nll["plain"]["nats_per_token"])
+        assert shown["nll/plain"] == nll["plain"]["nats_per_token"]
+        assert Interpolated(power=shown["nll/power"], variance=shown["nll/variance"]) in FAMILY
     assert (shown["nll_per_note"], shown["nll_per_beat"]) == (nll["nats_per_note"], nll["nats_per_beat"])
     assert "nll_per_second" not in shown
     real = pd.read_parquet(reference_file(finished.comparison, windows_of(finished, name), "scores.parquet"))
@@ -225,7 +232,9 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     diffusions = {row.name for row in ABLATIONS}
     causal = {"autoregressive", "autoregressive-triples", "autoregressive-remi"}
     assert set(results.curves["experiment"]) == {*diffusions - {"recipe"}, *causal}
-    assert set(results.embeddings["experiment"]) == diffusions - {"e2e-small", "recipe"}
+    assert set(results.embeddings["experiment"]) == {
+        row.name for row in ABLATIONS if row.embeddings and row.kind == "trial"
+    }
     assert set(results.audits["step"]) == {0, 10, 20}
     assert set(results.measures["experiment"]) == set(results.raw["experiment"]) == set(rows)
     assert results.raw["real"].notna().any()

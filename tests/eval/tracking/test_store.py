@@ -132,7 +132,10 @@ def test_a_damaged_line_is_refused_and_later_lines_are_not_sent(store: Store, tr
 
 def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: Store, trial: Path) -> None:
     end(trial, scores=SCORES)
-    write_json(trial / "likelihood.json", {"exact": False, "nats_per_token": 1.0, "terms": {"prior": 0.25}})
+    bound = {"exact": False, "nats_per_token": 1.0, "terms": {"prior": 0.25}}
+    bound |= {"estimator": {"type": "Interpolated", "power": 2.0, "variance": 0.5}}
+    bound |= {"plain": {"nats_per_token": 3.0, "error_of_estimate": 0.125}}
+    write_json(trial / "likelihood.json", bound)
     (trial / "midi").mkdir()
     (trial / "midi" / "0.mid").write_bytes(b"MThd")
     store.sync(trial, final=True)
@@ -141,6 +144,8 @@ def test_a_finished_trial_shows_scores_data_artifacts_and_configuration(store: S
     assert history(store, trial, "distance") == [(0, int((START + 60) * 1000), 2.3)]
     assert math.isnan(run.data.metrics["validity"])
     assert (run.data.metrics["nll"], run.data.metrics["nll/prior"]) == (1.0, 0.25)
+    assert (run.data.metrics["nll/plain"], run.data.metrics["nll/plain_se"]) == (3.0, 0.125)
+    assert (run.data.metrics["nll/power"], run.data.metrics["nll/variance"]) == (2.0, 0.5)
     assert math.isnan(run.data.metrics["own/overflow"])
     assert run.data.tags["infinite.own/overflow"] == "shown as NaN"
     assert run.data.tags["variant"] == run.data.params["variant"] == "e2e"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -8,8 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from replication.diffusion.schedule import Sqrt
-from replication.models.diffusion_lm import DiffusionLM, _error, clean_estimate, nll_bound, time_features
+from replication.models.diffusion_lm import DiffusionLM, time_features
 from replication.models.embeddings import Gaussian, Learned
 from replication.training.backbones import Bert
 from replication.training.scales import SCALES
@@ -17,37 +15,22 @@ from replication.util.generators import generator, seeded
 from tests.support.small_scales import job, loss_terms, random_windows, small_scale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor
-
     from replication.models.embeddings import Embedding
-    from replication.training.model import Likelihood
     from replication.training.scales import Scale
 
 VOCABULARY = 12
 
 
-def build(scale: Scale, arm: Embedding | None = None, vocabulary: int = VOCABULARY) -> DiffusionLM:
+def build(
+    scale: Scale, arm: Embedding | None = None, vocabulary: int = VOCABULARY, *, clean_start: bool = False
+) -> DiffusionLM:
     with seeded("test", 0):
-        model = DiffusionLM(arm or Learned(), vocabulary=vocabulary, scale=scale).eval()
+        model = DiffusionLM(arm or Learned(), vocabulary=vocabulary, scale=scale, clean_start=clean_start).eval()
         for parameter in model.transformer.parameters():  # nonzero residual branches
             torch.nn.init.normal_(parameter, std=0.2)
     return model
-
-
-def bayes(table: Tensor, alpha_bar: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the best prediction of the noisy x_0 for iid uniform tokens."""
-    sigma = 1 - alpha_bar[0]
-
-    def denoise(x: Tensor, index: Tensor) -> Tensor:
-        signal, nu = alpha_bar[index].sqrt()[:, None, None], (1 - alpha_bar[index] * (1 - sigma))[:, None, None]
-        distance = (x[:, :, None] - signal[..., None] * table).pow(2).sum(-1)  # (B, L, V)
-        clean = (-distance / (2 * nu)).softmax(-1) @ table
-        return clean + signal * sigma / nu * (x - signal * clean)
-
-    return denoise
 
 
 def test_the_published_model_has_the_published_number_of_parameters() -> None:
@@ -86,6 +69,27 @@ def test_the_terms_are_the_published_ones() -> None:
         torch.testing.assert_close(terms[name], value)
 
 
+def test_the_official_loss_of_frozen_embeddings_is_the_arms_without_start_noise_and_rounding() -> None:
+    scale = small_scale()
+    arm, official = (build(scale, Gaussian(), clean_start=clean_start) for clean_start in (False, True))
+    tokens = random_windows(8, scale.length, VOCABULARY)
+    start, index, step = official.noise(tokens, random=generator("official"))
+    index[0] = 0
+    expected = arm.terms(tokens, torch.zeros_like(start), index, step)
+    assert official.terms(tokens, start, index, step) == {"mse": expected["mse"]}
+    weights = list(arm.down.parameters()), list(official.down.parameters())
+    for loss, own in zip((expected["mse"], official.terms(tokens, start, index, step)["mse"]), weights, strict=True):
+        loss.backward()
+        assert all(weight.grad is not None for weight in own)
+    for one, other in zip(*weights, strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_trained_embeddings_cannot_start_clean() -> None:
+    with pytest.raises(ValueError, match=r"Learned\(.*\) cannot start clean: .* collapse"):
+        build(small_scale(), Learned(), clean_start=True)
+
+
 def test_the_rounding_term_is_small_before_any_training() -> None:
     # The paper's bits per word: 0.27 nats at V=220, d=16 and embeddings N(0, 1), for any network.
     scale = small_scale(timesteps=2000, dimension=16, length=66)
@@ -94,114 +98,16 @@ def test_the_rounding_term_is_small_before_any_training() -> None:
     assert loss_terms(model, tokens, generator("rounding"))["rounding"].item() == pytest.approx(0.27, abs=0.06)
 
 
-def test_every_parameter_except_frozen_embeddings_gets_a_gradient() -> None:
-    for arm in (Learned(), Gaussian()):
-        model = build(small_scale(), arm)
+def test_every_parameter_that_is_not_frozen_gets_a_gradient() -> None:
+    for arm, clean_start in ((Learned(), False), (Gaussian(), False), (Gaussian(), True)):
+        model = build(small_scale(), arm, clean_start=clean_start)
         terms = loss_terms(model, random_windows(8, 34, VOCABULARY), generator("gradient"))
         sum(terms.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         for name, parameter in model.named_parameters():
             moved = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
-            assert moved == (arm.trainable or name != "embedding.weight"), name
-
-
-@pytest.mark.parametrize(("vocabulary", "dimension"), [(32, 8), (60, 16)])
-def test_the_bound_of_the_bayes_denoiser_is_tight(vocabulary: int, dimension: int) -> None:
-    table = torch.randn(vocabulary, dimension, generator=generator("table"), dtype=torch.float64)
-    alpha_bar = torch.from_numpy(Sqrt().alpha_bar(2000))
-    tokens = torch.randint(vocabulary, (512, 8), generator=generator("tokens"))
-    bound = nll_bound(
-        clean_estimate(bayes(table, alpha_bar), table, alpha_bar),
-        table,
-        alpha_bar,
-        tokens,
-        generator("bound"),
-        strata=64,
-    )
-    per_token = bound.total.mean().item() / 8
-    assert per_token == pytest.approx(math.log(vocabulary), abs=0.05)
-
-
-def test_each_term_of_the_bound_has_its_closed_form() -> None:
-    # Two words at -c and +c in one dimension, and an estimate that is 0 everywhere.
-    c, abar = 0.7, torch.from_numpy(Sqrt().alpha_bar(50))
-    table = torch.tensor([[-c], [c]], dtype=torch.float64)
-    sigma = 1 - abar[0]
-    nu = 1 - abar * (1 - sigma)
-
-    tokens = torch.randint(2, (2000, 5), generator=generator("tokens"))
-    terms = nll_bound(lambda x, _: torch.zeros_like(x), table, abar, tokens, generator("bound"), strata=49).terms
-    prior = 5 * 0.5 * (abar[-1] * c**2 + nu[-1] - 1 - nu[-1].log())
-    torch.testing.assert_close(terms["prior"], prior.expand(2000))
-    snr = abar / nu
-    diffusion = 5 * 0.5 * (snr[0] - snr[-1]) * c**2  # the sum over i telescopes; one timestep per stratum: exact
-    torch.testing.assert_close(terms["diffusion"], diffusion.expand(2000))
-    # -ln p(w | x) of two Gaussians: E softplus(-2 a c (a c + s z) / s^2) with z normal.
-    a, s = abar[0].sqrt() * c, nu[0].sqrt()
-    z = torch.linspace(-8, 8, 20_001, dtype=torch.float64)
-    density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    rounding = 5 * torch.trapezoid(density * F.softplus(-2 * a * (a + s * z) / s**2), z)
-    assert terms["rounding"].mean().item() == pytest.approx(rounding.item(), rel=0.05)
-
-
-def test_few_timesteps_agree_with_all_of_them_within_the_standard_error() -> None:
-    table = torch.randn(20, 6, generator=generator("table"), dtype=torch.float64)
-    alpha_bar = torch.from_numpy(Sqrt().alpha_bar(500))
-    tokens = torch.randint(20, (128, 4), generator=generator("tokens"))
-    estimate = clean_estimate(bayes(table, alpha_bar), table, alpha_bar)
-    few, every = (
-        nll_bound(estimate, table, alpha_bar, tokens, generator("bound", strata), strata=strata) for strata in (8, 499)
-    )
-    agree_within_errors(few, every)
-
-
-def test_few_timesteps_agree_with_all_of_them_on_a_trained_model(tmp_path: Path) -> None:
-    scale = small_scale(steps=120, learning_rate=3e-3, log_every=40, validate_every=40, checkpoint_every=40, strata=9)
-    model = build(scale)
-    model.fit(job(tmp_path, scale))
-    windows = random_windows(128, scale.length, VOCABULARY, seed=2)
-    agree_within_errors(model.nll(windows, seed=0), model.nll(windows, seed=0, strata=scale.timesteps - 1))
-
-
-def agree_within_errors(few: Likelihood, every: Likelihood) -> None:
-    assert few.error is not None
-    assert every.error is not None
-    difference = few.terms["diffusion"] - every.terms["diffusion"]
-    variance = few.error**2 + every.error**2
-    assert every.error.norm() < few.error.norm()
-    assert abs(difference.sum() / variance.sum().sqrt()) < 3
-    assert 0.4 < difference.norm() / variance.sum().sqrt() < 1.2  # collapsed strata overestimate the error
-
-
-def test_with_all_strata_every_timestep_is_used_once() -> None:
-    table, alpha_bar = torch.randn(5, 2, dtype=torch.float64), torch.from_numpy(Sqrt().alpha_bar(100))
-    seen: list[Tensor] = []
-
-    def estimate(x: Tensor, index: Tensor) -> Tensor:
-        seen.append(index)
-        return x
-
-    nll_bound(estimate, table, alpha_bar, torch.zeros(3, 4).long(), generator("once"), strata=99)
-    assert torch.equal(torch.stack(seen), torch.arange(1, 100)[:, None].expand(99, 3))
-
-
-@pytest.mark.parametrize("strata", [2, 3, 6, 7])
-def test_the_error_of_a_stratified_sum_equals_the_deviation_of_repeated_draws(strata: int) -> None:
-    draws = torch.randn(strata, 20_000, generator=generator("draws"), dtype=torch.float64) * 3
-    assert _error(draws).pow(2).mean().item() == pytest.approx(draws.sum(0).var().item(), rel=0.05)
-    assert (_error(draws + torch.arange(strata)[:, None]).mean() > _error(draws).mean()).item()
-
-
-def test_the_error_of_one_draw_is_nan() -> None:
-    assert _error(torch.ones(1, 3)).isnan().all()
-
-
-def test_the_bounds_of_all_windows_sum_to_at_most_one() -> None:
-    scale = small_scale(length=2, timesteps=50, strata=49, dimension=3)
-    model = build(scale, vocabulary=3)
-    windows = torch.tensor(list(itertools.product(range(3), repeat=2)))
-    total = torch.stack([model.nll(windows, seed=seed).total for seed in range(40)]).mean(0)
-    mass = torch.exp(-total).sum().item()
-    assert 0 < mass <= 1
+            frozen = {"embedding.weight": not arm.trainable, "rounding_bias": clean_start}
+            assert moved != frozen.get(name, False), name
+            assert moved == parameter.requires_grad
 
 
 def test_equal_seeds_give_equal_samples_regardless_of_other_draws() -> None:
