@@ -41,10 +41,10 @@ class Diffusion:
 
         if self.recipe:
             scale = self.recipe(scale)
-        if self.backbone:
-            scale = replace(scale, backbone=self.backbone(scale.backbone))
         if self.dimension:
             scale = replace(scale, dimension=self.dimension)
+        if self.backbone:
+            scale = replace(scale, backbone=self.backbone(scale.backbone, dimension=scale.dimension))
         return DiffusionLM(self.embedding, vocabulary=vocabulary, scale=scale)
 
 
@@ -88,6 +88,11 @@ class Experiment:
     budget: Budget | None = None
     seeds: tuple[int, ...] | None = None
 
+    def note_at(self, scale: Scale) -> str:
+        """Return the note; for a row with another backbone than a scale's, with the sizes of both."""
+        change = self.model.backbone if isinstance(self.model, Diffusion) else None
+        return f"{self.note} {change.comparison(scale.backbone)}" if change else self.note
+
 
 _RECIPE = Recipe()
 
@@ -129,7 +134,7 @@ ABLATIONS: tuple[Experiment, ...] = (
         label="Diffusion-LM, smaller backbone",
         model=Diffusion(embedding=Learned(), backbone=Smaller()),
         colour="#8A6D00",
-        note="Ablation: a third of the heads and of the width, as in ELECTRA-small; at scale cpu, one head of four.",
+        note="Ablation: a smaller backbone, as ELECTRA-small is to BERT-base, with equal layers and width per head.",
         arm="e2e",
         embeddings=False,
     ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from replication.util.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bert:
@@ -52,12 +54,27 @@ class PreNorm:
 Backbone = Bert | PreNorm
 
 
+MIN_WIDTHS = 2  # the least ratio of the width of a backbone to the dimension d of the embeddings that it denoises
+
+
+def encoder_weights(backbone: Backbone) -> int:
+    """Return the number of weights in the matrices of the layers: layers (4 H^2 + 2 H F).
+
+    Biases, norms, positions and everything outside of the layers are not counted.
+
+    >>> encoder_weights(Bert())
+    84934656
+    """
+    width = backbone.width
+    return backbone.layers * (4 * width**2 + 2 * width * backbone.feedforward)
+
+
 @dataclass(frozen=True)
 class Smaller:
     """A change of a backbone: fewer heads of the same width each, with the same number of layers.
 
     With a factor of 3, BERT-base becomes ELECTRA-small (Clark et al. 2020): 4 heads instead of 12, width 256 instead of
-    768, and feed-forward layers of 1,024 instead of 3,072, with 12 layers.
+    768, and feed-forward layers of 1,024 instead of 3,072, with 12 layers: 9 times fewer weights.
 
     Attributes:
         factor: Divisor of the number of heads.
@@ -65,12 +82,39 @@ class Smaller:
 
     factor: int = 3
 
-    def __call__(self, backbone: Backbone) -> Backbone:
-        """Return the smaller backbone, with at least one head; the feed-forward width shrinks with the width."""
+    def __call__(self, backbone: Backbone, *, dimension: int) -> Backbone:
+        """Return the smaller backbone; the width and the feed-forward width shrink with the number of heads.
+
+        Args:
+            backbone: Backbone of the scale.
+            dimension: Dimension d of the embeddings. A backbone that is hardly wider than what it predicts is a
+                bottleneck, so that the comparison would be about the width and not about the size.
+
+        Raises:
+            UserError: If the smaller backbone has a width below 2 d.
+        """
+        smaller = self._shrunk(backbone)
+        if smaller.width < MIN_WIDTHS * dimension:
+            raise UserError(
+                f"the smaller backbone has width {smaller.width}, below {MIN_WIDTHS} times d = {dimension}; use a scale"
+                f" whose backbone is wider than {backbone.width}, or embeddings of fewer dimensions"
+            )
+        return smaller
+
+    def _shrunk(self, backbone: Backbone) -> Backbone:
         heads = max(1, round(backbone.heads / self.factor))
         return replace(
             backbone,
             heads=heads,
             width=backbone.width * heads // backbone.heads,
             feedforward=backbone.feedforward * heads // backbone.heads,
+        )
+
+    def comparison(self, backbone: Backbone) -> str:
+        """Return a sentence that compares the sizes of the smaller backbone and of the scale's."""
+        smaller = self._shrunk(backbone)
+        ratio = encoder_weights(backbone) / encoder_weights(smaller)
+        return (
+            f"Its layers have {ratio:.3g} times fewer weights: {encoder_weights(smaller):,} instead of"
+            f" {encoder_weights(backbone):,}, with width {smaller.width} instead of {backbone.width}."
         )
