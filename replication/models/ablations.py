@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from replication.models.embeddings import Embedding, FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
-from replication.training.backbones import Smaller
+from replication.training.backbones import BackboneChange, Larger, Smaller
 from replication.training.scales import Recipe
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Diffusion:
 
     embedding: Embedding = field(default_factory=Learned)
     dimension: int | None = None
-    backbone: Smaller | None = None
+    backbone: BackboneChange | None = None
     recipe: Recipe | None = None
 
     @property
@@ -89,7 +89,7 @@ class Experiment:
     seeds: tuple[int, ...] | None = None
 
     def note_at(self, scale: Scale) -> str:
-        """Return the note; for a row with another backbone than a scale's, with the sizes of both."""
+        """Return the note; for a row that changes the backbone of the scale, with the sizes."""
         change = self.model.backbone if isinstance(self.model, Diffusion) else None
         return f"{self.note} {change.comparison(scale.backbone)}" if change else self.note
 
@@ -130,11 +130,20 @@ ABLATIONS: tuple[Experiment, ...] = (
         arm="pretrained-ar",
     ),
     Experiment(
+        name="e2e-large",
+        label="Diffusion-LM, larger backbone",
+        model=Diffusion(embedding=Learned(), backbone=Larger()),
+        colour="#44546A",
+        note="Ablation: a larger backbone, which is to the smaller one what BERT-base is to ELECTRA-small.",
+        arm="e2e",
+        embeddings=False,
+    ),
+    Experiment(
         name="e2e-small",
         label="Diffusion-LM, smaller backbone",
         model=Diffusion(embedding=Learned(), backbone=Smaller()),
         colour="#8A6D00",
-        note="Ablation: a smaller backbone, as ELECTRA-small is to BERT-base, with equal layers and width per head.",
+        note="Ablation: a smaller backbone, with a third of the heads and of the width of the larger one.",
         arm="e2e",
         embeddings=False,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from replication.util.errors import UserError
@@ -70,8 +71,34 @@ def encoder_weights(backbone: Backbone) -> int:
 
 
 @dataclass(frozen=True)
+class Larger:
+    """A change of a backbone: the heads are rounded up to a multiple of a factor, so that `Smaller` can divide them.
+
+    All widths grow with the number of heads. BERT-base, with 12 heads, stays as it is.
+
+    Attributes:
+        factor: Divisor of the number of heads.
+    """
+
+    factor: int = 3
+
+    def __call__(self, backbone: Backbone, *, dimension: int) -> Backbone:  # noqa: ARG002 - as `Smaller`
+        """Return the larger backbone."""
+        return _with_heads(backbone, math.ceil(backbone.heads / self.factor) * self.factor)
+
+    def comparison(self, backbone: Backbone) -> str:
+        """Return a sentence that compares the size with that of a scale's backbone."""
+        larger = self(backbone, dimension=0)
+        ratio = encoder_weights(larger) / encoder_weights(backbone)
+        return (
+            f"Its layers have {ratio:.3g} times the weights of the scale's backbone: {encoder_weights(larger):,}, with"
+            f" width {larger.width}."
+        )
+
+
+@dataclass(frozen=True)
 class Smaller:
-    """A change of a backbone: fewer heads of the same width each, with the same number of layers.
+    """A change of a backbone: that of `Larger` with fewer heads of the same width each, and as many layers.
 
     With a factor of 3, BERT-base becomes ELECTRA-small (Clark et al. 2020): 4 heads instead of 12, width 256 instead of
     768, and feed-forward layers of 1,024 instead of 3,072, with 12 layers: 9 times fewer weights.
@@ -83,7 +110,7 @@ class Smaller:
     factor: int = 3
 
     def __call__(self, backbone: Backbone, *, dimension: int) -> Backbone:
-        """Return the smaller backbone; the width and the feed-forward width shrink with the number of heads.
+        """Return the smaller backbone; all widths shrink with the number of heads.
 
         Args:
             backbone: Backbone of the scale.
@@ -93,7 +120,8 @@ class Smaller:
         Raises:
             UserError: If the smaller backbone has a width below 2 d.
         """
-        smaller = self._shrunk(backbone)
+        larger = Larger(self.factor)(backbone, dimension=dimension)
+        smaller = _with_heads(larger, larger.heads // self.factor)
         if smaller.width < MIN_WIDTHS * dimension:
             raise UserError(
                 f"the smaller backbone has width {smaller.width}, below {MIN_WIDTHS} times d = {dimension}; use a scale"
@@ -101,20 +129,25 @@ class Smaller:
             )
         return smaller
 
-    def _shrunk(self, backbone: Backbone) -> Backbone:
-        heads = max(1, round(backbone.heads / self.factor))
-        return replace(
-            backbone,
-            heads=heads,
-            width=backbone.width * heads // backbone.heads,
-            feedforward=backbone.feedforward * heads // backbone.heads,
+    def comparison(self, backbone: Backbone) -> str:
+        """Return a sentence that compares the size with that of the larger backbone."""
+        larger, smaller = Larger(self.factor)(backbone, dimension=0), self(backbone, dimension=0)
+        ratio = encoder_weights(larger) / encoder_weights(smaller)
+        return (
+            f"Its layers have {ratio:.3g} times fewer weights than those of the larger backbone:"
+            f" {encoder_weights(smaller):,} instead of {encoder_weights(larger):,}, with width {smaller.width} instead"
+            f" of {larger.width}."
         )
 
-    def comparison(self, backbone: Backbone) -> str:
-        """Return a sentence that compares the sizes of the smaller backbone and of the scale's."""
-        smaller = self._shrunk(backbone)
-        ratio = encoder_weights(backbone) / encoder_weights(smaller)
-        return (
-            f"Its layers have {ratio:.3g} times fewer weights: {encoder_weights(smaller):,} instead of"
-            f" {encoder_weights(backbone):,}, with width {smaller.width} instead of {backbone.width}."
-        )
+
+BackboneChange = Larger | Smaller
+
+
+def _with_heads(backbone: Backbone, heads: int) -> Backbone:
+    """Return a backbone with another number of heads of the same width each."""
+    return replace(
+        backbone,
+        heads=heads,
+        width=backbone.width * heads // backbone.heads,
+        feedforward=backbone.feedforward * heads // backbone.heads,
+    )

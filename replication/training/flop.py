@@ -35,4 +35,5 @@ def step_flop(model: Network, *, batch: int, length: int) -> int:
     with seeded("flop", device=device), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss = torch.stack(list(network.terms(tokens, *noise).values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's
-    return batch * counter.get_total_flops()
+    flop: int = counter.get_total_flops()
+    return batch * flop

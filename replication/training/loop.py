@@ -78,7 +78,7 @@ def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
 
     # Resume from the last checkpoint.
     path = job.folder / CHECKPOINT
-    networks = {"model": model, "average": average, **kept.networks}
+    networks: dict[str, nn.Module] = {"model": model, "average": average, **kept.networks}
     progress = restore_checkpoint(path, networks, optimiser) if path.exists() else {"step": "0", "seconds": "0"}
     kept.resume(progress)
     start = saved = logged = int(progress["step"])

@@ -213,7 +213,7 @@ _CPU = Scale(
     strata=32,
     samples=256,
     tuning_grid=_TUNING_GRID,
-    experiments=("e2e", "gaussian", "pretrained", "e2e-small", "recipe", "autoregressive", "ngram"),
+    experiments=("e2e", "gaussian", "pretrained", "recipe", "autoregressive", "ngram"),
 )
 
 _GPU = Scale(

@@ -293,7 +293,7 @@ def cost_table(results: Results) -> Table:
         f"Cost of each model. {setting(results)} All numbers are for one trial, mean over seeds. Tokens seen: in all "
         "batches of training, padding included. Training TFLOP: 10^12 floating-point operations of the matrix products "
         "of training, forward and backward. Best step: the step whose weights are kept, for models that are stopped "
-        "early; tokens and operations are of the whole run, which it takes to find it. Seconds are on the same machine. "
+        "early; tokens and operations are of the whole run that finds it. Seconds are on the same machine. "
         f"Diffusion takes {results.about['evaluations']} network evaluations per sample."
     )
     return Table.of("cost", rows=rows, caption=caption)
