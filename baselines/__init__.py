@@ -5,10 +5,11 @@ A row's configuration imports the module of its model only to build it, so that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from replication.models.ablations import Experiment
+from replication.training.scales import BestValidation, Last
 
 if TYPE_CHECKING:
     from baselines.autoregressive import Autoregressive
@@ -16,19 +17,28 @@ if TYPE_CHECKING:
     from baselines.ngram import NGram
     from baselines.replay import Replay
     from baselines.untrained import Untrained
-    from replication.training.scales import Scale
+    from replication.training.scales import Keep, Scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoregressiveConfig:
-    """The configuration of a causal language model with the backbone and the budget of the diffusion model."""
+    """The configuration of a causal language model with the backbone and the budget of the diffusion model.
 
+    Attributes:
+        masked: Whether the grammar of the special tokens is given; see `Autoregressive`.
+        keep: Weights that training returns.
+        needs: Always empty.
+    """
+
+    masked: bool = False
+    keep: Keep = field(default_factory=Last)
     needs: tuple[str, ...] = ()
 
     def build(self, *, vocabulary: int, scale: Scale) -> Autoregressive:  # noqa: D102 - see ModelConfig
         from baselines.autoregressive import Autoregressive
 
-        return Autoregressive(vocabulary=vocabulary, scale=scale)
+        scale = replace(scale, budget=replace(scale.budget, keep=self.keep))
+        return Autoregressive(vocabulary=vocabulary, scale=scale, masked=self.masked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +47,18 @@ class NGramConfig:
 
     Attributes:
         order: Order n. Order 1 draws every token from one distribution, and order 0 from the uniform distribution.
+        masked: Whether the grammar of the special tokens is given; see `NGram`.
         needs: Always empty.
     """
 
     order: int
+    masked: bool = False
     needs: tuple[str, ...] = ()
 
     def build(self, *, vocabulary: int, scale: Scale) -> NGram:  # noqa: D102 - see ModelConfig
         from baselines.ngram import NGram
 
-        return NGram(order=self.order, vocabulary=vocabulary, length=scale.length)
+        return NGram(order=self.order, vocabulary=vocabulary, length=scale.length, masked=self.masked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +103,21 @@ BASELINES: tuple[Experiment, ...] = (
         label="Autoregressive",
         model=AutoregressiveConfig(),
         colour="#D55E00",
-        note="The same Transformer, causal, with the same budget; sampled at temperature 1.",
+        note="The same Transformer, causal, with the same steps and batch; sampled at temperature 1 from all words.",
+    ),
+    Experiment(
+        name="autoregressive-best",
+        label="Autoregressive, early stopping",
+        model=AutoregressiveConfig(keep=BestValidation()),
+        colour="#AA3377",
+        note="The autoregressive baseline at its lowest validation loss instead of at the end of training.",
+    ),
+    Experiment(
+        name="autoregressive-masked",
+        label="Autoregressive, masked",
+        model=AutoregressiveConfig(masked=True),
+        colour="#7F3B08",
+        note="The autoregressive baseline given the grammar of the special tokens, which diffusion has to learn.",
     ),
     Experiment(
         name="ngram",
@@ -102,9 +128,17 @@ BASELINES: tuple[Experiment, ...] = (
         network=False,
     ),
     Experiment(
+        name="ngram-masked",
+        label="5-gram, masked",
+        model=NGramConfig(order=5, masked=True),
+        colour="#882255",
+        note="The 5-gram given the grammar of the special tokens.",
+        network=False,
+    ),
+    Experiment(
         name="unigram",
         label="Unigram (control)",
-        model=NGramConfig(order=1),
+        model=NGramConfig(order=1, masked=True),
         colour="#8C564B",
         note="Control: independently drawn tokens. A model that does not beat this control has learned nothing.",
         kind="control",
@@ -114,7 +148,7 @@ BASELINES: tuple[Experiment, ...] = (
     Experiment(
         name="bigram",
         label="Bigram (control)",
-        model=NGramConfig(order=2),
+        model=NGramConfig(order=2, masked=True),
         colour="#7F6A93",
         note="Control: every token is drawn given the previous one. It has local order and no structure beyond.",
         kind="control",
@@ -124,7 +158,7 @@ BASELINES: tuple[Experiment, ...] = (
     Experiment(
         name="uniform",
         label="Uniform (control)",
-        model=NGramConfig(order=0),
+        model=NGramConfig(order=0, masked=True),
         colour="#4D4D4D",
         note="Control: every token is drawn uniformly from the vocabulary. The far end of every measure.",
         kind="control",
@@ -182,9 +216,9 @@ BASELINES: tuple[Experiment, ...] = (
 TEACHER = Experiment(
     name="teacher",
     label="Teacher",
-    model=AutoregressiveConfig(),
+    model=AutoregressiveConfig(masked=True),  # a window that breaks the grammar is not music: probability 0
     colour="#5A5A5A",
-    note="The autoregressive baseline with a seed of its own, which measures the likelihood of all samples.",
+    note="The masked autoregressive baseline with a seed of its own, which measures the likelihood of all samples.",
     kind="teacher",
     seeds=(1000,),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,20 +16,25 @@ from replication.training.neural_model import CHUNK, NeuralModel
 from replication.util.generators import generator
 
 if TYPE_CHECKING:
+    from replication.training.model import Job
     from replication.training.scales import Scale
 
 
 class Autoregressive(NeuralModel):
-    """A causal Transformer: p(w) = prod_i p(w_i | w_<i), where w_0 = [CLS] is given and [PAD] is certain after [SEP].
+    """A causal Transformer: p(w) = prod_i p(w_i | w_<i), where w_0 = [CLS] is given.
+
+    Every other token is predicted, padding included, as in diffusion: -ln p(window) is a sum over L - 1 positions.
 
     Args:
         vocabulary: Number of words V.
         scale: Sizes and budget.
+        masked: Whether the grammar of the special tokens is given, in training, likelihood and sampling: [PAD] is
+            certain after [SEP], and nowhere else is there [PAD] or [CLS]. Padding then costs nothing.
     """
 
-    def __init__(self, *, vocabulary: int, scale: Scale) -> None:
+    def __init__(self, *, vocabulary: int, scale: Scale, masked: bool = False) -> None:
         super().__init__()
-        self.length = scale.length
+        self.scale, self.masked = scale, masked
         width = scale.backbone.width
         self.embedding = nn.Embedding(vocabulary, width)
         # Small, so that training determines the table, which another experiment uses as pretrained vectors.
@@ -38,14 +44,18 @@ class Autoregressive(NeuralModel):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return ln p(next token) (B, L, V) after each of the tokens (B, L)."""
-        return _log_probabilities(self.head(self.transformer(self.embedding(tokens))), tokens)
+        return self._log_probabilities(self.head(self.transformer(self.embedding(tokens))), tokens)
+
+    def fit(self, job: Job) -> None:
+        """Train with the model's own scale; see `train_network`."""
+        super().fit(replace(job, scale=self.scale))
 
     def window_weights(self, tokens: Tensor) -> Tensor:
-        """Return the number of tokens that each window has to predict, (B,)."""
+        """Return the number of tokens of each window as all likelihoods count them, (B,)."""
         return token_counts(tokens)
 
     def terms(self, tokens: Tensor, *noise: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - no noise here
-        """Return the mean negative log-likelihood per token, in nats."""
+        """Return the negative log-likelihood of the batch in nats, divided by its tokens as `token_counts` counts."""
         return {"nll": self._nats(tokens).sum() / token_counts(tokens).sum()}
 
     def _nats(self, tokens: Tensor) -> Tensor:
@@ -55,35 +65,37 @@ class Autoregressive(NeuralModel):
 
     @torch.no_grad()
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - exact, so nothing is drawn
-        """Return -ln p(window), infinite for windows that violate the grammar of the special tokens."""
+        """Return -ln p(window), infinite without [CLS] in front; if masked, for all windows that break the grammar."""
         nats = torch.cat([self._nats(part) for part in torch.split(tokens, CHUNK)]).double()
         nats = nats.masked_fill(tokens[:, 0] != CLS, torch.inf)
         return Likelihood(terms={"nll": nats}, exact=True)
 
     def draw_chunk(self, indices: range, *, seed: int) -> Tensor:
         """Draw windows (CHUNK, L) at temperature 1, with cached keys and values."""
-        device = self.head.weight.device
+        device, length = self.head.weight.device, self.scale.length
         # One uniform number per token, in double precision, because single precision would sharpen the distribution.
         uniform = torch.stack(
-            [torch.rand(self.length, generator=generator("sample", seed, i), dtype=torch.float64) for i in indices]
+            [torch.rand(length, generator=generator("sample", seed, i), dtype=torch.float64) for i in indices]
         ).to(device)
         tokens = torch.full((len(indices), 1), CLS, device=device)
         cache = self.transformer.new_cache()
-        for position in range(1, self.length):
-            last = tokens[:, -1:]  # decides what may follow; see `_log_probabilities`
+        for position in range(1, length):
+            last = tokens[:, -1:]
             logits = self.head(self.transformer(self.embedding(last), cache))
-            cumulative = _log_probabilities(logits, last)[:, 0].double().exp().cumsum(-1)
+            cumulative = self._log_probabilities(logits, last)[:, 0].double().exp().cumsum(-1)
             target = uniform[:, position, None] * cumulative[:, -1:]
             tokens = torch.cat((tokens, torch.searchsorted(cumulative, target, right=True)), dim=1)
         return tokens
 
+    def _log_probabilities(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Normalise logits (B, L, V) over the words that may follow each of the tokens (B, L).
 
-def _log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Normalise logits (B, L, V) over the tokens that may follow each of the tokens (B, L).
-
-    After [SEP] and [PAD] this is only [PAD], and after other tokens everything except [PAD] and [CLS].
-    """
-    ended = ((tokens == SEP) | (tokens == PAD))[..., None]
-    words = torch.arange(logits.shape[-1], device=logits.device)
-    excluded = torch.where(ended, words != PAD, (words == PAD) | (words == CLS))
-    return torch.as_tensor(logits.float().masked_fill(excluded, -torch.inf).log_softmax(-1))
+        These are all words. If masked, after [SEP] and [PAD] only [PAD], and else all except [PAD] and [CLS].
+        """
+        logits = logits.float()
+        if self.masked:
+            ended = ((tokens == SEP) | (tokens == PAD))[..., None]
+            words = torch.arange(logits.shape[-1], device=logits.device)
+            excluded = torch.where(ended, words != PAD, (words == PAD) | (words == CLS))
+            logits = logits.masked_fill(excluded, -torch.inf)
+        return logits.log_softmax(-1)

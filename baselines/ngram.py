@@ -30,17 +30,19 @@ class NGram:
     """An n-gram model with interpolated Witten-Bell smoothing (Witten and Bell 1991; Chen and Goodman 1999, 2.5).
 
     p(w | h) = (c(h w) + t(h) p(w | h')) / (c(h) + t(h)), with counts c, the number t(h) of different words after h, and
-    the history h' without its oldest word. Order 0 is the uniform distribution over all words except [PAD] and [CLS].
-    After [SEP], [PAD] is certain.
+    the history h' without its oldest word. Order 0 is the uniform distribution over all words. Every token after the
+    first is predicted, padding included.
 
     Args:
         order: Order n, which is the number of words of an n-gram.
         vocabulary: Number of words V.
         length: Tokens L of a window.
+        masked: Whether the grammar of the special tokens is given: after [SEP], [PAD] is certain, and nowhere else is
+            there [PAD] or [CLS]. Padding is then neither counted nor does it cost anything.
     """
 
-    def __init__(self, *, order: int, vocabulary: int, length: int) -> None:
-        self.order, self.vocabulary, self.length = order, vocabulary, length
+    def __init__(self, *, order: int, vocabulary: int, length: int, masked: bool = False) -> None:
+        self.order, self.vocabulary, self.length, self.masked = order, vocabulary, length, masked
         self._reach = max(1, order)  # preceding tokens that matter; at least one, which may be [SEP]
         self._count(torch.zeros(0, length, dtype=torch.int16))
 
@@ -63,15 +65,18 @@ class NGram:
         range of numbers.
         """
         grams = windows[:, 0 if size else 1 :].unfold(1, size + 1, 1).flatten(0, 1)
-        return (grams[grams[:, -1] != PAD] * self.vocabulary ** torch.arange(size, -1, -1)).sum(1)
+        if self.masked:
+            grams = grams[grams[:, -1] != PAD]
+        return (grams * self.vocabulary ** torch.arange(size, -1, -1)).sum(1)
 
     def distribution(self, history: tuple[int, ...]) -> Tensor:
         """Return p(next token) (V,) in double precision, given the last `order` - 1 tokens or all since [CLS]."""
         result = np.zeros(self.vocabulary)
-        if history[-1] in (SEP, PAD):
+        if self.masked and history[-1] in (SEP, PAD):
             result[PAD] = 1
             return torch.from_numpy(result)
-        result[SEP:] = 1 / (self.vocabulary - 2)
+        possible = result[SEP:] if self.masked else result
+        possible[:] = 1 / len(possible)
         first = 0  # number of the n-gram of the history and word 0
         for size, (numbers, times) in zip(range(len(history) + 1), self._seen, strict=False):
             first += history[-size] * self.vocabulary**size if size else 0
@@ -104,7 +109,7 @@ class NGram:
         return sum(len(numbers) for numbers, _ in self._seen)
 
     def nll(self, tokens: Tensor, *, seed: int) -> Likelihood:  # noqa: ARG002 - exact, so nothing is drawn
-        """Return -ln p(window), infinite for windows that violate the grammar of the special tokens."""
+        """Return -ln p(window), infinite without [CLS] in front; if masked, for all windows that break the grammar."""
         nats = []
         for window in tokens.tolist():
             chances = [

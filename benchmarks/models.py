@@ -12,6 +12,7 @@ import torch
 from benchmarks.race import repeat
 from eval.scoring.experiments import EXPERIMENTS
 from replication.tokens.protocol import CLS, SEP
+from replication.training.backbones import encoder_weights
 from replication.training.model import Job
 from replication.training.neural_model import CHUNK
 from replication.util.generators import generator, seeded
@@ -106,9 +107,8 @@ def training_flop(backbone: Backbone, *, length: int, ends: int) -> int:
         length: Window length L in tokens.
         ends: Number of weights before and after the layers; see `diffusion_ends` and `autoregressive_ends`.
     """
-    width = backbone.width
-    weights = backbone.layers * (4 * width**2 + 2 * width * backbone.feedforward) + ends
-    return 6 * weights + 12 * backbone.layers * width * length
+    weights = encoder_weights(backbone) + ends
+    return 6 * weights + 12 * backbone.layers * backbone.width * length
 
 
 def diffusion_ends(scale: Scale, vocabulary: int) -> int:

@@ -53,6 +53,7 @@ MOVED = (
     re.escape(LOG),
     r"timing\.json",
     r"checkpoint/model\.safetensors",
+    r"training\.json",
     r"fit\.sha256",
     r"samples\.txt",
     r"samples\.npz",

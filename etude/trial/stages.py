@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 from eval.metrics.windows import evenly
-from eval.results.schema import AUDITS
+from eval.results.schema import AUDITS, TRAINING
 from eval.results.training_log import FILE, TrainingLog
 from eval.scoring.controls import FromTest
 from eval.scoring.experiments import is_audited
 from replication.models.ablations import Diffusion
 from replication.tokens.protocol import to_text
 from replication.training.distributed import process_group
-from replication.training.model import Job
+from replication.training.flop import step_flop
+from replication.training.model import Job, Network
 from replication.util.checkpoint import CHECKPOINT, milestone, trained
 from replication.util.checksums import SUFFIX, missing, write_checksums
 from replication.util.errors import UserError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from etude.trial.trial import Trial
     from etude.trial.workbench import Workbench
     from replication.models.ablations import Experiment
 
@@ -85,7 +87,7 @@ def of(experiment: Experiment, *, bare: bool = False) -> tuple[Stage, ...]:
 
 
 def _fit(bench: Workbench) -> None:
-    """Train the model, resuming from the last checkpoint if there is one: checkpoint/model.safetensors.
+    """Train the model, resuming from the last checkpoint if there is one: checkpoint/model.safetensors, training.json.
 
     If several processes train together, only the first one writes.
     """
@@ -110,8 +112,20 @@ def _fit(bench: Workbench) -> None:
     if history:
         seconds = time.perf_counter() - since
         model.save(trial.weights)
+        if isinstance(model, Network) and history.last > 0:
+            write_json(trial.folder / TRAINING, _training_cost(model, trial, history.last))
         # The training loop counts the time before an interruption too.
         bench.time("fit", seconds if history.seconds is None else history.seconds)
+
+
+def _training_cost(model: Network, trial: Trial, steps: int) -> dict[str, int]:
+    """Return the training steps, the tokens in their batches, padding included, and their floating-point operations."""
+    batch, length = trial.budget.batch, trial.scale.length
+    return {
+        "steps": steps,
+        "tokens_seen": steps * batch * length,
+        "flop": steps * step_flop(model, batch=batch, length=length),
+    }
 
 
 def _unlogged(step: int, values: Mapping[str, float]) -> None:
@@ -213,7 +227,7 @@ def _score(bench: Workbench, *, control: bool = False, diffusion: bool = False) 
 FIT = Stage(
     name="fit",
     run=_fit,
-    leaves=("checkpoint/model.safetensors", "checkpoint/step-*.safetensors", "metrics.jsonl"),
+    leaves=("checkpoint/model.safetensors", "checkpoint/step-*.safetensors", "metrics.jsonl", TRAINING),
 )
 SAMPLE = Stage(name="sample", run=_sample, leaves=("samples.txt", "samples.npz"))
 LIKELIHOOD = Stage(name="likelihood", run=_likelihood, leaves=("likelihood.json",))

@@ -179,7 +179,7 @@ class Trial:
             "id": digest(config, experiment.name, self.scale.name, self.corpus),
             "experiment": experiment.name,
             "label": experiment.label,
-            "note": experiment.note,
+            "note": experiment.note_at(self.scale),
             "colour": experiment.colour,
             "seed": self.seed,
             "kind": experiment.kind,

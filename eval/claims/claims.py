@@ -95,7 +95,7 @@ CLAIMS: tuple[Claim, ...] = (
     ContrastClaim(
         name="C5",
         statement="The larger backbone (like BERT) is better than the smaller (like ELECTRA).",
-        ours="e2e",
+        ours="e2e-large",
         other="e2e-small",
     ),
 )

@@ -57,14 +57,15 @@ class Results:
             the order of the tables.
         experiments: Columns name, label, colour, note, control, encoding. One row per experiment that has trials, in
             the order of the tables.
-        trials: Columns experiment, seed, parameters, fit_seconds, sample_seconds, validity (share of samples that need
-            no repair), searched (share of the training windows that are searched for copies), nll (nats per token),
-            nll_note, nll_beat and nll_second (nats per each; NaN if the corpus has no such time), nll_error (standard
-            error of the estimate of a bound), nll_error_songs (over songs), estimator (the constants of `Interpolated`
-            of a bound, else empty), nll_plain and nll_plain_error (nats per token and standard error of the bound with
-            the estimator `Plain`, else NaN), exact (False if these are upper bounds), nll_prior, nll_diffusion and
-            nll_rounding (terms of a bound per token, else NaN). Controls made of real windows have neither likelihood
-            nor costs.
+        trials: Columns experiment, seed, parameters, tokens_seen (in all batches of training, padding included), flop
+            (floating-point operations of training; both NaN if no network is trained), fit_seconds, sample_seconds,
+            validity (share of samples that need no repair), searched (share of the training windows that are searched
+            for copies), nll (nats per token), nll_note, nll_beat and nll_second (nats per each; NaN if the corpus has
+            no such time), nll_error (standard error of the estimate of a bound), nll_error_songs (over songs),
+            estimator (the constants of `Interpolated` of a bound, else empty), nll_plain and nll_plain_error (nats per
+            token and standard error of the bound with the estimator `Plain`, else NaN), exact (False if these are upper
+            bounds), nll_prior, nll_diffusion and nll_rounding (terms of a bound per token, else NaN). Controls made of
+            real windows have neither likelihood nor costs.
         anomalies: Columns experiment, seed, anomaly (a name in `eval.results.anomalies.ANOMALIES`), first and last
             (training steps), value. Includes trials that are in no other frame because they failed or are unfinished.
         scores: Columns experiment, encoding, seed, sample, valid, song, copied (share of the runs of 8 notes that occur

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Part of every trial's identity. Raise it when the same configuration means another computation.
 EDITION = 4
+TRAINING = "training.json"  # steps, tokens and floating-point operations of a training run
 AUDITS = "audit"  # folder of the results on checkpoints, one file per version of the scores
 # Required keys of trial.json.
 KINDS: dict[str, type | tuple[type, ...]] = {

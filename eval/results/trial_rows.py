@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from eval.results import training_log
-from eval.results.schema import AUDITS
+from eval.results.schema import AUDITS, TRAINING
 from replication.tokens.encodings import encoding_on
 from replication.util.files import read_json, sha256
 from replication.util.text import number
@@ -71,10 +71,13 @@ def trial_row(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
     check = nll.get("every_timestep") or {}
     timing = folder / "timing.json"
     times = read_json(timing) if timing.exists() else {}
+    cost = read_json(folder / TRAINING) if (folder / TRAINING).exists() else {}
     return {
         "experiment": experiment,
         "seed": seed,
         "parameters": number(nll.get("parameters")),
+        "tokens_seen": number(cost.get("tokens_seen")),
+        "flop": number(cost.get("flop")),
         "fit_seconds": number(times.get("fit")),
         "sample_seconds": number(times.get("sample")),
         "validity": number(scores["validity"]),

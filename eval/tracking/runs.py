@@ -12,6 +12,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from eval.claims.declaration import trial_standing
 from eval.results.anomalies import find_anomalies
+from eval.results.schema import TRAINING
 from eval.results.trial_folder import Point, TrialFolder, numbers
 from eval.tracking.notes import run_note
 from eval.tracking.summary import summary
@@ -27,6 +28,7 @@ ARTIFACTS = (
     "scores.json",
     "likelihood.json",
     "timing.json",
+    TRAINING,
     "*.sha256",
     "samples.txt",
     "samples.html",

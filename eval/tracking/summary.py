@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eval.results.schema import TRAINING
 from eval.scoring.measures import DISTANCE
 from replication.util.files import read_json
 from replication.util.text import number
@@ -90,7 +91,7 @@ def summary(folder: Path, scores: dict[str, Any]) -> dict[str, float]:
         **{title(MUSPY, name): value for name, value in scores["muspy"].items()},
         **_metrics(folder),
         **_likelihood(folder / "likelihood.json"),
-        **_costs(folder / "timing.json"),
+        **_costs(folder),
     }
     return {name: number(value) for name, value in found.items()}
 
@@ -134,6 +135,11 @@ def _likelihood(path: Path) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _costs(path: Path) -> dict[str, float]:
-    """Return the seconds of each stage."""
-    return {f"cost/{stage}_seconds": value for stage, value in (read_json(path) if path.exists() else {}).items()}
+def _costs(folder: Path) -> dict[str, float]:
+    """Return the seconds of each stage, and the tokens and floating-point operations of training."""
+    times, training = (
+        read_json(path) if (path := folder / name).exists() else {} for name in ("timing.json", TRAINING)
+    )
+    return {f"cost/{stage}_seconds": value for stage, value in times.items()} | {
+        f"cost/{name}": value for name, value in training.items()
+    }

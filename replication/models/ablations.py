@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from replication.models.embeddings import Embedding, FromAutoregressive, Gaussian, Learned, Pretrained, SkipGram
-from replication.training.backbones import Smaller
+from replication.training.backbones import BackboneChange, Larger, Smaller
 
 if TYPE_CHECKING:
     from replication.models.diffusion_lm import DiffusionLM
@@ -28,7 +28,7 @@ class Diffusion:
 
     embedding: Embedding = field(default_factory=Learned)
     dimension: int | None = None
-    backbone: Smaller | None = None
+    backbone: BackboneChange | None = None
     clean_start: bool = False
 
     @property
@@ -39,10 +39,10 @@ class Diffusion:
     def build(self, *, vocabulary: int, scale: Scale) -> DiffusionLM:  # noqa: D102 - see ModelConfig
         from replication.models.diffusion_lm import DiffusionLM
 
-        if self.backbone:
-            scale = replace(scale, backbone=self.backbone(scale.backbone))
         if self.dimension:
             scale = replace(scale, dimension=self.dimension)
+        if self.backbone:
+            scale = replace(scale, backbone=self.backbone(scale.backbone, dimension=scale.dimension))
         return DiffusionLM(self.embedding, vocabulary=vocabulary, scale=scale, clean_start=self.clean_start)
 
 
@@ -91,6 +91,11 @@ class Experiment:
         """Return the seeds of its trials at a scale."""
         seeds = scale.seeds if self.seeds is None else self.seeds
         return seeds[:1] if self.first_seed_only else seeds
+
+    def note_at(self, scale: Scale) -> str:
+        """Return the note; for a row that changes the backbone of the scale, with the sizes."""
+        change = self.model.backbone if isinstance(self.model, Diffusion) else None
+        return f"{self.note} {change.comparison(scale.backbone)}" if change else self.note
 
 
 ABLATIONS: tuple[Experiment, ...] = (
@@ -145,11 +150,20 @@ ABLATIONS: tuple[Experiment, ...] = (
         embeddings=False,
     ),
     Experiment(
+        name="e2e-large",
+        label="Diffusion-LM, larger backbone",
+        model=Diffusion(embedding=Learned(), backbone=Larger()),
+        colour="#44546A",
+        note="Ablation: a larger backbone, which is to the smaller one what BERT-base is to ELECTRA-small.",
+        arm="e2e",
+        embeddings=False,
+    ),
+    Experiment(
         name="e2e-small",
         label="Diffusion-LM, smaller backbone",
         model=Diffusion(embedding=Learned(), backbone=Smaller()),
         colour="#8A6D00",
-        note="Ablation: a third of the heads and of the width, as in ELECTRA-small; at scale cpu, one head of four.",
+        note="Ablation: a smaller backbone, with a third of the heads and of the width of the larger one.",
         arm="e2e",
         embeddings=False,
     ),

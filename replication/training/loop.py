@@ -15,7 +15,7 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from replication.training.distributed import ProcessGroup, process_group
 from replication.training.precision import accelerated, deterministic
+from replication.training.scales import BestValidation
 from replication.util.checkpoint import CHECKPOINT, milestone, restore_checkpoint, save_checkpoint, save_weights
 from replication.util.errors import UserError
 from replication.util.generators import generator, seeded
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from replication.training.model import Job, Network
-    from replication.training.scales import Budget
+    from replication.training.scales import Budget, Keep
 
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 Terms = dict[str, Tensor]
@@ -48,8 +49,9 @@ class DivergedError(RuntimeError):
 def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
     """Train `model` and return the exponential moving average of its weights, in evaluation mode.
 
-    Resumes from the checkpoint in `job.folder` if there is one, and saves the average at the milestones there. If
-    several processes train together, each computes a part of every batch; the first one logs and writes files.
+    This is the average at the end, or at the lowest validation loss, as the budget's `keep` says. Resumes from the
+    checkpoint in `job.folder` if there is one, and saves the average at the milestones there. If several processes
+    train together, each computes a part of every batch; the first one logs and writes files.
 
     Raises:
         DivergedError: If the loss is not finite; names the step and the last good checkpoint.
@@ -65,6 +67,7 @@ def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
     # The model, its average and the optimiser.
     model = model.to(device).train()
     average = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    kept = _KeptWeights(average, budget.keep)
     weights, means = list(model.parameters()), list(average.parameters())
     optimiser = torch.optim.AdamW(
         [weight for weight in weights if weight.requires_grad],
@@ -75,7 +78,9 @@ def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
 
     # Resume from the last checkpoint.
     path = job.folder / CHECKPOINT
-    progress = restore_checkpoint(path, model, average, optimiser) if path.exists() else {"step": "0", "seconds": "0"}
+    networks: dict[str, nn.Module] = {"model": model, "average": average, **kept.networks}
+    progress = restore_checkpoint(path, networks, optimiser) if path.exists() else {"step": "0", "seconds": "0"}
+    kept.resume(progress)
     start = saved = logged = int(progress["step"])
     since = time.perf_counter() - float(progress["seconds"])
     # This sum also makes every process wait until all have read the checkpoint, before the first one writes another.
@@ -113,6 +118,7 @@ def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
         sums, logged = {}, done
         if due[budget.validate_every]:
             values |= _validation_values(average, job, processes)
+            values |= kept.validated(done, values["val/loss"])
         if processes.first:  # before the check, so that a loss that is not finite is logged too
             job.log(done, {**values, "train/seconds": time.perf_counter() - since})
         _check_finite(
@@ -125,11 +131,55 @@ def train_network(model: AnyNetwork, job: Job) -> AnyNetwork:
         if due[budget.checkpoint_every]:
             if processes.first:
                 progress = {"step": str(done), "seconds": str(time.perf_counter() - since)}
-                save_checkpoint(path, progress, model, average, optimiser)
+                save_checkpoint(path, progress | kept.progress, networks, optimiser)
             saved = done
     _save_milestone(average, budget.steps, job, processes)
     processes.wait()  # until the first one has written its files
-    return average
+    return kept.weights
+
+
+class _KeptWeights(Generic[AnyNetwork]):
+    """The weights that training returns: their average at the end, or at the lowest validation loss.
+
+    The best weights so far, their step and their loss are part of every checkpoint.
+
+    Args:
+        average: The average of the weights, which training updates in place.
+        keep: Choice of the budget.
+    """
+
+    def __init__(self, average: AnyNetwork, keep: Keep) -> None:
+        self._average = average
+        self._best = copy.deepcopy(average) if isinstance(keep, BestValidation) else None
+        self._step, self._loss = 0, math.inf
+
+    @property
+    def weights(self) -> AnyNetwork:
+        """The network with the weights to return."""
+        return self._average if self._best is None else self._best
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        """What a checkpoint has to hold besides the model and the average."""
+        return {} if self._best is None else {"best": self._best}
+
+    @property
+    def progress(self) -> dict[str, str]:
+        """The step and the loss of the best weights; `repr` keeps all bits."""
+        return {} if self._best is None else {"best_step": str(self._step), "best_loss": repr(self._loss)}
+
+    def resume(self, progress: Mapping[str, str]) -> None:
+        """Take the step and the loss from a checkpoint, whose weights are in `networks` already."""
+        self._step, self._loss = int(progress.get("best_step", "0")), float(progress.get("best_loss", "inf"))
+
+    def validated(self, step: int, loss: float) -> dict[str, float]:
+        """Take note of a validation of the average; return the values to log."""
+        if self._best is None:
+            return {}
+        if loss < self._loss:
+            self._step, self._loss = step, loss
+            self._best.load_state_dict(self._average.state_dict())
+        return {"val/best_step": self._step}
 
 
 class _BatchGradients:

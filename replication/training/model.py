@@ -80,8 +80,8 @@ class Likelihood:
 def token_counts(tokens: Tensor) -> Tensor:
     """Count the tokens (B,) that windows (B, L) have to predict.
 
-    These are all tokens except [CLS], which is given, and [PAD], which is certain after [SEP]. This is the denominator
-    of every likelihood per token, equal for all models.
+    These are all tokens except [CLS], which is given, and [PAD], which only fills a window up. This is the denominator
+    of every likelihood per token, equal for all models. The nats of models that predict padding too include it.
 
     >>> token_counts(torch.tensor([[1, 7, 8, 2, 0, 0]]))  # [CLS] 7 8 [SEP] [PAD] [PAD]
     tensor([3])

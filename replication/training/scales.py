@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 LAST_SEED = 999  # that `--seeds` can reach; the teacher, which judges the others, has a larger one
 
 
+@dataclass(frozen=True)
+class Last:
+    """Keep the weights at the end of training."""
+
+
+@dataclass(frozen=True)
+class BestValidation:
+    """Keep the weights at the lowest validation loss of the run, known at the validations: early stopping.
+
+    Training still runs to the end of the budget, since the learning rate decays until then.
+    """
+
+
+Keep = Last | BestValidation
+
+
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """The training budget; the defaults are those of Diffusion-LM (Li et al. 2022, section 6.1 and README)."""
@@ -38,6 +54,7 @@ class Budget:
     validate_every: int = 2000
     checkpoint_every: int = 2000
     milestones: tuple[int, ...] = ()  # steps whose averaged weights are kept, for the audit of earlier ages
+    keep: Keep = field(default_factory=Last)  # the averaged weights that training returns
 
 
 @dataclass(frozen=True, kw_only=True)

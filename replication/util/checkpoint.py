@@ -14,6 +14,7 @@ from replication.util.errors import UserError, error_text
 from replication.util.files import CHECKSUM, atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -33,11 +34,19 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def save_checkpoint(
-    path: Path, progress: dict[str, str], model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+    path: Path, progress: dict[str, str], networks: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer
 ) -> None:
-    """Write everything that training resumes from, with a checksum; `progress` is stored as it is."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    """Write everything that training resumes from, with a checksum; `progress` is stored as it is.
+
+    Args:
+        path: File to write.
+        progress: Texts by name.
+        networks: The model, the average of its weights, and further copies of it, by names without a full stop.
+        optimiser: Optimiser of the model.
+    """
+    tensors = {
+        f"{part}.{name}": value for part, network in networks.items() for name, value in network.state_dict().items()
+    }
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
     tensors = {name: value.contiguous() for name, value in tensors.items()}
@@ -46,7 +55,7 @@ def save_checkpoint(
 
 
 def restore_checkpoint(
-    path: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+    path: Path, networks: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer
 ) -> dict[str, str]:
     """Load a checkpoint in place; return the progress that it was saved with.
 
@@ -54,7 +63,7 @@ def restore_checkpoint(
         UserError: If the checkpoint is damaged or belongs to another model.
     """
     tensors, progress = read_tensors(path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in (*networks, "optimiser")}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = value
@@ -62,8 +71,8 @@ def restore_checkpoint(
     for name, value in parts["optimiser"].items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
-    load_weights(model, parts["model"], path)
-    load_weights(average, parts["average"], path)
+    for name, network in networks.items():
+        load_weights(network, parts[name], path)
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return progress
 

@@ -35,7 +35,17 @@ from reports.format.queries import (
     rows_of,
 )
 from reports.format.section import FigurePart, Section, TablePart
-from reports.format.table import DAGGER, Cell, Table, number, number_cell, plus_minus_cell, text_cell, thousands
+from reports.format.table import (
+    DAGGER,
+    MISSING,
+    Cell,
+    Table,
+    number,
+    number_cell,
+    plus_minus_cell,
+    text_cell,
+    thousands,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -257,23 +267,33 @@ def _training_curves(axes: Axes, curves: pd.DataFrame, names: Sequence[str], res
 
 
 def cost_table(results: Results) -> Table:
-    """Build the table of parameters and seconds of each model."""
+    """Build the table of parameters, training operations, tokens and seconds of each model."""
     rows = []
+    kept = results.curves[results.curves["key"] == "val/best_step"].astype({"step": int, "value": float})
+    kept = kept.sort_values("step").groupby(["experiment", "seed"])["value"].last()
     for name, label in models(results).items():
         trials = rows_of(results.trials, name)
         pieces = rows_of(results.scores, name).groupby("seed").size().mean()
         parameters, seconds = trials["parameters"].mean(), trials["sample_seconds"].mean()
+        tokens, flop = trials["tokens_seen"].mean(), trials["flop"].mean()
+        best = kept[kept.index.get_level_values("experiment") == name].mean()
         rows.append(
             {
                 "Model": text_cell("model", label),
                 "Parameters": Cell(thousands(parameters), {"parameters": parameters}),
+                "Tokens seen": Cell(thousands(tokens), {"tokens_seen": tokens}),
+                "Training TFLOP": Cell(MISSING if np.isnan(flop) else f"{flop / 1e12:.3g}", {"flop": flop}),
+                "Best step": Cell(thousands(best), {"best_step": best}),
                 "Fit (s)": number_cell("fit_seconds", trials["fit_seconds"].mean(), 0),
                 "Sampling (s)": number_cell("sample_seconds", seconds, 0),
                 "Seconds per sample": number_cell("seconds_per_sample", seconds / pieces, 3),
             }
         )
     caption = (
-        f"Cost of each model. {setting(results)} Seconds are for one trial, mean over seeds, all on the same machine. "
+        f"Cost of each model. {setting(results)} All numbers are for one trial, mean over seeds. Tokens seen: in all "
+        "batches of training, padding included. Training TFLOP: 10^12 floating-point operations of the matrix products "
+        "of training, forward and backward. Best step: the step whose weights are kept, for models that are stopped "
+        "early; tokens and operations are of the whole run that finds it. Seconds are on the same machine. "
         f"Diffusion takes {results.about['evaluations']} network evaluations per sample."
     )
     return Table.of("cost", rows=rows, caption=caption)

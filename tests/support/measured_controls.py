@@ -171,7 +171,7 @@ def _drawn(real: Windows, order: int, encoding: Encoding, count: int) -> Windows
     stream = np.concatenate(words)
     # Without [SEP], so that samples match real windows in time, not in number of tokens.
     training = np.insert(stream[: len(stream) // length * length].reshape(-1, length), 0, CLS, axis=1)
-    model = NGram(order=order, vocabulary=len(encoding.vocabulary), length=length + 1)
+    model = NGram(masked=True, order=order, vocabulary=len(encoding.vocabulary), length=length + 1)
     model._count(torch.from_numpy(training.astype(np.int16)))
     tokens = model.sample(range(count), seed=0)
     span = int(real.ends.max())

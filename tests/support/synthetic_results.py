@@ -215,6 +215,8 @@ def _trials(rng: np.random.Generator, rows: Sequence[Row], seeds: int) -> pd.Dat
             "experiment": name,
             "seed": seed,
             "parameters": 1_234_567 if name != "unigram" else 142,
+            "tokens_seen": 2_640_000 if name != "unigram" else math.nan,
+            "flop": 3.9e12 if name != "unigram" else math.nan,
             "fit_seconds": 310 + rng.normal(),
             "sample_seconds": 12 + rng.normal(),
             "validity": min(1.0, 0.9 + rng.normal() / 50) if not math.isnan(nll) else math.nan,

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-from baselines import TEACHER
+from baselines import BASELINES, TEACHER, AutoregressiveConfig
 from etude.cli.verify import verify
 from etude.runner import scheduler
 from etude.runner.executors import ProcessExecutor
@@ -230,11 +230,21 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     assert len(results.trials) == sum(len(seeds_of(name)) for name in rows)
     assert set(results.scores["experiment"]) == {"test", *rows}
     diffusions = {row.name for row in ABLATIONS}
-    causal = {"autoregressive", "autoregressive-triples", "autoregressive-remi"}
-    assert set(results.curves["experiment"]) == {*diffusions - {"recipe"}, *causal}
+    causal = {row.name for row in BASELINES if isinstance(row.model, AutoregressiveConfig)}
+    trained = {*diffusions, *causal}
+    assert set(results.curves["experiment"]) == trained
     assert set(results.embeddings["experiment"]) == {
         row.name for row in ABLATIONS if row.embeddings and row.kind == "trial"
     }
+    assert set(results.curves[results.curves["key"] == "val/best_step"]["experiment"]) == {"autoregressive-best"}
+    costs = results.trials.set_index("experiment")[["tokens_seen", "flop"]]
+    assert set(costs.dropna().index) == trained
+    budget = finished.scale.budget
+    assert set(costs["tokens_seen"].dropna()) == {budget.steps * budget.batch * finished.scale.length}
+    assert costs.loc["e2e-small", "flop"].max() < costs.loc["e2e", "flop"].min()
+    folder = finished.comparison / "e2e" / "0"
+    shown = summary(folder, read_json(folder / "scores.json"))
+    assert [shown[f"cost/{name}"] for name in costs] == costs.loc["e2e"].iloc[0].tolist()
     assert set(results.audits["step"]) == {0, 10, 20}
     assert set(results.measures["experiment"]) == set(results.raw["experiment"]) == set(rows)
     assert results.raw["real"].notna().any()

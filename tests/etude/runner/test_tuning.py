@@ -7,10 +7,11 @@ import pytest
 
 from baselines import BASELINES
 from etude.runner.tuning import TUNED, choose, is_tuned, tuned, tuning_experiments
-from eval.scoring.experiments import EXPERIMENTS
+from eval.scoring.experiments import EXPERIMENTS, default
 from replication.models.ablations import ABLATIONS, Diffusion, Experiment
 from replication.models.embeddings import Pretrained
-from replication.training.backbones import Bert, PreNorm, Smaller
+from replication.models.transformer import Transformer
+from replication.training.backbones import Bert, Larger, PreNorm, Smaller, encoder_weights
 from replication.training.scales import SCALES, Scale, TuningPoint, tuning_scale
 from replication.util.errors import UserError
 
@@ -26,7 +27,7 @@ def model_of(row: Experiment) -> Diffusion:
 
 def test_the_arms_are_the_rows_that_differ_in_their_embeddings() -> None:
     assert TUNED == ("e2e", "gaussian", "pretrained", "pretrained-ar")
-    assert [row.name for row in EXPERIMENTS.values() if is_tuned(row)] == [*TUNED, "e2e-small"]
+    assert [row.name for row in EXPERIMENTS.values() if is_tuned(row)] == [*TUNED, "e2e-large", "e2e-small"]
     assert EXPERIMENTS["e2e-small"].arm == "e2e"
     for row in EXPERIMENTS.values():
         if is_tuned(row):
@@ -87,7 +88,7 @@ def test_the_chosen_point_is_put_into_the_model() -> None:
     rows = {row.name: tuned(row, dict.fromkeys(TUNED, point), GPU) for row in ROWS}
     for before in ROWS:
         after = rows[before.name]
-        if before.name not in {*TUNED, "e2e-small"}:
+        if before.name not in {*TUNED, "e2e-large", "e2e-small"}:
             assert after is before
             continue
         assert model_of(after).dimension == 32
@@ -128,10 +129,50 @@ def test_pretrained_vectors_exist_at_every_point_of_every_grid() -> None:
 
 
 def test_the_smaller_backbone_is_electras_share_of_berts() -> None:
-    small = Smaller()(Bert())
+    small = Smaller()(Bert(), dimension=16)
     assert (small.layers, small.heads, small.width, small.feedforward) == (12, 4, 256, 1024)
-    assert Smaller()(PreNorm(width=32, heads=2, feedforward=64)) == PreNorm(width=16, heads=1, feedforward=32)
+    assert encoder_weights(Bert()) == 9 * encoder_weights(small)
+    backbone = PreNorm(width=32, heads=2, feedforward=64)
+    assert Larger()(backbone, dimension=8) == PreNorm(width=48, heads=3, feedforward=96)
+    assert Smaller()(backbone, dimension=8) == PreNorm(width=16, heads=1, feedforward=32)
+    assert Larger()(Bert(), dimension=16) == Bert()
     for scale in SCALES.values():
-        small = Smaller()(scale.backbone)
+        small = Smaller()(scale.backbone, dimension=1)
+        assert encoder_weights(Larger()(scale.backbone, dimension=1)) == 9 * encoder_weights(small)
         assert small.width // small.heads == scale.backbone.width // scale.backbone.heads
         assert small.feedforward * scale.backbone.width == scale.backbone.feedforward * small.width
+
+
+def test_a_smaller_backbone_below_twice_the_dimension_is_refused() -> None:
+    scale = replace(CPU, backbone=PreNorm(layers=4, width=64, heads=4, feedforward=256))
+    assert Smaller()(scale.backbone, dimension=16) == PreNorm(layers=4, width=32, heads=2, feedforward=128)
+    message = r"the smaller backbone has width 32, below 2 times d = 17; use a scale whose backbone is wider than 64"
+    with pytest.raises(UserError, match=message):
+        Smaller()(scale.backbone, dimension=17)
+    row = EXPERIMENTS["e2e-small"]
+    with pytest.raises(UserError, match="has width 32, below 2 times d = 32"):
+        replace(model_of(row), dimension=32).build(vocabulary=12, scale=scale)
+
+
+@pytest.mark.parametrize("name", [name for name, scale in SCALES.items() if "e2e-small" in default(scale)])
+def test_scales_that_compare_backbones_have_room_for_the_smaller_one(name: str) -> None:
+    scale = SCALES[name]
+    dimensions = {scale.dimension * point.dimension for point in (TuningPoint(), *scale.tuning_grid)}
+    assert Smaller()(scale.backbone, dimension=max(dimensions))
+
+
+def test_the_notes_state_the_sizes_of_backbones_at_their_scale() -> None:
+    row = EXPERIMENTS["e2e-small"]
+    nine = "9,437,184 instead of 84,934,656, with width 256 instead of 768."
+    than = "Its layers have 9 times fewer weights than those of the larger backbone:"
+    assert row.note_at(SCALES["paper"]) == f"{row.note} {than} {nine}"
+    backbone = PreNorm(layers=4, width=64, heads=4, feedforward=256)
+    assert "2.25 times the weights of the scale's backbone: 442,368, with width 96." in Larger().comparison(backbone)
+    assert "49,152 instead of 442,368, with width 32 instead of 96." in Smaller().comparison(backbone)
+    assert EXPERIMENTS["e2e"].note_at(SCALES["paper"]) == EXPERIMENTS["e2e"].note
+
+
+def test_encoder_weights_are_those_of_the_matrices_of_the_layers() -> None:
+    for backbone in (PreNorm(width=32, heads=2, feedforward=48), Bert(width=32, heads=4, feedforward=64, layers=3)):
+        layers = Transformer(backbone, length=8, causal=False).layers
+        assert encoder_weights(backbone) == sum(weight.numel() for weight in layers.parameters() if weight.ndim == 2)

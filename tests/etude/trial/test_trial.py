@@ -44,6 +44,11 @@ def test_what_a_trial_is_stands_in_fields(tmp_path: Path) -> None:
         found[trial.experiment.name] = tuple(identity[key] for key in fields)
         before = {"environment": {}, "status": "RUNNING", "started": 0, "ended": None}
         check_about(identity | before)
+    note = plan.trials[0].identity(dataset)["note"]
+    assert note.endswith(
+        "Its layers have 9 times fewer weights than those of the larger backbone: "
+        "2,048 instead of 18,432, with width 16 instead of 48."
+    )
     assert found == {
         "e2e-small": ("trial", "e2e", asdict(POINT), False, "smoke", None),
         "ngram": ("trial", None, None, True, "smoke", None),

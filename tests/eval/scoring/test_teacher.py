@@ -26,7 +26,7 @@ SCALE = small_scale()
 
 def teacher() -> Autoregressive:
     with seeded("model", 1000):
-        return Autoregressive(vocabulary=12, scale=SCALE)
+        return Autoregressive(vocabulary=12, scale=SCALE, masked=True)
 
 
 @pytest.fixture

@@ -13,18 +13,19 @@ from baselines.autoregressive import Autoregressive
 from replication.models.ablations import Diffusion
 from replication.models.diffusion_lm import DiffusionLM
 from replication.models.embeddings import Learned, Pretrained, SkipGram
-from replication.training.loop import DivergedError, _learning_rate, batch_indices, train_network
+from replication.training.loop import DivergedError, _learning_rate, batch_indices, train_network, validate
 from replication.training.neural_model import NeuralModel
-from replication.training.scales import Budget, Recipe
+from replication.training.scales import BestValidation, Budget, Last, Recipe
 from replication.util.checkpoint import CHECKPOINT, milestone, read_tensors
 from replication.util.errors import UserError
 from replication.util.generators import seeded
 from tests.support.small_scales import job, small_scale
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from replication.training.model import ModelConfig
+    from replication.training.model import Job, Log, ModelConfig
 
 LONG = small_scale(steps=30, log_every=5, validate_every=10, checkpoint_every=10)
 
@@ -104,6 +105,63 @@ def test_an_interrupted_run_ends_with_the_same_bits(build: type, tmp_path: Path)
     assert steps == [25, 30]  # from the checkpoint of step 20
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+
+
+OVERFITTING = small_scale(  # on few windows: the validation loss has its minimum within the run
+    steps=80, learning_rate=4e-3, log_every=5, validate_every=10, checkpoint_every=20, keep=BestValidation()
+)
+
+
+def stopped_early(folder: Path, log: Log) -> tuple[dict[str, Tensor], Job]:
+    """Return the weights that training keeps at the lowest validation loss."""
+    task = replace(job(folder, OVERFITTING, n=24), log=log)
+    return train_network(autoregressive(), task).state_dict(), task
+
+
+def test_early_stopping_keeps_the_average_at_the_lowest_validation_loss(tmp_path: Path) -> None:
+    losses: dict[int, float] = {}
+    best_steps = []
+
+    def note(step: int, values: Mapping[str, float]) -> None:
+        if "val/loss" in values:
+            losses[step] = values["val/loss"]
+            best_steps.append(values["val/best_step"])
+
+    kept, task = stopped_early(tmp_path, note)
+    best = min(losses, key=losses.__getitem__)
+    assert 10 < best < 80
+    assert best_steps == [min(list(losses)[: n + 1], key=losses.__getitem__) for n in range(len(losses))]
+    model = autoregressive().eval()
+    model.load_state_dict(kept)
+    assert validate(model, task)["loss"] == losses[best]
+    last = replace(OVERFITTING, budget=replace(OVERFITTING.budget, keep=Last()))
+    final = train_network(
+        autoregressive(), replace(task, scale=last, folder=tmp_path / "last", log=lambda *_: None)
+    ).state_dict()
+    assert not all(torch.equal(value, kept[name]) for name, value in final.items())
+
+
+@pytest.mark.parametrize("cut", [25, 75])  # before and after the best step
+def test_the_best_weights_survive_an_interruption(cut: int, tmp_path: Path) -> None:
+    whole, _ = stopped_early(tmp_path / "whole", lambda *_: None)
+
+    def interrupt(step: int, values: object) -> None:  # noqa: ARG001 - a log
+        if step == cut:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        stopped_early(tmp_path / "cut", interrupt)
+    resumed, _ = stopped_early(tmp_path / "cut", lambda *_: None)
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    again, _ = stopped_early(tmp_path / "cut", lambda *_: pytest.fail("trained again"))
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+def test_a_checkpoint_without_the_best_weights_is_not_resumed(tmp_path: Path) -> None:
+    last = replace(OVERFITTING, budget=replace(OVERFITTING.budget, keep=Last(), steps=20))
+    train_network(autoregressive(), job(tmp_path, last))
+    with pytest.raises(UserError, match="belongs to another model"):
+        train_network(autoregressive(), job(tmp_path, OVERFITTING))
 
 
 @pytest.mark.parametrize(
