@@ -11,7 +11,16 @@ from eval.claims.claims import PUBLISHED
 from eval.scoring.bits_per_word import SAMPLES, WINDOWS
 from eval.scoring.likelihood import FULL_WINDOWS
 from eval.scoring.reference import REFERENCE_WINDOWS
-from reports.format.captions import INTERVALS, PER_NOTE, join_names, per_encoding, scale_and_corpus, setting
+from eval.statistics.intervals import positive_interval
+from reports.format.captions import (
+    INTERVALS,
+    INTERVALS_IN_RANGE,
+    PER_NOTE,
+    join_names,
+    per_encoding,
+    scale_and_corpus,
+    setting,
+)
 from reports.format.figure import (
     FAINT,
     GREY,
@@ -51,6 +60,7 @@ from reports.format.table import (
     PLUS_MINUS,
     Cell,
     Table,
+    interval_cell,
     number,
     number_cell,
     plus_minus_cell,
@@ -321,7 +331,7 @@ def audit_table(results: Results) -> Table:
                 bits: _extent("bits_per_word", found["bits_per_word"]),
                 "As published": number_cell("published", PUBLISHED["BERT-base"].get(int(step), math.nan), 5),
                 bound: plus_minus_cell("nll", over_seeds(found["nll"])),
-                "Distance (floors)": plus_minus_cell("distance", over_seeds(found["distance"])),
+                "Distance (floors)": interval_cell("distance", over_seeds(found["distance"], positive_interval)),
             }
         )
     caption = (
@@ -329,8 +339,8 @@ def audit_table(results: Results) -> Table:
         "recipe; all its milestones are shown. Bits per word: the loss of decoding words from their own embeddings. It "
         "is not a likelihood: it is small as soon as the embeddings lie apart, whatever the model generates. NLL: a "
         f"bound on the likelihood, 1 nat = {1 / math.log(2):.3f} bits. {_AUDITED} Distance: to the test split. Bits "
-        f"per word: smallest to largest over seeds. {PLUS_MINUS}: {INTERVALS}. As published: with BERT-base on other "
-        "data and windows of 130 tokens (Kasera, Liu and Li 2022)."
+        f"per word: smallest to largest over seeds. Brackets and {PLUS_MINUS}: {INTERVALS_IN_RANGE}. As published: "
+        "with BERT-base on other data and windows of 130 tokens (Kasera, Liu and Li 2022)."
     )
     notes = () if rows else ("The report's recipe was not run.",)
     return Table.of("audit", rows=rows, caption=caption, notes=notes)
