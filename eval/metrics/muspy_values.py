@@ -42,9 +42,10 @@ def score_raw(windows: Windows) -> pd.DataFrame:
     """Return (n, metrics) float64 values of muspy's functions on the common grid: row i is window i, columns are `RAW`.
 
     Defaults are the library's: `polyphony_rate` counts steps with more than two pitches. A beat is 4 steps and a bar
-    16. On a grid without beats these are half a second and two seconds by convention, unrelated to what was played, so
-    that `empty_beat_rate`, `empty_measure_rate` and `groove_consistency` say little there. A window without notes has
-    counts and a range of 0 and NaN for everything else.
+    16. Onsets stay as they are, as in muspy: the beats before the first note of a file are empty, and bars begin where
+    those of the file do. On a grid without beats these are half a second and two seconds by convention, unrelated to
+    what was played, so that `empty_beat_rate`, `empty_measure_rate` and `groove_consistency` say little there. A window
+    without notes has counts and a range of 0 and NaN for everything else.
 
     >>> from eval.metrics.windows import example
     >>> score_raw(example())["pitch_range"].tolist()
@@ -54,7 +55,7 @@ def score_raw(windows: Windows) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for piece in windows.common.pieces():
+    for piece in windows.on_common_grid().pieces():
         columns = (piece.notes[name].tolist() for name in ("onset", "pitch", "duration", "velocity"))
         # Always one track, because five metrics raise without one; only notes, because pedal events add to the length.
         track = muspy.Track(notes=list(map(muspy.Note, *columns)))

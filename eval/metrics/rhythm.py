@@ -50,7 +50,8 @@ def polyphony_rate_ge2(windows: Windows) -> NDArray[np.float64]:
 def empty_beat_rate(windows: Windows) -> NDArray[np.float64]:
     """Share of beats without a sounding note, 0 to 1; NaN without notes.
 
-    #(beats that no interval [onset, end) meets) / ceil(length in beats). muspy's version also counts the beat that
+    #(beats that no interval [onset, end) meets) / (4 ceil(length in bars)). A window consists of whole bars from its
+    first onset, so that silence at its end counts. muspy's version ends with the last note, also counts the beat that
     starts where a note ends, and one beat too many where the piece ends on a beat. Dong et al., "MuseGAN" (AAAI 2018).
 
     >>> from eval.metrics.windows import example
@@ -264,7 +265,8 @@ def sounding(windows: Windows) -> Segments:
 def _empty_rate(windows: Windows, unit: int) -> NDArray[np.float64]:
     common = windows.common
     owner, level, units = _segments(common.owner, common.notes["onset"] // unit, -(-common.ends // unit))
-    return ratio(_sums(units * (level == 0), owner, windows.count), -(-_lengths(common) // unit))
+    every = STEPS_PER_BAR // unit * -(-_lengths(common) // STEPS_PER_BAR)
+    return ratio(every - _sums(units * (level > 0), owner, windows.count), every)
 
 
 def _neighbours(windows: Windows) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:

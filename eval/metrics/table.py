@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from eval.metrics.windows import Windows
 
-EDITION = 2  # raise when a metric gives other numbers; tests/eval/scoring/test_stored_scores.py checks it
+EDITION = 3  # raise when a metric gives other numbers; tests/eval/scoring/test_stored_scores.py checks it
 
 _REASONS: dict[type[Beats | Seconds], str] = {
     Beats: "it is of beats and bars, which the grid of this corpus does not have",

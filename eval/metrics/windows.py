@@ -114,17 +114,25 @@ class Windows:
 
     @cached_property
     def common(self) -> Windows:
-        """The same windows on the common grid, each from its first onset: see `STEPS_PER_BEAT` and `STEPS_PER_SECOND`.
+        """The same windows on the common grid, each from its first onset; see `on_common_grid`."""
+        if not len(self.notes):
+            return self.on_common_grid(np.empty(0, np.int64))
+        return self.on_common_grid(self.notes["onset"].astype(np.int64)[self.starts[self.owner]])  # sorted by onset
+
+    def on_common_grid(self, start: NDArray[np.int64] | int = 0) -> Windows:
+        """Return the windows on the common grid; see `STEPS_PER_BEAT` and `STEPS_PER_SECOND`.
 
         Onsets and ends are rounded, halves up; every note lasts at least one step. If several notes of a
         window have one onset and pitch, the longest is kept; of equally long ones, the loudest.
+
+        Args:
+            start: Grid step of each note, (m,), or of all, that becomes step 0.
         """
         steps = STEPS_PER_BEAT if self.beats else STEPS_PER_SECOND
         grid = Beats(steps_per_beat=steps) if self.beats else Seconds(steps_per_second=float(steps))
         if not len(self.notes):
             return Windows(notes=self.notes, owner=self.owner, count=self.count, grid=grid)
-        first = self.notes["onset"].astype(np.int64)[self.starts[self.owner]]  # notes are sorted by onset
-        times = np.stack([self.notes["onset"] - first, self.ends - first])  # (2, m)
+        times = np.stack([self.notes["onset"] - start, self.ends - start])  # (2, m)
         # Halves up, not to even as `np.rint` does, which would move equal offbeats in different directions.
         onset, end = np.floor(times * steps / self.steps + 0.5).astype(np.int64)
         duration = np.maximum(1, end - onset)

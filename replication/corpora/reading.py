@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from replication.midi.smf import Reading
 
 # Part of every cache key. Raise it when the same content is read as different notes.
-EDITION = 3
+EDITION = 4
 BATCH = 256  # files that are read together; an interruption loses a few batches
 BLOCK = 1_000_000  # notes in memory at a time when iterating over a corpus
 
@@ -59,16 +59,18 @@ class Loaded:
         folder: Folder of the notes.
         grid: Time grid of all pieces.
         ids: Ids of the pieces, sorted.
+        groups: Song of each piece, as in `replication.midi.piece.Piece`.
         lengths: (n,) number of notes of each piece.
         seconds: (n,) playing time of each piece, 0 where it is unknown.
         lost: (n, 2) numbers of notes whose note-offs are missing in the files, as in `replication.midi.piece.Lost`.
         dropped: Files that gave no piece, sorted.
-        digest: Hash of the pieces: ids, grid and every note.
+        digest: Hash of the pieces: ids, songs, grid and every note.
     """
 
     folder: Path
     grid: TimeGrid
     ids: tuple[str, ...]
+    groups: tuple[str, ...]
     lengths: NDArray[np.int64]
     seconds: NDArray[np.float64]
     lost: NDArray[np.int64]
@@ -120,7 +122,7 @@ class _Pieces(Sequence[Piece]):
         return Piece(
             notes=loaded.between(end - int(loaded.lengths[number]), end),
             id=loaded.ids[number],
-            group=loaded.ids[number],
+            group=loaded.groups[number],
             grid=loaded.grid,
             seconds=float(loaded.seconds[number]),
             lost=Lost(*loaded.lost[number].tolist()),
@@ -189,7 +191,7 @@ def _write_shard(path: Path, items: list[Item], read: Batch) -> None:
     for item in items:
         if isinstance(item, Piece):
             notes.append(item.notes)
-            pieces.append((item.id, *Found.of(item)))
+            pieces.append((item.id, item.group, *Found.of(item)))
             continue
         name, content = item
         result = content if isinstance(content, Reason) else next(found)
@@ -197,7 +199,7 @@ def _write_shard(path: Path, items: list[Item], read: Batch) -> None:
             dropped.append((name, result))
         else:
             notes.append(read.notes[start : start + result.notes])
-            pieces.append((name, *result))
+            pieces.append((name, name, *result))  # a file is a song of its own
             start += result.notes
     # JSON keeps file names that are not valid Unicode; arrays of strings would need pickle.
     about = json.dumps({"pieces": pieces, "dropped": dropped}).encode()
@@ -207,7 +209,7 @@ def _write_shard(path: Path, items: list[Item], read: Batch) -> None:
 
 def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) -> None:
     """Write all notes to one file, in the order of the pieces' ids, and then what they are."""
-    pieces: list[tuple[str, int, float, int, int]] = []
+    pieces: list[tuple[str, str, int, float, int, int]] = []
     dropped: list[tuple[str, str]] = []
     for shard in shards:
         with shard.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -224,7 +226,7 @@ def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) 
         counts = ", ".join(f"{n} {reason}" for reason, n in Counter(reason for _, reason in dropped).most_common())
         raise UserError(f"{source.path} holds no MIDI file that gives a piece ({counts}): give one with music.")
     order = sorted(range(len(pieces)), key=lambda number: pieces[number][0])
-    lengths = np.array([pieces[number][1] for number in order], np.int64)
+    lengths = np.array([pieces[number][2] for number in order], np.int64)
     starts = np.empty(len(pieces), np.int64)
     starts[order] = np.cumsum(lengths) - lengths
     with atomic(folder / "notes") as draft:
@@ -233,7 +235,7 @@ def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) 
             for shard in shards:
                 with shard.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                     notes, about = arrays["notes"], json.loads(arrays["about"].tobytes())
-                ends = np.cumsum([length for _, length, *_ in about["pieces"]], dtype=np.int64)
+                ends = np.cumsum([length for _, _, length, *_ in about["pieces"]], dtype=np.int64)
                 for part in np.split(notes, ends)[:-1]:
                     file.seek(int(starts[number]) * NOTE.itemsize)
                     file.write(part.tobytes())
@@ -244,12 +246,13 @@ def _assemble(source: Source, grid: TimeGrid, shards: list[Path], folder: Path) 
         folder / "about.json",
         {
             "ids": [name for name, *_ in ordered],
+            "groups": [group for _, group, *_ in ordered],
             "lengths": lengths.tolist(),
-            "seconds": [seconds for _, _, seconds, *_ in ordered],
-            "lost": [lost for _, _, _, *lost in ordered],
+            "seconds": [seconds for _, _, _, seconds, *_ in ordered],
+            "lost": [lost for _, _, _, _, *lost in ordered],
             "dropped": sorted(dropped),
             "notes": checksum,
-            "digest": digest(grid, [(name, length) for name, length, *_ in ordered], checksum),
+            "digest": digest(grid, [(name, group, length) for name, group, length, *_ in ordered], checksum),
         },
     )
 
@@ -263,6 +266,7 @@ def _restore(folder: Path, grid: TimeGrid) -> Loaded:
         folder=folder,
         grid=grid,
         ids=tuple(about["ids"]),
+        groups=tuple(about["groups"]),
         lengths=np.array(about["lengths"], np.int64),
         seconds=np.array(about["seconds"], np.float64),
         lost=np.array(about["lost"], np.int64).reshape(-1, 2),

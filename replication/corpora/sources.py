@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import unicodedata
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -47,8 +48,12 @@ class Music21Bach:
         return digest(len(self._scores()), version("music21"), version("muspy"))
 
     def items(self, grid: TimeGrid) -> Iterator[Item]:
-        """Yield every score in the order of its name, all voices merged, at velocity 64."""
+        """Yield every score in the order of its name, all voices merged, at velocity 64.
+
+        The group of a chorale is its title in music21's list of chorales, so that settings of one hymn are one song.
+        """
         steps_per_beat = _steps_per_beat(grid)
+        songs = _chorale_titles()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from muspy import read
@@ -66,7 +71,7 @@ class Music21Bach:
             yield Piece(
                 notes=on_grid(*columns, steps=steps_per_beat / music.resolution),
                 id=path.stem,
-                group=path.stem,
+                group=songs.get(path.stem) or songs.get(_movement(path.stem)) or _movement(path.stem),
                 grid=grid,
             )
 
@@ -132,6 +137,25 @@ class Synthetic:
             name = f"{index:04d}"
             notes = on_grid(notes["onset"], end, notes["pitch"], notes["velocity"], steps=steps)
             yield Piece(notes=notes, id=name, group=name, grid=grid)
+
+
+def _chorale_titles() -> dict[str, str]:
+    """Return the titles of Bach's chorales, without case, accents and punctuation, by file name and by movement."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from music21.corpus.chorales import ChoraleListRKBWV
+
+    titles: dict[str, str] = {}
+    for number, row in ChoraleListRKBWV().byBWV.items():  # type: ignore[no-untyped-call]  # partly typed
+        title = "".join(filter(str.isalnum, unicodedata.normalize("NFKD", row["title"].casefold())))
+        titles[f"bwv{number}"] = title
+        titles.setdefault(_movement(f"bwv{number}"), title)
+    return titles
+
+
+def _movement(name: str) -> str:
+    """Return a file name without the suffix that tells versions of a movement apart: bwv248.9-s is of bwv248.9."""
+    return name.partition("-")[0]
 
 
 def _steps_per_beat(grid: TimeGrid) -> int:

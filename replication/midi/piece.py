@@ -67,7 +67,8 @@ class Piece:
     Attributes:
         notes: (n,) structured array of `NOTE`; onsets and durations in steps of the grid.
         id: Name of the piece, unique within its corpus.
-        group: Name of the song. Pieces with one group, such as a song and its copies, are always in the same split.
+        group: Name of the song, such as its title, if the source tells it reliably; otherwise the id. Pieces with one
+            group are always in the same split.
         grid: Time grid of the onsets and durations.
         seconds: Time from the beginning to the end of the last note, by the tempo map of the file; 0 if unknown.
         lost: Numbers of notes whose ends the file does not tell.

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 # The test split is large because the distances to it, and the noise floor between its halves, need many pieces.
 SHARES = {"train": 0.75, "validation": 0.05, "test": 0.20}
 SPLITS = tuple(SHARES)
-# Larger families, by pieces and by share of all pieces, go to training: a test on one family would test little.
-MAX_TEST_FAMILY, MAX_TEST_FAMILY_SHARE = 4, 0.05
+# Larger families, by pieces and by share of all pieces, go to training: songs are the units of the statistics, and few
+# large ones would fill the test split.
+MAX_TEST_FAMILY, MAX_TEST_FAMILY_SHARE = 4, 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +42,11 @@ class Families:
 
 
 def find_families(loaded: Loaded) -> Families:
-    """Find the duplicates and families of a corpus; the result is cached in the folder of the pieces."""
+    """Find the duplicates and families of a corpus; the result is cached in the folder of the pieces.
+
+    Pieces are one family if their files say that they are one song, or if they share many of their notes or much of
+    their tune; see `replication.windows.duplicates`. Pieces that a third one links are one family too.
+    """
     path = loaded.folder / f"families-{duplicates.EDITION}-{loaded.digest[:16]}.npz"
     if path.exists():
         try:
@@ -56,18 +61,30 @@ def find_families(loaded: Loaded) -> Families:
         if len(piece.notes) and (fingerprint := duplicates.fingerprint(piece.notes)) not in seen:
             seen.add(fingerprint)
             unique[number] = True
-    pairs = []
-    for kind in (duplicates.interval_ngrams, duplicates.melody_ngrams):
+    pairs = [_same_group(loaded.groups)]
+    for kind, share in (
+        (duplicates.interval_ngrams, duplicates.FAMILY_SHARE),
+        (duplicates.melody_ngrams, duplicates.TUNE_SHARE),
+    ):
         grams = duplicates.collect_ngrams(loaded.blocks(), kind, notes=loaded.notes)
-        pairs.append(duplicates.related_pairs(grams, count))
+        pairs.append(duplicates.related_pairs(grams, count, share=share))
     found = Families(unique=unique, family=duplicates.connected_families(np.concatenate(pairs), count))
     with atomic(path) as draft:
         np.savez_compressed(draft, unique=found.unique, family=found.family)
     return found
 
 
+def _same_group(groups: Sequence[str]) -> NDArray[np.int64]:
+    """Return (k, 2) pairs that link each piece to the first one of its group."""
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(group, number), number) for number, group in enumerate(groups)]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
 def assign_splits(names: Sequence[str], families: NDArray[np.int32], eligible: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """Assign families to the splits by `SHARES`, in an order that depends only on the names of their first pieces.
+    """Assign families to the splits, in an order that depends only on the names of their first pieces.
+
+    The test split gets families until it has its share of the pieces, then the validation split does; see `SHARES`.
 
     Args:
         names: (n,) names of the pieces.
@@ -82,10 +99,14 @@ def assign_splits(names: Sequence[str], families: NDArray[np.int32], eligible: N
     order = sorted(
         small.tolist(), key=lambda family: hashlib.sha256(names[family].encode(errors="surrogateescape")).digest()
     )
-    test, validation = (max(1, round(SHARES[name] * np.count_nonzero(members))) for name in ("test", "validation"))
+    pieces = np.cumsum(members[order])
+    share = np.cumsum([SHARES["test"], SHARES["validation"]]) * members.sum()
+    test, validation = np.searchsorted(pieces, np.round(share), side="right").tolist()
+    test = max(1, min(test, len(order) - 1))
+    validation = max(test + 1, validation)
     splits = np.zeros(len(families), np.int8)
     splits[order[:test]] = SPLITS.index("test")
-    splits[order[test : test + validation]] = SPLITS.index("validation")
+    splits[order[test:validation]] = SPLITS.index("validation")
     assigned: NDArray[np.int8] = splits[families]
     return assigned
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from eval.results.frames import Results
 
 INTERVALS = "95 % Student t intervals over seeds"
+INTERVALS_IN_RANGE = (
+    f"{INTERVALS}, of distances on the logarithmic scale and of shares and AUC on the logit scale, inside their range"
+)
 PER_NOTE = "Per note, because tokens carry different amounts of information in different encodings."
 DAGGERS = (
     f"{DAGGER}: as close to the ideal as 95 % of noise floors and, where there is a test, p above 0.05. This measure "

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.metrics.table import METRICS, features_on
-from eval.scoring.measures import MEASURES
-from eval.statistics.intervals import Interval, difference, interval
+from eval.scoring.measures import IN_FLOORS, MEASURES
+from eval.statistics.intervals import Interval, difference, interval, positive_interval, share_interval
 from replication.midi.piece import Beats, Seconds
 from reports.format.figure import GREY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
 
@@ -153,12 +154,31 @@ def comparable_nll(results: Results) -> tuple[str, str]:
     return ("nll_note", "note") if has_several_encodings(results) else ("nll", "token")
 
 
-def over_seeds(values: Sequence[float] | pd.Series[float]) -> Interval:
-    """Return the mean over seeds and its interval; a mean that is not finite has no interval."""
+def over_seeds(
+    values: Sequence[float] | pd.Series[float], kind: Callable[[Sequence[float]], Interval] = interval
+) -> Interval:
+    """Return the mean over seeds and its interval of a kind; a mean that is not finite has no interval."""
     array = np.asarray(values, dtype=float)
     if np.isfinite(array).all():
-        return interval(array.tolist())
+        return kind(array.tolist())
     return Interval(float(array.sum()), math.nan, math.nan)
+
+
+def validity_of(results: Results, experiment: str) -> Interval:
+    """Return the share of valid samples of one experiment, 0 to 1, and its interval over seeds."""
+    samples = max(len(rows_of(results.scores, experiment)), 1)
+    return over_seeds(by_seed(results, experiment, "validity"), partial(share_interval, windows=samples))
+
+
+def measure_of(results: Results, experiment: str, measure: str) -> Interval:
+    """Return the value of a measure of one experiment and its interval over seeds, which stays in the measure's range.
+
+    The classifier's area under the curve is on the logit scale, distances from 0 are on the log scale.
+    """
+    rows = measure_rows(results, experiment, measure)
+    if measure == "classifier_auc":
+        return over_seeds(rows["value"], partial(share_interval, windows=max(int(rows["n"].sum()), 1)))
+    return over_seeds(rows["value"], positive_interval if measure in IN_FLOORS else interval)
 
 
 def deviation(results: Results, experiment: str, metric: str) -> Interval:

@@ -15,10 +15,11 @@ from eval.distances.endpoint import FAMILIES, family_ratios
 from eval.metrics.table import METRICS
 from eval.results.anomalies import ANOMALIES, FINITE
 from eval.scoring.measures import MEASURES
-from eval.statistics.intervals import Interval
+from eval.statistics.intervals import Interval, positive_interval
 from reports.format.captions import (
     DAGGERS,
     INTERVALS,
+    INTERVALS_IN_RANGE,
     changed_shares,
     compared_windows,
     join_names,
@@ -39,7 +40,6 @@ from reports.format.figure import (
     styled,
 )
 from reports.format.queries import (
-    by_seed,
     colours,
     comparable_nll,
     controls,
@@ -51,6 +51,7 @@ from reports.format.queries import (
     has_several_encodings,
     indistinguishable,
     labels,
+    measure_of,
     measure_rows,
     measures_of,
     models,
@@ -58,6 +59,7 @@ from reports.format.queries import (
     real_labels,
     real_scores,
     rows_of,
+    validity_of,
 )
 from reports.format.section import FigurePart, Section, TablePart
 from reports.format.table import (
@@ -232,7 +234,7 @@ def floor_forest(results: Results) -> CaptionedFigure:
     names, p95 = labels(results), results.encodings.set_index("name")["floor_p95"]
     paint = colours(results, grey_controls=True)
     seeds = {name: distance_of(results, name) for name in names}
-    found = {name: over_seeds(values) for name, values in seeds.items()}
+    found = {name: over_seeds(values, positive_interval) for name, values in seeds.items()}
     shown = np.array([1.0, *p95, *(value for values in seeds.values() for value in values)])
     shown = shown[np.isfinite(shown)]
     # Copies have distance 0, which a logarithmic axis cannot show.
@@ -270,9 +272,9 @@ def floor_forest(results: Results) -> CaptionedFigure:
     axes.set_title("as close as real music is to itself", fontsize=8, color=GREY, fontweight="normal")
     caption = (
         f"Distance to real music, by the endpoint of the claims. {setting(results)} Large marks: means over seeds. "
-        f"Small dots: single seeds. Bars "
-        f"(cut at the frame) and brackets (in full): {INTERVALS}. Line at 1: the mean distance between two halves of "
-        "the test split, the noise floor. Band and dashed line: its 95th percentile, "
+        f"Small dots: single seeds. Bars (cut at the frame) and brackets (in full): {INTERVALS}, on the logarithmic "
+        "scale. Line at 1: the mean distance between two halves of the test split, the noise floor. Band and dashed "
+        "line: its 95th percentile, "
         f"{per_encoding(results, 'floor_p95', 2)}. Grey: controls, which give distances a "
         "scale. Values below the axis are drawn at its edge."
     )
@@ -307,7 +309,7 @@ def main_table(results: Results) -> Table:
         )
     p95 = results.encodings.set_index("name")["floor_p95"]
     for name, label in labels(results).items():
-        found = over_seeds(distance_of(results, name))
+        found = over_seeds(distance_of(results, name), positive_interval)
         inside = DAGGER if found.mean <= p95[encoding_of(results, name)] else ""
         deviations = {metric: deviation(results, name, metric) for metric in music}
         ratios = {measure: measure_rows(results, name, measure)["ratio"] for measure in copies}
@@ -315,7 +317,7 @@ def main_table(results: Results) -> Table:
             {
                 "Model": text_cell("model", label),
                 "Seeds": number_cell("seeds", len(rows_of(results.trials, name)), 0, mark=anomaly_mark(results, name)),
-                valid: plus_minus_cell("valid_percent", over_seeds(100 * by_seed(results, name, "validity")), 1),
+                valid: interval_cell("valid_percent", validity_of(results, name).times(100), 1),
                 distance: interval_cell("distance", found, mark=inside),
                 **{title: _set(results, name, measure) for measure, title in sets.items()},
                 **{
@@ -339,8 +341,8 @@ def main_table(results: Results) -> Table:
         "alike, so windows of independent songs can score slightly below 1. "
         f"{_measure_definitions(results)}{DELTA}: mean over pieces minus the mean of the test split, which the first "
         f"{gives}; its interval covers seeds and test songs. {nll_scale(results)} {DAGGERS} Brackets and "
-        f"{PLUS_MINUS}: {INTERVALS}. Means over pieces exclude undefined values (NaN); the table of metrics has their "
-        f"rates. {MISSING}: no value.{_tuned(results)}"
+        f"{PLUS_MINUS}: {INTERVALS_IN_RANGE}. Means over pieces exclude undefined values (NaN); the "
+        f"table of metrics has their rates. {MISSING}: no value.{_tuned(results)}"
         + (f" {DOUBLE_DAGGER}: see the table of anomalies." if anomalies else "")
     )
     notes = [f"{row.label}: {row.note}" for row in results.experiments.itertuples()]
@@ -352,7 +354,7 @@ def _set(results: Results, name: str, measure: str) -> Cell:
     """Return the main table's cell of a measure of a whole set of samples."""
     rows, (factor, digits) = measure_rows(results, name, measure), _SETS[measure]
     mark = DAGGER if indistinguishable(measure, rows) else ""
-    return plus_minus_cell(measure, over_seeds(factor * rows["value"]), digits, mark=mark)
+    return interval_cell(measure, measure_of(results, name, measure).times(factor), digits, mark=mark)
 
 
 def _title(measure: str, factor: float) -> str:

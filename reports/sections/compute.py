@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from eval.results.sampler_study import REFERENCE, SAMPLERS
-from reports.format.captions import count, plural, setting
+from eval.statistics.intervals import positive_interval
+from reports.format.captions import INTERVALS, count, plural, setting
 from reports.format.figure import (
     FAINT,
     GREY,
@@ -40,6 +41,7 @@ from reports.format.table import (
     MISSING,
     Cell,
     Table,
+    interval_cell,
     number,
     number_cell,
     plus_minus_cell,
@@ -172,10 +174,10 @@ def samplers_table(results: Results) -> Table:
             own = found[found["sampler"] == sampler.name]
             row = {"Model": text_cell("model", label), "Sampler": text_cell("sampler", sampler.label)}
             for n in costs:
-                over = over_seeds(own[own["evaluations"] == n]["distance"])
+                over = over_seeds(own[own["evaluations"] == n]["distance"], positive_interval)
                 fast = n <= FEW and len(own[own["evaluations"] == n]) > 0 and over.mean <= limit
                 marked |= fast
-                row[f"{n}"] = plus_minus_cell(f"distance_{n}", over, mark=DAGGER if fast else "")
+                row[f"{n}"] = interval_cell(f"distance_{n}", over, mark=DAGGER if fast else "")
             at = own[own["evaluations"] == FEW][["classifier_auc", "validity", "entropy", "seconds"]].astype(float)
             at = at.mean(skipna=False)
             row[f"C2ST at {FEW}"] = number_cell("classifier_auc", at["classifier_auc"])
@@ -185,7 +187,8 @@ def samplers_table(results: Results) -> Table:
             rows.append(row)
     caption = (
         f"Samplers on the same weights. {setting(results)} {_seeds_sentence(results)} Distance to the test split in "
-        "noise floors by network evaluations per sample: mean over seeds with half the width of its interval. C2ST: "
+        "noise floors by network evaluations per sample: mean over seeds. Brackets: "
+        f"{INTERVALS}, on the logarithmic scale. C2ST: "
         "AUC of a classifier, 0.5 is ideal. Valid: windows that decode without repair. Entropy: of single tokens, in "
         f"nats. Seconds: for all samples of a seed. These four are at {FEW} evaluations."
         + (

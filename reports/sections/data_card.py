@@ -127,10 +127,9 @@ def splits_table(facts: Facts) -> Table:
             for name, part in ((name, facts["splits"][name]) for name in SPLITS)
         ],
         caption=(
-            "The splits. Pieces that share much of their melody or of their notes are one family. Each family is in "
-            f"one split. {copied:,} windows are excluded from training because they hold a run of {RUN_LENGTH} "
-            f"onsets that "
-            "also occurs in another split."
+            "The splits. Pieces with one title, with much of one tune or with many notes in common are one family. "
+            f"Each family is in one split. {copied:,} windows are excluded from training because they hold a run of "
+            f"{RUN_LENGTH} onsets that also occurs in another split."
         ),
     )
 

@@ -13,8 +13,17 @@ from eval.claims.number import COUNTERFACTUAL, MARGIN, POSITIVE_CONTROLS, judge_
 from eval.scoring.bits_per_word import SAMPLES, WINDOWS
 from eval.scoring.likelihood import FULL_WINDOWS
 from eval.scoring.reference import REFERENCE_WINDOWS
-from eval.statistics.intervals import Interval
-from reports.format.captions import INTERVALS, PER_NOTE, join_names, per_encoding, plural, scale_and_corpus, setting
+from eval.statistics.intervals import Interval, positive_interval
+from reports.format.captions import (
+    INTERVALS,
+    INTERVALS_IN_RANGE,
+    PER_NOTE,
+    join_names,
+    per_encoding,
+    plural,
+    scale_and_corpus,
+    setting,
+)
 from reports.format.figure import (
     FAINT,
     GREY,
@@ -348,7 +357,7 @@ def audit_table(results: Results) -> Table:
         "of decoding words from their own embeddings under the noise of the first timestep; smallest to largest over "
         f"seeds. {_without_denoiser(results)}NLL: the bound on the likelihood. Teacher gap: the difference in nats per "
         "token, by the teacher, between samples and real music. "
-        f"{_AUDITED} {PLUS_MINUS}: {INTERVALS}. Published: the numbers of Kasera, Liu and Li (2022), on other data and "
+        f"{_AUDITED} Brackets and {PLUS_MINUS}: {INTERVALS_IN_RANGE}. Published: the numbers of Kasera, Liu and Li (2022), on other data and "
         "windows of 130 tokens. The report does not define them. They are consistent with this loss, whose size "
         "changes by orders of magnitude with the dimension of the embeddings and the vocabulary; both differ here."
     )
@@ -358,6 +367,8 @@ def audit_table(results: Results) -> Table:
 def _audit_row(label: str, age: int, found: pd.DataFrame | None, *, published: float = math.nan) -> dict[str, Cell]:
     measures = {"nll": math.nan, "teacher_gap": math.nan, "distance": math.nan}
     over = {name: over_seeds(found[name]) if found is not None else Interval(*[math.nan] * 3) for name in measures}
+    if found is not None:
+        over["distance"] = over_seeds(found["distance"], positive_interval)
     return {
         "Model": text_cell("model", label),
         "Steps": text_cell("age", age),
@@ -365,7 +376,7 @@ def _audit_row(label: str, age: int, found: pd.DataFrame | None, *, published: f
         "Bits per word": _extent("bits_per_word", [published] if found is None else found["bits_per_word"]),
         f"NLL bound {LESS} (nats/token)": plus_minus_cell("nll", over["nll"]),
         "Teacher gap (nats/token)": plus_minus_cell("teacher_gap", over["teacher_gap"]),
-        "Distance (floors)": plus_minus_cell("distance", over["distance"]),
+        "Distance (floors)": interval_cell("distance", over["distance"]),
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import re
 from statistics import fmean
 
 import numpy as np
@@ -13,7 +15,12 @@ from eval.metrics.muspy_values import RAW, score_raw
 from eval.metrics.pitch import scale_rates
 from eval.metrics.table import METRICS, score
 from eval.metrics.windows import Windows
+from replication.corpora.archives import midi_files
+from replication.corpora.catalogue import Published
+from replication.corpora.corpus import CORPORA
+from replication.corpora.download import find
 from replication.midi.piece import PAPER_GRID, Beats, Piece, Seconds, TimeGrid, sorted_notes
+from replication.midi.smf import read_midi
 from tests.support.pieces import C_MAJOR, PERFORMED, SINGLE, Notes, melody, piece, random_windows, value
 
 NAN = math.nan
@@ -48,7 +55,7 @@ BEAT_COLUMNS = [
 BEATS_BY_HAND: dict[str, list[float]] = {
     "C major scale": [0, 0, 1, 1, 1, 2, 2.75],
     "chromatic scale": [0, 0, 1, 1, 1, 2, LOG_12],
-    "single note": [0, 0, NAN, NAN, NAN, 0, 0],
+    "single note": [0.75, 0, NAN, NAN, NAN, 0, 0],
     "no notes": [NAN] * 7,
     "triads": [0, 0, 1, 1, 1, math.log2(3), TRIADS_PCE],
     "dyads": [0, 0, NAN, NAN, NAN, 1, 1],
@@ -139,6 +146,51 @@ def test_a_note_that_ends_on_a_beat_leaves_the_next_beat_empty() -> None:
     assert raw("empty_beat_rate", apart) == pytest.approx(1 - 4 / 17)
 
 
+def test_empty_beats_at_the_end_of_the_last_bar_count() -> None:
+    assert value("empty_beat_rate", [(0, 1, 60), (12, 1, 60)]) == pytest.approx(14 / 16)
+    assert value("empty_beat_rate", [(4, 1, 60), (16, 1, 60)]) == pytest.approx(14 / 16)  # bars from the first onset
+    assert value("empty_beat_rate", SINGLE) == pytest.approx(3 / 4)
+    assert value("empty_beat_rate", [(0, 4, 60)]) == 0
+    assert value("empty_beat_rate", [(0, 4.25, 60)]) == pytest.approx(3 / 8)
+
+
+def test_raw_values_are_those_that_muspy_gives_on_the_notes_as_they_are() -> None:
+    import muspy
+
+    notes: Notes = [(3.5, 0.5, 66), (4, 1, 47), (4, 1, 75), (4, 2, 60), (4.75, 0.5, 60), (6.25, 5, 71), (9, 1, 59)]
+    track = muspy.Track(notes=[muspy.Note(int(4 * o), pitch, int(4 * d)) for o, d, pitch in notes])
+    music = muspy.Music(resolution=4, tracks=[track])
+    assert raw("groove_consistency", notes) == muspy.groove_consistency(music, 16)
+    assert raw("polyphony_rate", notes) == muspy.polyphony_rate(music)
+    assert raw("empty_beat_rate", notes) == muspy.empty_beat_rate(music) >= 3 / 12
+    assert raw("empty_measure_rate", notes) == muspy.empty_measure_rate(music, 16)
+
+
+def test_raw_values_of_a_song_with_a_pickup_are_those_of_muspy_on_its_file() -> None:
+    import muspy
+
+    source = CORPORA["pop909-cl"].source
+    assert isinstance(source, Published)
+    path = find(source) if os.environ.get("ETUDE_DATA") else None
+    if path is None:
+        pytest.skip(f"no {source.pack} in ETUDE_DATA")
+    content = next(item[1] for item in midi_files(path, re.compile(source.members or "")) if item[0] == "001.mid")
+    assert isinstance(content, bytes)
+    notes = read_midi(content, id="", group="", reading=CORPORA["pop909-cl"].reading).notes
+    part = Piece(notes=notes[notes["onset"] < 64 * PAPER_GRID.steps_per_beat], id="", group="")
+    found = score_raw(Windows.of([part])).iloc[0]
+    assert found["groove_consistency"] == pytest.approx(0.695833, abs=1e-6)
+    assert found["empty_beat_rate"] == pytest.approx(0.046875, abs=1e-6)
+    fine = Windows.of([part]).on_common_grid()
+    for factor, groove in ((3, 0.898611), (6, 0.949306)):
+        rows = [
+            muspy.Note(onset * factor, pitch, duration * factor) for onset, duration, pitch, _ in fine.notes.tolist()
+        ]
+        music = muspy.Music(resolution=4 * factor, tracks=[muspy.Track(notes=rows)])
+        assert muspy.groove_consistency(music, 16 * factor) == pytest.approx(groove, abs=1e-6)
+        assert muspy.polyphony_rate(music) == pytest.approx(found["polyphony_rate"])
+
+
 def test_four_equal_bars_have_perfect_groove_here_but_not_in_muspy() -> None:
     bars = melody([60] * 16)
     assert [value(name, bars) for name in ("groove_consistency", "groove_jaccard", "grooving_similarity")] == [1, 1, 1]
@@ -215,7 +267,7 @@ def test_metrics_equal_muspy_where_muspy_is_correct(grid: TimeGrid) -> None:
     import muspy
 
     windows = random_windows(300, grid=grid)
-    ours, theirs = score(windows), score_raw(windows)
+    ours, theirs = score(windows), score_raw(windows.common)
     for name, corrected in RIGHT.items():
         np.testing.assert_allclose(ours[corrected], theirs[name], rtol=0, atol=1e-9, err_msg=name)
     for index, one in enumerate(windows.common.pieces()[:50]):

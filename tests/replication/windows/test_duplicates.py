@@ -23,6 +23,8 @@ from replication.windows.duplicates import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 KINDS = (interval_ngrams, melody_ngrams, note_runs, onset_runs)
@@ -117,9 +119,71 @@ def test_many_ngrams_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_near_copies_are_related_and_other_pieces_are_not() -> None:
     half = np.concatenate((song(0)[:90], changed(song(7)[:90], later=int(song(0)["onset"][90]) + 9)))
     pieces = [song(0), song(1), changed(song(0), by=-3, slower=2), half, song(2)]
-    pairs = related_pairs(collect_ngrams([block(*pieces)], interval_ngrams, notes=900), 5)
+    pairs = related_pairs(collect_ngrams([block(*pieces)], interval_ngrams, notes=900), 5, share=0.3)
     assert {tuple(pair) for pair in pairs.tolist()} == {(0, 2), (0, 3), (2, 3)}
     assert connected_families(pairs, 5).tolist() == [0, 1, 0, 0, 4]
+
+
+def chorale(seed: int, tune: list[int], *, by: int = 0, beats: Sequence[int] = (8,), ornament: int = 0) -> NDArray[Any]:
+    """Return a tune over three lower voices, which move twice as fast and depend on the seed.
+
+    Args:
+        seed: Seed of the lower voices.
+        tune: Pitches of the tune.
+        by: Semitones up.
+        beats: Durations of the tune's notes, repeated as often as needed; each is even.
+        ornament: If above 0, every so many notes of the tune, one is followed by a passing note.
+    """
+    rng, rows, start = np.random.default_rng(seed), [], 0
+    for number, pitch in enumerate(tune):
+        duration = beats[number % len(beats)]
+        passing = ornament and number % ornament == 0
+        rows.append((start, duration // 2 if passing else duration, pitch + by, 64))
+        if passing:
+            rows.append((start + duration // 2, duration // 2, pitch + by + 1, 64))
+        for onset in (start, start + duration // 2):
+            rows += [
+                (onset, duration // 2, int(low) + by, 64) for low in rng.choice(np.arange(40, 58), 3, replace=False)
+            ]
+        start += duration
+    return sorted_notes(rows)
+
+
+def test_the_tune_is_one_in_any_key_and_metre_and_over_any_harmony() -> None:
+    tunes = np.random.default_rng(0).integers(60, 80, (3, 60)).tolist()
+    pieces = [
+        chorale(0, tunes[0]),
+        chorale(1, tunes[1]),
+        chorale(2, tunes[0], by=-4),
+        chorale(3, tunes[0], beats=(8, 4), by=7),
+        chorale(4, tunes[0], ornament=20),
+        chorale(5, tunes[2]),
+    ]
+    blocks, notes = [block(*pieces)], sum(map(len, pieces))
+    grams = collect_ngrams(blocks, melody_ngrams, notes=notes)
+    pairs = related_pairs(grams, len(pieces), share=duplicates.TUNE_SHARE)
+    assert connected_families(pairs, len(pieces)).tolist() == [0, 1, 0, 0, 0, 5]
+    first, second = (set(grams.hashes[grams.pieces == number].tolist()) for number in (0, 2))
+    assert first == second
+    all_notes = collect_ngrams(blocks, interval_ngrams, notes=notes)
+    assert len(related_pairs(all_notes, len(pieces), share=duplicates.FAMILY_SHARE)) == 0
+
+
+def test_a_note_is_covered_while_a_higher_one_that_began_before_it_sounds() -> None:
+    rng = np.random.default_rng(0)
+    rows = [(int(rng.integers(60)), int(rng.integers(1, 20)), int(rng.integers(50, 60)), 64) for _ in range(300)]
+    pieces = [sorted_notes(rows[start : start + 75]) for start in range(0, 300, 75)]
+    notes, numbers = block(*pieces)
+    expected = [
+        any(
+            one["onset"] < note["onset"] < one["onset"] + one["duration"] and one["pitch"] > note["pitch"]
+            for one in pieces[number]
+        )
+        for note, number in zip(notes, numbers, strict=True)
+    ]
+    highest = duplicates._ends(notes, numbers)
+    assert duplicates._covered(notes, numbers)[highest].tolist() == np.array(expected)[highest].tolist()
+    assert 0 < np.mean(expected) < 1
 
 
 def test_many_copies_are_one_family_and_a_common_idiom_makes_none() -> None:
@@ -128,7 +192,7 @@ def test_many_copies_are_one_family_and_a_common_idiom_makes_none() -> None:
     unrelated = [np.concatenate((song(0)[:30], changed(song(seed), later=999))) for seed in range(1, size)]
     for pieces, families_found in ((copies, 1), (unrelated, size - 1)):
         pairs = related_pairs(
-            collect_ngrams([block(*pieces)], interval_ngrams, notes=sum(map(len, pieces))), len(pieces)
+            collect_ngrams([block(*pieces)], interval_ngrams, notes=sum(map(len, pieces))), len(pieces), share=0.3
         )
         assert len(set(connected_families(pairs, len(pieces)).tolist())) == families_found
 
@@ -136,7 +200,7 @@ def test_many_copies_are_one_family_and_a_common_idiom_makes_none() -> None:
 def test_without_pairs_every_piece_is_a_family() -> None:
     assert connected_families(np.empty((0, 2), np.int64), 3).tolist() == [0, 1, 2]
     empty = collect_ngrams([], interval_ngrams, notes=0)
-    assert related_pairs(empty, 0).shape == (0, 2)
+    assert related_pairs(empty, 0, share=0.3).shape == (0, 2)
 
 
 def test_contained_tests_each_ngram() -> None:

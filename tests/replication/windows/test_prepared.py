@@ -134,7 +134,8 @@ def test_copies_are_dropped_and_near_copies_stay_together(tmp_path: Path) -> Non
 def test_training_windows_with_runs_of_the_test_split_are_omitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "FAMILY_SHARE", 2.0)  # no families, so that the last step has to remove all copies
+    for name in ("FAMILY_SHARE", "TUNE_SHARE"):  # no families, so that the last step has to remove all copies
+        monkeypatch.setattr(duplicates, name, 2.0)
     base = [compose(np.random.default_rng([8, number])) for number in range(30)]
     for number, notes in enumerate(base):
         part = base[(number + 1) % 30][:60].copy()
@@ -192,7 +193,8 @@ def test_a_corpus_too_small_for_a_window_is_an_error(tmp_path: Path) -> None:
 
 
 def test_copies_are_omitted_exactly_even_if_ngrams_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "FAMILY_SHARE", 2.0)
+    for name in ("FAMILY_SHARE", "TUNE_SHARE"):
+        monkeypatch.setattr(duplicates, name, 2.0)
     whole = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "whole")
     monkeypatch.setattr(duplicates, "MAX_NGRAMS", 1000)
     sampled = prepare(SYNTHETIC, PAPER, SHORT, cache=tmp_path / "sampled")

@@ -1,10 +1,35 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from replication.midi.piece import sorted_notes
-from replication.windows.duplicates import RUN_LENGTH, collect_ngrams, note_runs, onset_runs
-from replication.windows.splits import SPLITS, Spans, assign_splits, measure_leak
+import numpy as np
+import pytest
+
+from replication.corpora.corpus import CORPORA
+from replication.corpora.reading import load
+from replication.midi.piece import Piece, sorted_notes
+from replication.midi.synthetic import compose
+from replication.windows import duplicates
+from replication.windows.duplicates import (
+    RUN_LENGTH,
+    collect_ngrams,
+    contained,
+    note_runs,
+    onset_runs,
+    sorted_unique,
+)
+from replication.windows.splits import SPLITS, Spans, assign_splits, find_families, measure_leak
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from replication.corpora.sources import Item
+    from replication.midi.piece import TimeGrid
+    from replication.windows.duplicates import NGrams
 
 NAMES = [f"song {number}" for number in range(100)]
 ALONE = np.arange(100, dtype=np.int32)
@@ -24,6 +49,80 @@ def test_a_family_goes_to_one_split() -> None:
         assert split in (TRAIN, VALIDATION, TEST)
     splits = assign_splits(NAMES, families, ALL)
     assert all(len(set(splits[families == family].tolist())) == 1 for family in families)
+
+
+def test_splits_get_their_shares_of_the_pieces() -> None:
+    families = np.sort(np.random.default_rng(0).permutation(np.r_[ALONE[:60], np.repeat(ALONE[60:70], 4)]))
+    names = [f"song {number}" for number in range(100)]
+    numbers = np.searchsorted(families, families).astype(np.int32)  # named by their first pieces
+    counts = np.bincount(assign_splits(names, numbers, ALL), minlength=3)
+    assert counts.sum() == 100
+    assert 17 <= counts[TEST] <= 20
+    assert 22 <= counts[TEST] + counts[VALIDATION] <= 25
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 1, 98), (4, 4, 4), (1, 4, 1), (4, 1, 1, 60), (2, 2, 2, 2, 2)])
+def test_no_split_is_empty_from_three_families_on(sizes: tuple[int, ...]) -> None:
+    families = np.repeat(np.cumsum((0, *sizes[:-1])), sizes).astype(np.int32)
+    splits = assign_splits([f"song {number}" for number in range(len(families))], families, families >= 0)
+    assert set(splits.tolist()) == {TRAIN, VALIDATION, TEST}
+
+
+def test_pieces_of_one_song_are_one_family_whatever_their_notes(tmp_path: Path) -> None:
+    songs = ("one", "two", "one", "three", "two", "four")
+    pieces = [
+        Piece(notes=compose(np.random.default_rng(number)), id=str(number), group=group)
+        for number, group in enumerate(songs)
+    ]
+
+    class Given:
+        """A source of these pieces."""
+
+        def key(self, cache: Path) -> str:  # noqa: ARG002 - part of the protocol
+            return "given"
+
+        def items(self, grid: TimeGrid) -> Iterator[Item]:  # noqa: ARG002 - part of the protocol
+            return iter(pieces)
+
+    loaded = load(replace(CORPORA["synthetic"], source=Given()), tmp_path)
+    assert loaded.groups == songs
+    assert [piece.group for piece in loaded.pieces] == list(songs)
+    assert find_families(loaded).family.tolist() == [0, 1, 0, 3, 1, 5]
+    assert find_families(loaded).unique.all()
+
+
+@pytest.mark.slow
+def test_settings_of_one_chorale_are_in_one_split(tmp_path: Path) -> None:
+    loaded = load(CORPORA["bach"], tmp_path)
+    families = find_families(loaded)
+    family = dict(zip(loaded.ids, families.family.tolist(), strict=True))
+    for together in (
+        # O Haupt voll Blut und Wunden, Befiehl du deine Wege and Herzlich tut mich verlangen have one tune.
+        ("bwv244.15", "bwv270", "bwv153.5", "bwv244.17"),
+        ("bwv227.1", "bwv227.3", "bwv64.8", "bwv358"),  # Jesu, meine Freude
+        ("bwv260", "bwv104.6", "bwv112.5-sc"),  # Allein Gott in der Hoeh sei Ehr
+        ("bwv190.7", "bwv190.7-inst"),  # one movement without and with instruments above the choir
+    ):
+        assert len({family[name] for name in together}) == 1, together
+    sizes = np.bincount(families.family[families.unique])
+    assert np.count_nonzero(sizes) > 200
+    assert sizes.max() < 15
+    splits = np.where(families.unique, assign_splits(loaded.ids, families.family, families.unique), -1)
+    assert len(set(families.family[splits == TEST].tolist())) > 45
+    # The highest note of each onset, as published measurements of copying have it, in runs of nine.
+    grams = collect_ngrams(loaded.blocks(), _upper_runs, notes=loaded.notes)
+    known = sorted_unique(grams.hashes[splits[grams.pieces] == TRAIN])
+    shares = [
+        contained(sorted_unique(grams.hashes[grams.pieces == piece]), known).mean()
+        for piece in np.flatnonzero(splits == TEST)
+    ]
+    assert max(shares) < 0.1
+
+
+def _upper_runs(notes: NDArray[Any], pieces: NDArray[np.int32]) -> NGrams:
+    top = duplicates._ends(notes, pieces)
+    steps = np.diff(notes["pitch"][top].astype(np.int64)).astype(np.uint64)
+    return duplicates._rolled(steps, pieces[top], notes["onset"][top], length=9)
 
 
 def test_a_song_keeps_its_split_when_songs_are_added() -> None:
