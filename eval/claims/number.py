@@ -93,37 +93,33 @@ def judge_number(audits: pd.DataFrame, *, permutations: int = PERMUTATIONS) -> N
         permutations: Number of permutations of each test.
     """
     pool = audits[audits["experiment"] != COUNTERFACTUAL]
-    number = _correlation(pool, NUMBER, permutations)
-    controls = {
-        column: _correlation(pool, column, permutations)
-        for column in POSITIVE_CONTROLS
-        if pool[column].astype(float).notna().any()
-    }
-    of_arms = pool.groupby(["experiment", "age"], as_index=False)[[NUMBER, "distance"]].mean().assign(seed=0)
+    pool = pool.astype(dict.fromkeys((NUMBER, *POSITIVE_CONTROLS, "distance", "age"), float))
+    pool = pool.assign(trial=[f"{name} {seed}" for name, seed in zip(pool["experiment"], pool["seed"], strict=True)])
+    measured = [column for column in POSITIVE_CONTROLS if pool[column].notna().any()]
+    arms = pool.groupby(["experiment", "age"], as_index=False)[[NUMBER, "distance"]].mean()
+    arms = arms.assign(trial=arms["experiment"])
     names = list(dict.fromkeys(pool["experiment"]))
-    without = {
-        name: _correlation(pool[pool["experiment"] != name], NUMBER, permutations=1).rho
-        for name in (names if len(names) > 2 else [])  # noqa: PLR2004 - one arm has no order of arms
-    }
     found = NumberVerdict(
         decision=Decision.NOT_TESTED,
         sentence="",
-        number=number,
-        controls=controls,
-        arms=_correlation(of_arms, NUMBER, permutations),
-        without=without,
+        number=_correlation(pool, NUMBER, permutations),
+        controls={column: _correlation(pool, column, permutations) for column in measured},
+        arms=_correlation(arms, NUMBER, permutations),
+        without={
+            name: _correlation(pool[pool["experiment"] != name], NUMBER, permutations=1).rho
+            for name in (names if len(names) > 2 else [])  # noqa: PLR2004 - one arm has no order of arms
+        },
     )
     decision = _decide(found)
     return replace(found, decision=decision, sentence=f"{decision.capitalize()}: {_reason(found)}.")
 
 
 def _correlation(pool: pd.DataFrame, column: str, permutations: int) -> StratifiedCorrelation:
-    trials = pool["experiment"].astype(str) + " " + pool["seed"].astype(str)
     return stratified_correlation(
-        pool[column].to_numpy(dtype=float),
-        pool["distance"].to_numpy(dtype=float),
-        pool["age"].to_numpy(dtype=float),
-        trials.to_numpy(dtype=str),
+        pool[column],
+        pool["distance"],
+        pool["age"],
+        pool["trial"].to_numpy(dtype=str),
         rng=np.random.default_rng(_SEED),
         permutations=permutations,
     )

@@ -2,8 +2,9 @@
 
 The report on Diffusion-LM for music compares models by "bits per word" of 3e-5 to 3e-4 and does not define them. They
 are consistent with the rounding term of the training loss: the certainty with which a token is recovered from its own
-embedding under the noise of the first timestep. The denoiser does not enter that term. Here it is measured for every diffusion model of a comparison at several ages, with the distance
-of samples from real music, a bound on the likelihood and the gap to real music by a teacher.
+embedding under the noise of the first timestep. The denoiser does not enter that term. Here it is measured for every
+diffusion model of a comparison at several ages, with the distance of samples from real music, a bound on the likelihood
+and the gap to real music by a teacher.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def stratified_correlation(
 
     def size(permuted: NDArray[Any], axis: int = -1) -> NDArray[Any]:
         sums: NDArray[Any] = pairs[permuted.astype(int), order].sum(axis=axis)
-        return np.abs(sums)
+        return abs(sums)
 
     found = stats.permutation_test(
         (order,),

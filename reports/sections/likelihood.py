@@ -326,7 +326,9 @@ def audit_figure(results: Results) -> CaptionedFigure:
             axes.plot(x, y, shapes[age], color=paint[name], mfc=face, ms=7 if outside else 4.5, mew=1)
     axes.set_yscale("log")
     label_logarithmic(axes.yaxis, subs=(1,))
-    axes.set_xlabel("Distance to the test split (noise floors)")
+    axes.set_xscale("log")
+    label_logarithmic(axes.xaxis)
+    axes.set_xlabel("Distance to the test split (noise floors), logarithmic")
     axes.set_ylabel("Bits per word, logarithmic")
     for age in ages:
         axes.plot([], [], shapes[age], color=GREY, ls="", ms=4.5, label=f"{age:,.0f} steps")
@@ -359,7 +361,7 @@ def audit_table(results: Results) -> Table:
         "token, by the teacher, between samples and real music. "
         f"{_AUDITED} Brackets and {PLUS_MINUS}: {INTERVALS_IN_RANGE}. Published: the numbers of Kasera, Liu and Li (2022), on other data and "
         "windows of 130 tokens. The report does not define them. They are consistent with this loss, whose size "
-        "changes by orders of magnitude with the dimension of the embeddings and the vocabulary; both differ here."
+        "changes by orders of magnitude with the dimension of the embeddings and the vocabulary."
     )
     return Table.of("audit", rows=rows, caption=caption, notes=() if rows else ("No model was audited.",))
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 FEW = ("e2e-small", "gaussian", "onsets-shuffled", "pretrained", "pretrained-ar", "unigram")
 MANY = ("pretrained", "pretrained-ar", "unigram")
-OWN_SIZES = ("audit", "tuning_grid")  # measured on other windows than the comparison
+OWN_SIZES = ("audit", "audit_correlations", "tuning_grid")  # measured on other windows than the comparison
 ODD = "<b> 50 % of a_b & $c|d$"
 
 

@@ -123,11 +123,28 @@ def test_the_share_of_undefined_values_is_compared_with_that_of_real_music(resul
     assert "Undefined" not in TABLES["main"](some).frame.columns
 
 
-def test_the_published_number_is_shown_next_to_a_likelihood_at_every_iteration(tables: dict[str, Table]) -> None:
+def test_the_number_of_every_model_and_age_is_shown_next_to_the_published_ones(tables: dict[str, Table]) -> None:
     rows = rows_of(tables["audit"])
-    assert [row["step"] for row in rows] == ["0", "200", "400", "800", "1000", "1500", "2000"]
-    assert float(rows[-1]["bits_per_word"]) < 0.001
-    assert float(rows[-1]["nll"]) > 1
+    ours = [row for row in rows if row["seeds"]]
+    assert [(row["model"], row["age"]) for row in ours[:3]] == [
+        ("Diffusion-LM, end-to-end", age) for age in ("500", "1000", "2500")
+    ]
+    assert {row["model"] for row in ours if row["model"].endswith("(control)")} == {"Embeddings only (control)"}
+    published = [row for row in rows if row["model"].startswith("Published")]
+    assert [float(row["bits_per_word"]) for row in published] == [3e-5, 4e-5, 7e-5, 2e-4, 3e-4]
+    assert not any(row["distance"] for row in published)
+
+
+def test_positive_controls_are_in_the_table_of_the_number(tables: dict[str, Table]) -> None:
+    rows = {row["number"]: row for row in rows_of(tables["audit_correlations"])}
+    assert list(rows) == [
+        "Bits per word",
+        "Positive control: likelihood bound",
+        "Positive control: teacher's gap",
+        "Bits per word, arms as units",
+    ]
+    assert float(rows["Positive control: likelihood bound"]["rho_low"]) > 0
+    assert [row["units"] for row in rows.values()] == ["15", "15", "15", "5"]
 
 
 def test_one_point_of_the_grid_is_chosen_for_each_arm(tables: dict[str, Table]) -> None:

@@ -25,6 +25,7 @@ from etude.trial import stages
 from etude.trial.scoring import MIDI_FILES
 from etude.trial.workbench import Workbench
 from eval.claims.claims import CLAIMS, verdicts_on
+from eval.claims.number import COUNTERFACTUAL
 from eval.metrics import table as metrics
 from eval.results.frames import gather
 from eval.scoring.controls import FromTest
@@ -38,13 +39,13 @@ from replication.corpora.reading import load
 from replication.corpora.sources import Synthetic
 from replication.midi.piece import PAPER_GRID, Seconds
 from replication.midi.smf import Reading, write_midi
-from replication.models.ablations import ABLATIONS, Diffusion
+from replication.models.ablations import ABLATIONS
 from replication.models.bound import Interpolated
 from replication.tokens.encodings import ENCODINGS
-from replication.training.scales import SCALES, Recipe
+from replication.training.scales import SCALES
 from replication.util.errors import UserError
 from replication.util.files import read_json, write_json
-from tests.support.small_scales import SMOKE, small_scale
+from tests.support.small_scales import small_scale
 from tests.support.tracking_stores import runs_table
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
     from etude.runner.plan import Plan
     from etude.trial.trial import Trial
-    from replication.models.ablations import Experiment
 
 
 MODELS = {name: row for name, row in EXPERIMENTS.items() if not isinstance(row.model, FromTest)}
@@ -64,19 +64,10 @@ def run(plan: Plan, *, workers: int = 2) -> list[Trial]:
         return scheduler.run(plan.trials, prepare(plan), plan.corpus.reading.grid, tracker, executor=place)
 
 
-def shortened(row: Experiment) -> Experiment:
-    """Return an experiment with its own budget, if it has one, reduced to that of the smoke scale."""
-    if not isinstance(row.model, Diffusion) or row.model.recipe is None:
-        return row
-    budget = replace(SMOKE.budget, steps=20, milestones=(0, 10, 20))
-    return replace(row, budget=budget, model=replace(row.model, recipe=Recipe(timesteps=100, budget=budget)))
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Every experiment in every encoding with two seeds, or its own, run once on real parts."""
     plan = make_plan(scale="smoke", only=tuple(EXPERIMENTS), root=tmp_path_factory.mktemp("suite"))
-    plan = replace(plan, experiments=tuple(shortened(row) for row in plan.experiments))
     teacher = replace(plan, experiments=(TEACHER,))
     assert run(teacher) == run(plan) == []
     return plan
@@ -225,13 +216,13 @@ def test_the_smoke_scale_reproduces_the_published_results(finished: Plan, capsys
 
 def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     results = gather(finished.comparison)
-    rows = [name for name in EXPERIMENTS if name not in {TEACHER.name, "recipe"}]  # not part of the comparison
+    rows = [name for name in EXPERIMENTS if name != TEACHER.name]  # not part of the comparison
     assert results.experiments["name"].tolist() == rows
     assert len(results.trials) == sum(len(seeds_of(name)) for name in rows)
     assert set(results.scores["experiment"]) == {"test", *rows}
     diffusions = {row.name for row in ABLATIONS}
     causal = {row.name for row in BASELINES if isinstance(row.model, AutoregressiveConfig)}
-    trained = {*diffusions, *causal}
+    trained = {*diffusions, *causal, COUNTERFACTUAL}
     assert set(results.curves["experiment"]) == trained
     assert set(results.embeddings["experiment"]) == {
         row.name for row in ABLATIONS if row.embeddings and row.kind == "trial"
@@ -245,7 +236,11 @@ def test_results_are_gathered_from_the_folders(finished: Plan) -> None:
     folder = finished.comparison / "e2e" / "0"
     shown = summary(folder, read_json(folder / "scores.json"))
     assert [shown[f"cost/{name}"] for name in costs] == costs.loc["e2e"].iloc[0].tolist()
-    assert set(results.audits["step"]) == {0, 10, 20}
+    audited = {name for name in diffusions if EXPERIMENTS[name].encoding == "paper"} | {COUNTERFACTUAL}
+    assert set(results.audits["experiment"]) == audited
+    assert set(results.audits["age"]) == {12, 24, 60}
+    assert results.audits.notna().all(axis=None)
+    assert len(results.audits) == 3 * sum(len(seeds_of(name)) for name in audited)
     assert set(results.measures["experiment"]) == set(results.raw["experiment"]) == set(rows)
     assert results.raw["real"].notna().any()
     assert [verdict.name for verdict in verdicts_on(results)] == [claim.name for claim in CLAIMS]

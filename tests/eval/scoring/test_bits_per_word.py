@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from eval.scoring.bits_per_word import SAMPLES, audit, bits_per_word
-from replication.models.ablations import ABLATIONS, Diffusion
-from replication.training.scales import Budget, Recipe
+from baselines import EmbeddingsOnlyConfig
+from eval.scoring.bits_per_word import SAMPLES, Yardsticks, audit, bits_per_word, teacher_gap
+from replication.models.ablations import Diffusion
+from replication.training.scales import SCALES
 from replication.util.checkpoint import milestone
 from replication.util.files import read_json, write_json
 from replication.util.generators import seeded
@@ -18,23 +19,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replication.models.diffusion_lm import DiffusionLM
+    from replication.training.scales import Scale
 
-SCALE = small_scale()
+SCALE = small_scale(steps=20, log_every=10, milestones=(5, 10))
 
 
-def build(dimension: int, vocabulary: int = 12) -> DiffusionLM:
-    budget = Budget(steps=20, batch=8, learning_rate=1e-3, ema=0.0, log_every=10, milestones=(0, 10, 20))
-    budget = Budget(**{**vars(budget), "validate_every": 10, "checkpoint_every": 10})
+def build(dimension: int, vocabulary: int = 12, scale: Scale = SCALE) -> DiffusionLM:
     with seeded("model", 0):
-        recipe = Recipe(timesteps=200, budget=budget)
-        return Diffusion(dimension=dimension, recipe=recipe).build(vocabulary=vocabulary, scale=SCALE)
+        return Diffusion(dimension=dimension).build(vocabulary=vocabulary, scale=scale)
 
 
 @pytest.mark.parametrize(("dimension", "low", "high"), [(16, 0.2, 0.35), (32, 1e-5, 0.01), (128, 1e-40, 1e-12)])
 def test_bits_per_word_need_no_training(dimension: int, low: float, high: float) -> None:
     # At T = 2000 and V = 220, with embeddings N(0, 1) and a network that has seen nothing.
-    with seeded("model", 0):
-        model = Diffusion(dimension=dimension, recipe=Recipe()).build(vocabulary=220, scale=SCALE)
+    model = build(dimension, vocabulary=220, scale=small_scale(timesteps=2000))
     tokens = torch.randint(220, (256, 34), generator=torch.Generator().manual_seed(0))
     assert low <= bits_per_word(model, tokens, seed=0) * math.log(2) <= high
 
@@ -53,39 +51,66 @@ def test_bits_per_word_equal_the_loss_term_for_any_network() -> None:
     assert bits_per_word(model, tokens, seed=0) == pytest.approx(math.log2(12))
 
 
-def test_the_audit_measures_every_milestone_once(tmp_path: Path) -> None:
+def test_embeddings_alone_have_fewer_bits_per_word_than_a_diffusion_model(tmp_path: Path) -> None:
+    with seeded("model", 0):
+        alone = EmbeddingsOnlyConfig().build(vocabulary=12, scale=small_scale(dimension=4))
+    diffusion, task = build(4, scale=small_scale()), job(tmp_path, small_scale(dimension=4))
+    alone.fit(task)
+    diffusion.fit(job(tmp_path / "diffusion", small_scale()))
+    assert bits_per_word(alone, task.validation, seed=0) < bits_per_word(diffusion, task.validation, seed=0)
+
+
+def test_the_audit_measures_every_age_once(tmp_path: Path) -> None:
     model, task, path = build(8), job(tmp_path / "run", SCALE), tmp_path / "audit.json"
     model.fit(task)
-    seen: list[torch.Size] = []
+    model.save(last := tmp_path / "model.safetensors")
+    weights = {**{step: milestone(task.folder, step) for step in (5, 10)}, 20: last}
+    drawn = model.sample(range(40), seed=3)
+    heard: list[torch.Tensor] = []
 
     def distance(windows: torch.Tensor) -> float:
-        seen.append(windows.shape)
+        heard.append(windows)
         return windows.double().mean().item()
 
-    table = audit(model, task.folder, task.validation, distance, path=path, seed=0)
-    assert table["step"].tolist() == [0, 10, 20]
-    assert seen == [torch.Size((SAMPLES, SCALE.length))] * 3
-    assert table.notna().all(axis=None)
-    assert table["nll"].to_numpy() == pytest.approx(table[["prior", "diffusion", "rounding"]].sum(axis=1).to_numpy())
-    assert (table["nll_error"] > 0).all()
-    assert table["nll"].iloc[2] < table["nll"].iloc[0]  # of trained weights, though not of averaged ones
-    assert audit(model, task.folder, task.validation, distance, path=path, seed=0).equals(table)
-    assert len(seen) == 3
+    yardsticks = Yardsticks(
+        real=task.validation.long(), distance=distance, teacher=lambda tokens: tokens.double().mean().item()
+    )
+
+    def found() -> dict[int, dict[str, float | None]]:
+        return audit(model, weights, drawn, yardsticks, path=path, seed=3)
+
+    table = found()
+    assert list(table) == [5, 10, 20]
+    assert [windows.shape for windows in heard] == [torch.Size((40, SCALE.length))] * 3
+    assert torch.equal(heard[-1], drawn)  # not drawn again
+    assert all(value is not None and math.isfinite(value) for row in table.values() for value in row.values())
+    assert (table[20]["nll"] or math.inf) < (table[5]["nll"] or 0)
+    assert found() == table
+    assert len(heard) == 3
 
     done = read_json(path)
     del done["10"]
     write_json(path, done)
-    milestone(task.folder, 20).unlink()  # is not looked at again
-    assert audit(model, task.folder, task.validation, distance, path=path, seed=0).equals(table)
-    assert len(seen) == 4
+    last.unlink()  # is not read again
+    assert found() == table
+    assert len(heard) == 4
+    assert len(drawn) <= SAMPLES
 
 
-def test_the_row_of_the_recipe_matches_the_report() -> None:
-    model = next(row.model for row in ABLATIONS if row.name == "recipe").build(vocabulary=20, scale=SCALE)
-    assert model.embedding.weight.shape == (20, 128)  # type: ignore[attr-defined]  # a DiffusionLM
-    scale = model.scale  # type: ignore[attr-defined]
-    budget = scale.budget
-    assert (scale.timesteps, budget.batch, budget.learning_rate, budget.weight_decay) == (2000, 32, 1e-4, 0)
-    assert (scale.backbone.dropout, budget.ema, budget.clip, budget.warmup) == (0.1, 0, None, 0)
-    assert {0, 800, 1000, 2000} <= set(budget.milestones)
-    assert (scale.backbone.layers, scale.length) == (SCALE.backbone.layers, SCALE.length)
+def test_the_teachers_gap_compares_as_many_real_windows() -> None:
+    sizes: list[int] = []
+
+    def teacher(tokens: torch.Tensor) -> float:
+        sizes.append(len(tokens))
+        return tokens.double().mean().item() if tokens.max() < 9 else math.nan
+
+    real = torch.full((50, 4), 3)
+    assert teacher_gap(teacher, torch.full((20, 4), 1), real) == 2
+    assert sizes == [20, 20]
+    assert teacher_gap(teacher, torch.full((20, 4), 9), real) == math.inf
+
+
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
+def test_every_scale_keeps_weights_at_a_fifth_and_two_fifths_of_its_steps(scale: Scale) -> None:
+    steps = scale.budget.steps
+    assert scale.budget.milestones == (steps // 5, 2 * steps // 5)

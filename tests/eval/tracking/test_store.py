@@ -197,7 +197,7 @@ def test_the_piano_roll_is_an_image_of_the_run_once(store: Store, trial: Path) -
 
 
 def test_an_audit_is_a_curve_over_its_own_steps(store: Store, trial: Path) -> None:
-    for scoring in ("old", "new"):
+    for scoring in ("new-old", "new-teacher"):
         write_json(trial / "audit" / f"{scoring}.json", {"0": {"bits_per_word": 1.0}, "800": {"bits_per_word": 0.5}})
     end(trial)
     write_json(trial / "scores.json", scores_of(2.3) | {"scoring": "new-teacher"})

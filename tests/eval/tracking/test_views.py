@@ -92,7 +92,6 @@ def test_mlflow_understands_the_filter(tmp_path: Path, empty_store: Path, monkey
         "jitter": {"kind": "control", "corpus": "bach"},
         "e2e-d8-s1": {"kind": "tuning", "corpus": "bach"},
         "teacher": {"kind": "teacher", "corpus": "bach"},
-        "recipe": {"kind": "audit", "corpus": "bach"},
         "real music": {"kind": "reference", "corpus": "bach"},
         "paper: BERT-base": {"kind": "reference"},
     }.items():
