@@ -116,7 +116,7 @@ def _judge(results: Results, values: pd.DataFrame) -> list[Verdict]:
                 claim.statement,
                 contrast_evidence(claim, values, results)
                 if isinstance(claim, ContrastClaim)
-                else number_evidence(results.audits, number=claim.number),
+                else number_evidence(results.audits, claim.number),
             )
             for claim in CLAIMS
         ]

@@ -9,8 +9,7 @@ such a relation and nothing is concluded from it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,27 +33,15 @@ POSITIVE_CONTROLS = {"nll": "likelihood bound", "teacher_gap": "teacher's gap"}
 # does it in 50: (1 + tau) / 2 with Kendall's tau = 2/pi arcsin(2 sin(pi rho / 6)) of a normal pair. Nobody would choose
 # a model by that. It lies between J. Cohen's small (0.1) and medium (0.3) correlation.
 MARGIN = 0.2
-SCALE = Scale(unit="", margin=MARGIN, better=1, low=-1.0, high=1.0)
+CORRELATION = Scale(unit="", margin=MARGIN, better=1, of="model", low=-1.0, high=1.0)
 _SEED = 0  # of the permutations
 
 
-class Decision(StrEnum):
-    """Possible verdicts on the claim."""
-
-    REPRODUCED = "reproduced"
-    CONTRADICTED = "contradicted"
-    NO_DIFFERENCE = "no meaningful difference"
-    INCONCLUSIVE = "inconclusive"
-    NOT_TESTED = "not tested"
-
-
 @dataclass(frozen=True, kw_only=True)
-class NumberVerdict:
-    """The verdict on the number.
+class NumberAnalysis:
+    """The rank correlations of a number, and of the positive controls, with the distance.
 
     Attributes:
-        decision: Verdict.
-        sentence: Verdict with the decisive numbers.
         number: Rank correlation of the number with the distance.
         controls: That of each positive control that was measured, by its column.
         arms: That of the number if each arm counts as one trial, with its means over seeds: whether the order of the
@@ -62,8 +49,6 @@ class NumberVerdict:
         without: Correlation of the number if one arm is left out, by arm; empty below three arms.
     """
 
-    decision: Decision
-    sentence: str
     number: StratifiedCorrelation
     controls: Mapping[str, StratifiedCorrelation]
     arms: StratifiedCorrelation
@@ -78,40 +63,62 @@ class NumberVerdict:
         return any(found.low > 0 for found in self.controls.values())
 
 
-def judge_number(audits: pd.DataFrame, *, permutations: int = PERMUTATIONS) -> NumberVerdict:
-    """Return the verdict on the claim that the number rises and falls with the distance to real music.
-
-        reproduced                a positive control comes out positive, and the interval of rho lies above 0
-        contradicted              likewise, and below 0
-        no meaningful difference  likewise, and |rho| < `MARGIN` by two one-sided tests at level 0.05
-        inconclusive              otherwise
-        not tested                with fewer than three trials, or if nothing differs
+def analyse_number(audits: pd.DataFrame, number: str = NUMBER, *, permutations: int = PERMUTATIONS) -> NumberAnalysis:
+    """Return how a number and the positive controls correlate with the distance to real music.
 
     Args:
-        audits: Columns experiment, seed, age, bits_per_word, nll, teacher_gap and distance; one row per trial and age.
+        audits: Columns experiment, seed, age, distance, nll, teacher_gap and the number; one row per trial and age.
             Rows of `COUNTERFACTUAL` are left out.
+        number: Column of the number.
         permutations: Number of permutations of each test.
     """
     pool = audits[audits["experiment"] != COUNTERFACTUAL]
-    pool = pool.astype(dict.fromkeys((NUMBER, *POSITIVE_CONTROLS, "distance", "age"), float))
-    pool = pool.assign(trial=[f"{name} {seed}" for name, seed in zip(pool["experiment"], pool["seed"], strict=True)])
-    measured = [column for column in POSITIVE_CONTROLS if pool[column].notna().any()]
-    arms = pool.groupby(["experiment", "age"], as_index=False)[[NUMBER, "distance"]].mean()
-    arms = arms.assign(trial=arms["experiment"])
+    of_arms = pool.groupby(["experiment", "age"], as_index=False)[[number, "distance"]].mean().assign(seed=0)
     names = list(dict.fromkeys(pool["experiment"]))
-    found = NumberVerdict(
-        decision=Decision.NOT_TESTED,
-        sentence="",
-        number=_correlation(pool, NUMBER, permutations),
-        controls={column: _correlation(pool, column, permutations) for column in measured},
-        arms=_correlation(arms, NUMBER, permutations),
+    return NumberAnalysis(
+        number=_correlation(pool, number, permutations),
+        controls={
+            column: _correlation(pool, column, permutations)
+            for column in POSITIVE_CONTROLS
+            if pool[column].astype(float).notna().any()
+        },
+        arms=_correlation(of_arms, number, permutations),
         without={
-            name: _correlation(pool[pool["experiment"] != name], NUMBER, permutations=1).rho
+            name: _correlation(pool[pool["experiment"] != name], number, permutations=1).rho
             for name in (names if len(names) > 2 else [])  # noqa: PLR2004 - one arm has no order of arms
         },
     )
-    decision = _decide(found)
-    return replace(found, decision=decision, sentence=f"{decision.capitalize()}: {_reason(found)}.")
+
+
+def number_evidence(
+    audits: pd.DataFrame, number: str = NUMBER, *, permutations: int = PERMUTATIONS
+) -> Evidence | Refusal:
+    """Return what the claim on a number is judged by; see `analyse_number`.
+
+    Nothing is concluded unless a positive control comes out positive.
+    """
+    found = analyse_number(audits, number, permutations=permutations)
+    one = found.number
+    if math.isnan(one.rho):
+        reason = (
+            f"{one.trials} trials with all values at {one.ages} ages give no order of models"
+            if one.ages or one.trials
+            else "no model was audited"
+        )
+        return Refusal(ruling=Ruling.NOT_TESTED, reason=reason)
+    controls = "; ".join(f"{POSITIVE_CONTROLS[name]} {_interval(own)}" for name, own in found.controls.items())
+    notes = [
+        f"positive control: {controls or 'none'}",
+        f"with the {found.arms.trials} arms as units {found.arms.rho:+.2f}, p = {found.arms.p:.2g}",
+    ]
+    if flips := [name for name, rho in found.without.items() if rho * one.rho < 0]:
+        notes.append(f"the sign changes without {' or '.join(flips)}")
+    return Evidence(
+        scale=CORRELATION,
+        contrast=Contrast(one.rho, one.low, one.high, one.p, one.p_equivalent, one.trials, math.nan),
+        notes=tuple(notes),
+        reservation="" if found.has_power else "no positive control comes out positive, so the test has no power here",
+    )
 
 
 def _correlation(pool: pd.DataFrame, column: str, permutations: int) -> StratifiedCorrelation:
@@ -120,59 +127,11 @@ def _correlation(pool: pd.DataFrame, column: str, permutations: int) -> Stratifi
         pool["distance"],
         pool["age"],
         pool["trial"].to_numpy(dtype=str),
+        margin=MARGIN,
         rng=np.random.default_rng(_SEED),
         permutations=permutations,
     )
 
 
-def _decide(found: NumberVerdict) -> Decision:
-    number = found.number
-    if math.isnan(number.rho):
-        return Decision.NOT_TESTED
-    if not found.has_power:
-        return Decision.INCONCLUSIVE
-    if number.low > 0:
-        return Decision.REPRODUCED
-    if number.high < 0:
-        return Decision.CONTRADICTED
-    return Decision.NO_DIFFERENCE if number.margin < MARGIN else Decision.INCONCLUSIVE
-
-
-def _reason(found: NumberVerdict) -> str:
-    number = found.number
-    if not number.ages and not number.trials:
-        return "no model was audited"
-    if math.isnan(number.rho):
-        return f"{number.trials} trials with all values at {number.ages} ages give no order of models"
-    controls = "; ".join(f"{POSITIVE_CONTROLS[name]} {_interval(one)}" for name, one in found.controls.items())
-    power = (
-        f"positive control: {controls}"
-        if found.has_power
-        else f"no positive control comes out positive, so the test has no power here ({controls or 'none'})"
-    )
-    flips = [name for name, rho in found.without.items() if rho * number.rho < 0]
-    return (
-        f"rank correlation with the distance {_interval(number)} over {number.trials} trials at {number.ages} ages; "
-        f"{power}; with the {found.arms.trials} arms as units {_number(found.arms.rho)}, p = {found.arms.p:.2g}"
-        + (f"; the sign changes without {' or '.join(flips)}" if flips else "")
-    )
-
-
 def _interval(found: StratifiedCorrelation) -> str:
-    return f"{_number(found.rho)} [{_number(found.low)}, {_number(found.high)}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:+.2f}"
-
-
-def number_evidence(audits: pd.DataFrame, *, number: str) -> Evidence | Refusal:
-    """Return what the claim on a column of the audits is judged by."""
-    found = judge_number(audits)
-    if math.isnan(found.number.rho):
-        return Refusal(ruling=Ruling.NOT_TESTED, reason=_reason(found))
-    one = found.number
-    contrast = Contrast(one.rho, one.low, one.high, one.p, math.nan, one.trials, math.nan)
-    return Evidence(
-        scale=SCALE, contrast=contrast, notes=(_reason(found),), reservation="" if found.has_power else "no power"
-    )
+    return f"{found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"

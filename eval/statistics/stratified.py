@@ -21,9 +21,8 @@ class StratifiedCorrelation(NamedTuple):
         rho: Mean over ages of Spearman's correlation over trials, -1 to 1.
         low: Lower end of its 95 % interval, at least -1.
         high: Upper end of the interval, at most 1.
-        margin: The smallest m for which |rho| < m is shown at level 0.05 by two one-sided tests: the end of the 90 %
-            interval that is farther from 0.
         p: Two-sided p value of the hypothesis that the trials' orders are unrelated, in (0, 1].
+        p_equivalent: p value of the two one-sided tests of the hypothesis that |rho| is at least the margin.
         trials: Number of trials that have all values.
         ages: Number of ages.
     """
@@ -31,8 +30,8 @@ class StratifiedCorrelation(NamedTuple):
     rho: float
     low: float
     high: float
-    margin: float
     p: float
+    p_equivalent: float
     trials: int
     ages: int
 
@@ -43,6 +42,7 @@ def stratified_correlation(
     age: ArrayLike,
     trial: ArrayLike,
     *,
+    margin: float,
     rng: np.random.Generator,
     permutations: int = PERMUTATIONS,
 ) -> StratifiedCorrelation:
@@ -71,6 +71,7 @@ def stratified_correlation(
         distance: (n,) values.
         age: (n,) ages.
         trial: (n,) names of the trials.
+        margin: Correlations smaller than this have no meaning.
         rng: Generator of the permutations.
         permutations: Number of permutations.
 
@@ -85,6 +86,7 @@ def stratified_correlation(
     ...     [5, 6, 7, 8, 4, 3, 2, 1],
     ...     [100] * 4 + [200] * 4,
     ...     ["a", "b", "c", "d", "d", "c", "b", "a"],
+    ...     margin=0.2,
     ...     rng=np.random.default_rng(0),
     ... )
     >>> found.rho, round(found.p, 3), found.trials, found.ages
@@ -123,13 +125,16 @@ def stratified_correlation(
     centre = math.atanh(min(max(rho, -largest), largest))
     null = np.arctanh(np.minimum(found.null_distribution, largest))
     stretch = math.sqrt(1 + rho**2 / 2)
-    wide, narrow = (stretch * float(np.quantile(null, level, method="higher")) for level in (0.95, 0.9))
+    wide = stretch * float(np.quantile(null, 0.95, method="higher"))
+    # Beyond the margin, at the end that is nearer: one side of the null distribution, which is symmetric.
+    room = (math.atanh(margin) - abs(centre)) / stretch
+    beyond = float((null >= abs(room)).mean()) / 2
     return StratifiedCorrelation(
         rho=min(max(rho, -1.0), 1.0),
         low=math.tanh(centre - wide),
         high=math.tanh(centre + wide),
-        margin=math.tanh(abs(centre) + narrow),
         p=float(found.pvalue),
+        p_equivalent=beyond if room > 0 else 1 - beyond,
         trials=trials,
         ages=ages,
     )

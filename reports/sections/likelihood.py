@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.claims.claims import PUBLISHED
-from eval.claims.number import COUNTERFACTUAL, MARGIN, POSITIVE_CONTROLS, judge_number
+from eval.claims.number import COUNTERFACTUAL, MARGIN, POSITIVE_CONTROLS, analyse_number
 from eval.scoring.bits_per_word import SAMPLES, WINDOWS
 from eval.scoring.likelihood import FULL_WINDOWS
 from eval.scoring.reference import REFERENCE_WINDOWS
@@ -359,8 +359,8 @@ def audit_table(results: Results) -> Table:
         "of decoding words from their own embeddings under the noise of the first timestep; smallest to largest over "
         f"seeds. {_without_denoiser(results)}NLL: the bound on the likelihood. Teacher gap: the difference in nats per "
         "token, by the teacher, between samples and real music. "
-        f"{_AUDITED} Brackets and {PLUS_MINUS}: {INTERVALS_IN_RANGE}. Published: the numbers of Kasera, Liu and Li (2022), on other data and "
-        "windows of 130 tokens. The report does not define them. They are consistent with this loss, whose size "
+        f"{_AUDITED} Brackets and {PLUS_MINUS}: {INTERVALS_IN_RANGE}. Published: the numbers of Kasera, Liu and Li "
+        "(2022), on other data and windows of 130 tokens. The report does not define them. They are consistent with this loss, whose size "
         "changes by orders of magnitude with the dimension of the embeddings and the vocabulary."
     )
     return Table.of("audit", rows=rows, caption=caption, notes=() if rows else ("No model was audited.",))
@@ -384,7 +384,7 @@ def _audit_row(label: str, age: int, found: pd.DataFrame | None, *, published: f
 
 def audit_correlations_table(results: Results) -> Table:
     """Build the table of rank correlations with the distance: bits per word, and the positive controls."""
-    judged = judge_number(results.audits)
+    judged = analyse_number(results.audits)
     named = {"Bits per word": judged.number}
     named |= {f"Positive control: {POSITIVE_CONTROLS[name]}": found for name, found in judged.controls.items()}
     named |= {"Bits per word, arms as units": judged.arms}
@@ -393,7 +393,7 @@ def audit_correlations_table(results: Results) -> Table:
             "Number": text_cell("number", name),
             "Rank correlation": interval_cell("rho", Interval(found.rho, found.low, found.high), sign="+"),
             "p": p_cell("p", found.p),
-            "Within": number_cell("margin", found.margin),
+            "p (equivalence)": p_cell("p_equivalent", found.p_equivalent),
             "Units": text_cell("units", found.trials),
             "Ages": text_cell("ages", found.ages),
         }
@@ -403,8 +403,8 @@ def audit_correlations_table(results: Results) -> Table:
         f"Whether numbers order models of equal age as the distance to real music does. {scale_and_corpus(results)} "
         "Spearman's correlation over trials within each age, mean over ages; brackets: 95 % intervals. p: by "
         "permutations of whole trials, at all ages together, because a trial's values at different ages are dependent. "
-        "Within: the smallest margin in which the correlation lies by two one-sided tests at level 0.05; one of "
-        f"{MARGIN:g} or less would be no meaningful correlation. Positive controls should correlate: if neither "
+        f"p (equivalence): of two one-sided tests that the correlation lies within {MARGIN:g}, which would be no meaningful "
+        "correlation. Positive controls should correlate: if neither "
         "interval lies above 0, these models cannot show such a relation, and nothing follows from the number's. With "
         "trials as units, the models compared are taken as given. With arms as units, the mean over seeds counts once "
         "per arm, and a few arms may be in the right order by chance. Trials that lack a value are left out."

@@ -144,7 +144,7 @@ def test_the_smaller_backbone_is_electras_share_of_berts() -> None:
 
 
 def test_a_smaller_backbone_below_twice_the_dimension_is_refused() -> None:
-    scale = replace(CPU, backbone=PreNorm(layers=4, width=64, heads=4, feedforward=256))
+    scale = replace(SCALES["cpu"], backbone=PreNorm(layers=4, width=64, heads=4, feedforward=256))
     assert Smaller()(scale.backbone, dimension=16) == PreNorm(layers=4, width=32, heads=2, feedforward=128)
     message = r"the smaller backbone has width 32, below 2 times d = 17; use a scale whose backbone is wider than 64"
     with pytest.raises(UserError, match=message):

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval.claims.number import COUNTERFACTUAL, MARGIN, Decision, judge_number
+from eval.claims.number import COUNTERFACTUAL, MARGIN, analyse_number, number_evidence
+from eval.claims.verdicts import Ruling, Verdict, judge
 from eval.scoring.experiments import EXPERIMENTS, is_audited
 
 if TYPE_CHECKING:
@@ -64,51 +65,59 @@ def pool(
     return pd.concat(frames, ignore_index=True)
 
 
+def verdict(audits: pd.DataFrame, *, permutations: int = 499) -> Verdict:
+    (found,) = judge([("C3", "It measures quality.", number_evidence(audits, permutations=permutations))])
+    return found
+
+
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize("kind", ["good", "clock", "noise", "persistent"])
 def test_a_good_number_is_reproduced_and_clocks_and_noise_are_not(kind: Kind, seeds: int) -> None:
     # Of 200 draws with 3 x 3, 3 x 5 and 3 x 10 trials: good numbers 98.5, 100 and 100 % reproduced; clocks 1.5, 1.5 and
     # 4.5 %, noise 1.5, 2 and 2.5 %, persistent noise 1, 1.5 and 3.5 %, where an exact test has 2.5 %.
     rng = np.random.default_rng(seeds)
-    found = [judge_number(pool(kind, seeds=seeds, rng=rng), permutations=199).decision for _ in range(20)]
-    reproduced = sum(decision is Decision.REPRODUCED for decision in found)
+    found = [verdict(pool(kind, seeds=seeds, rng=rng), permutations=199).verdict for _ in range(20)]
+    reproduced = found.count(Ruling.REPRODUCED)
     assert reproduced >= 19 if kind == "good" else reproduced <= 2
 
 
 def test_a_number_that_falls_as_models_get_worse_is_contradicted() -> None:
     table = pool("good", seeds=5, rng=np.random.default_rng(0))
-    found = judge_number(table.assign(bits_per_word=-table["bits_per_word"]), permutations=499)
-    assert found.decision is Decision.CONTRADICTED
-    assert found.number.high < 0
-    assert found.sentence.startswith("Contradicted: rank correlation with the distance -0.")
+    found = verdict(table.assign(bits_per_word=-table["bits_per_word"]))
+    assert found.verdict is Ruling.CONTRADICTED
+    assert found.evidence is not None
+    assert found.evidence.contrast.high < 0
+    assert found.sentence.startswith("Contradicted: -0.")
+    assert found.sentence.endswith(" 15 models.")
+    assert found.notes[0].startswith("positive control: likelihood bound +0.")
 
 
 def test_without_a_positive_control_nothing_is_concluded() -> None:
     table = pool("good", seeds=5, rng=np.random.default_rng(0), control=0.0)
-    found = judge_number(table, permutations=499)
-    assert not found.has_power
-    assert found.number.low > 0
-    assert found.decision is Decision.INCONCLUSIVE
-    assert "no positive control comes out positive, so the test has no power here (likelihood bound " in found.sentence
-    alone = judge_number(table.assign(teacher_gap=math.nan), permutations=499)
+    analysis = analyse_number(table, permutations=499)
+    assert not analysis.has_power
+    assert analysis.number.low > 0
+    found = verdict(table)
+    assert found.verdict is Ruling.INCONCLUSIVE
+    assert "no positive control comes out positive, so the test has no power here (+0." in found.sentence
+    alone = analyse_number(table.assign(teacher_gap=math.nan), permutations=499)
     assert list(alone.controls) == ["nll"]
     # One good control is enough.
-    one = judge_number(table.assign(teacher_gap=table["distance"]), permutations=499)
-    assert one.decision is Decision.REPRODUCED
+    assert verdict(table.assign(teacher_gap=table["distance"])).verdict is Ruling.REPRODUCED
 
 
 def test_many_unrelated_trials_show_that_there_is_no_meaningful_correlation() -> None:
     arms = tuple("abcdef")
-    found = judge_number(pool("noise", seeds=20, rng=np.random.default_rng(0), arms=arms), permutations=499)
-    assert found.decision is Decision.NO_DIFFERENCE
-    assert abs(found.number.rho) < found.number.margin < MARGIN
+    table = pool("noise", seeds=20, rng=np.random.default_rng(0), arms=arms)
+    assert verdict(table).verdict is Ruling.EQUIVALENT
+    assert abs(analyse_number(table, permutations=499).number.rho) < MARGIN
 
 
 def test_the_counterfactual_is_no_part_of_the_pool() -> None:
     assert is_audited(EXPERIMENTS[COUNTERFACTUAL])
     table = pool("good", seeds=3, rng=np.random.default_rng(0))
     outside = table.iloc[:1].assign(experiment=COUNTERFACTUAL, bits_per_word=0.0, distance=1e6)
-    assert judge_number(pd.concat([table, outside]), permutations=99) == judge_number(table, permutations=99)
+    assert analyse_number(pd.concat([table, outside]), permutations=99) == analyse_number(table, permutations=99)
 
 
 def test_arms_in_order_by_chance_are_seen() -> None:
@@ -118,19 +127,20 @@ def test_arms_in_order_by_chance_are_seen() -> None:
     # Only the first arm differs: without it, the order is reversed.
     distance = rank.map({0: 0.0, 1: 5.0, 2: 4.0}) + rng.normal(size=len(table)) * 3 / 4
     number = rank.map({0: 0.0, 1: 5.0, 2: 6.0}) + rng.normal(size=len(table)) * 3 / 4
-    found = judge_number(table.assign(distance=distance, bits_per_word=number, nll=distance), permutations=499)
-    assert found.decision is Decision.REPRODUCED
+    table = table.assign(distance=distance, bits_per_word=number, nll=distance)
+    found = analyse_number(table, permutations=499)
+    assert verdict(table).verdict is Ruling.REPRODUCED
     assert found.arms.trials == 3
     assert found.arms.p >= 1 / 3
     assert found.without["e2e"] < 0
-    assert found.sentence.endswith("; the sign changes without e2e.")
+    assert verdict(table).notes[-1] == "the sign changes without e2e"
 
 
 @pytest.mark.parametrize("column", ["bits_per_word", "distance"])
 def test_a_pool_without_an_order_is_not_tested(column: str) -> None:
     table = pool("good", seeds=3, rng=np.random.default_rng(0))
     for broken in (table.assign(**{column: 1.0}), table.assign(**{column: math.nan}), table[table["seed"] > 1][:2]):
-        found = judge_number(broken, permutations=99)
-        assert found.decision is Decision.NOT_TESTED
+        found = verdict(broken, permutations=99)
+        assert found.verdict is Ruling.NOT_TESTED
         assert "nan" not in found.sentence
-    assert judge_number(table.iloc[:0].astype(object)).sentence == "Not tested: no model was audited."
+    assert verdict(table.iloc[:0].astype(object)).sentence == "Not tested: no model was audited."

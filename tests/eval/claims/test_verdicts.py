@@ -80,7 +80,8 @@ def test_both_p_values_are_adjusted_for_the_number_of_claims() -> None:
     rng = np.random.default_rng(0)
     given = [evidence(rng.normal(-0.6, 0.5, 5)) for _ in range(4)]
     refused = Refusal(ruling=Ruling.NOT_TESTED, reason="e2e was not run")
-    found = judge([(f"C{index}", "", one) for index, one in enumerate([*given, refused])])
+    claims: list[Evidence | Refusal] = [*given, refused]
+    found = judge([(f"C{index}", "", one) for index, one in enumerate(claims)])
     assert [one.p for one in found[:4]] == holm([one.contrast.p for one in given])
     assert [one.p_equivalent for one in found[:4]] == holm([one.contrast.p_equivalent for one in given])
     assert found[0].detectable == pytest.approx(detectable_effect(5, given[0].contrast.deviation, tests=4))

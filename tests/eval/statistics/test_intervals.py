@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.statistics.intervals import deviation, difference, interval, positive_interval, share_interval
-from eval.statistics.paired import contrast
 
 
 def test_interval() -> None:
@@ -33,7 +32,6 @@ def test_values_equal_up_to_rounding_have_a_deviation_of_rounding_size() -> None
     assert deviation([2.0, 4.0], resolution=1.0) == deviation([2.0, 4.0]) == pytest.approx(math.sqrt(2))
     assert deviation([1.1 - 1.0, 2.1 - 2.0, 0.1]) == 0  # as computed they differ by 1e-16
     assert math.isnan(deviation([1.0], resolution=1.0))
-    assert contrast([1.0, 1.0, 1.0], [0.0, 0.0, 0.0], resolution=0.2).p == pytest.approx(0.0011, abs=1e-4)
 
 
 def test_difference_by_hand() -> None:
