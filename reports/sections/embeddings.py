@@ -222,8 +222,8 @@ def _searches(results: Results) -> str:
             "The search is repeated with every seed, and a seed is run in full at the point with its smallest distance."
         )
     return (
-        f"One search, with seed {join_names(sorted(searched))}, chose the point with the smallest distance for all seeds, "
-        "so no interval covers its noise."
+        f"One search, with seed {join_names(sorted(searched))}, chose the point with the smallest distance for all "
+        "seeds, so no interval covers its noise."
     )
 
 
