@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from etude.runner.scheduler import announce, run
 from etude.runner.tuning import choose, tuned, tuning_experiments
+from eval.claims.declaration import declaration, declare
 from eval.distances.noise_floor import LEAST_WINDOWS, MIN_SONGS
 from eval.results.environment import commit
 from eval.results.schema import as_written
@@ -39,6 +40,7 @@ SHORT = 7  # characters of a commit that are shown
 def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, executor: Executor) -> list[Trial]:
     """Run the teacher, tune the arms and run the experiments, seed by seed; return the trials that failed."""
     announce(plan, datasets)
+    declare_claims(plan, datasets)
     tried, failed = tuning_trials(plan, datasets), []
     refuse_others(plan, tried, datasets)
     note_commits([*tried, *at_chosen(plan)], datasets)
@@ -47,6 +49,21 @@ def compare(plan: Plan, datasets: Mapping[str, Dataset], tracker: Tracker, *, ex
         print(f"next: {len(batch)} trials ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})", flush=True)
         failed += run(batch, datasets, plan.corpus.reading.grid, tracker, executor=executor)
     return failed
+
+
+def declare_claims(plan: Plan, datasets: Mapping[str, Dataset]) -> None:
+    """Write the declaration of the claims before the first trial; later calls keep it."""
+    declare(
+        plan.comparison,
+        declaration(
+            scale=plan.scale.name,
+            corpus=plan.corpus.name,
+            data={name: dataset.digest for name, dataset in datasets.items()},
+            seeds=plan.scale.seeds,
+            demonstration=plan.scale.demonstration,
+        ),
+        commit=commit(),
+    )
 
 
 def batches(plan: Plan, tried: Sequence[Trial]) -> Iterator[list[Trial]]:

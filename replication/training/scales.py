@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from replication.diffusion.samplers import Ancestral, Sampler
+from replication.diffusion.rounding import AsPredicted
+from replication.diffusion.samplers import Ancestral, Renoised, Sampler
 from replication.diffusion.schedule import Schedule, Sqrt
 from replication.midi.keys import AsWritten, Keys, OneKey
 from replication.training.backbones import Backbone, Bert, PreNorm
@@ -172,6 +173,8 @@ _SMOKE = Scale(
     strata=4,
     seeds=(0, 1),
     samples=32,
+    demonstration=True,
+    second_sampler=Renoised(steps=5, rounding=AsPredicted()),
     experiments=("e2e", "gaussian", "pretrained", "pretrained-ar", "e2e-small", "autoregressive", "ngram"),
 )
 
@@ -207,7 +210,8 @@ _CPU = Scale(
     sampler=Ancestral(steps=50),
     strata=32,
     samples=256,
-    experiments=("e2e", "gaussian", "pretrained", "autoregressive", "ngram"),
+    demonstration=True,
+    experiments=("e2e", "gaussian", "pretrained", "embeddings-only", "autoregressive", "ngram"),
 )
 
 # The confirmatory study of the claims about embeddings. Its seeds were used for nothing before.
@@ -226,7 +230,12 @@ _STUDY = replace(
     seeds=tuple(range(100, 110)),
     tuning_grid=(TuningPoint(), TuningPoint(scale=0.5)),
     tuning_share=8,
-    experiments=("e2e", "gaussian", "pretrained", "e2e-small", "autoregressive", "ngram"),
+    second_sampler=Renoised(steps=50, rounding=AsPredicted()),
+    demonstration=False,
+    experiments=(
+        *("e2e", "gaussian", "pretrained", "gaussian-official", "pretrained-official", "e2e-large", "e2e-small"),
+        *("embeddings-only", "autoregressive", "autoregressive-best", "autoregressive-masked", "ngram"),
+    ),
 )
 
 _GPU = Scale(

@@ -44,7 +44,6 @@ from reports.format.table import (
     interval_cell,
     number,
     number_cell,
-    plus_minus_cell,
     text_cell,
     thousands,
 )

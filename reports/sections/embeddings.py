@@ -15,7 +15,7 @@ from matplotlib.ticker import MultipleLocator
 from eval.statistics.intervals import interval
 from eval.statistics.paired import holm
 from replication.training.scales import MIN_TUNING_SAMPLES, SCALES
-from reports.format.captions import INTERVALS, scale_and_corpus, setting
+from reports.format.captions import INTERVALS, join_names, scale_and_corpus, setting
 from reports.format.figure import GREY, INK, CaptionedFigure, label_rows, new_figure, placeholder, styled
 from reports.format.queries import colours, labels, models, over_seeds, rows_of
 from reports.format.section import FigurePart, Section, TablePart
@@ -213,6 +213,20 @@ def geometry_table(results: Results) -> Table:
     return Table.of("geometry", rows=rows, caption=caption)
 
 
+def _searches(results: Results) -> str:
+    """Return the sentence that says with which seeds the grid was searched."""
+    searched = set(results.grid["seed"].astype(str))
+    compared = {seed for points in results.about["tuned"].values() for seed in points}
+    if compared <= searched:
+        return (
+            "The search is repeated with every seed, and a seed is run in full at the point with its smallest distance."
+        )
+    return (
+        f"One search, with seed {join_names(sorted(searched))}, chose the point with the smallest distance for all "
+        "seeds, so no interval covers its noise."
+    )
+
+
 def tuning_grid_table(results: Results) -> Table:
     """Build the table of all tuning points of each arm; failed points have no numbers."""
     names = labels(results)
@@ -234,8 +248,7 @@ def tuning_grid_table(results: Results) -> Table:
         f"Tuning points of the arms. {scale_and_corpus(results)} All arms have the same points and the same budget: "
         f"{max(1, results.about['steps'] // share)} steps, which is 1/{share} of the comparison, and half of the "
         f"samples (at least {MIN_TUNING_SAMPLES}). Distance: to the validation split, in its own noise floors. The "
-        "search is repeated with every seed, and the point with the smallest distance is run in full with that seed; "
-        "the test split plays no part in the choice. Dimensions: of "
+        f"test split plays no part in the choice. {_searches(results)} Dimensions: of "
         "an embedding. Scale: its size relative to the noise, as a multiple of the arm's own. NLL bound: of the "
         "interpolated estimator, chosen and measured on the validation split. "
         f"{MISSING}: failed, never chosen."

@@ -360,8 +360,8 @@ def audit_table(results: Results) -> Table:
         f"seeds. {_without_denoiser(results)}NLL: the bound on the likelihood. Teacher gap: the difference in nats per "
         "token, by the teacher, between samples and real music. "
         f"{_AUDITED} Brackets and {PLUS_MINUS}: {INTERVALS_IN_RANGE}. Published: the numbers of Kasera, Liu and Li "
-        "(2022), on other data and windows of 130 tokens. The report does not define them. They are consistent with this loss, whose size "
-        "changes by orders of magnitude with the dimension of the embeddings and the vocabulary."
+        "(2022), on other data and windows of 130 tokens. The report does not define them. They are consistent with "
+        "this loss, whose size changes by orders of magnitude with the dimension of the embeddings and the vocabulary."
     )
     return Table.of("audit", rows=rows, caption=caption, notes=() if rows else ("No model was audited.",))
 
@@ -403,8 +403,8 @@ def audit_correlations_table(results: Results) -> Table:
         f"Whether numbers order models of equal age as the distance to real music does. {scale_and_corpus(results)} "
         "Spearman's correlation over trials within each age, mean over ages; brackets: 95 % intervals. p: by "
         "permutations of whole trials, at all ages together, because a trial's values at different ages are dependent. "
-        f"p (equivalence): of two one-sided tests that the correlation lies within {MARGIN:g}, which would be no meaningful "
-        "correlation. Positive controls should correlate: if neither "
+        f"p (equivalence): of two one-sided tests that the correlation lies within {MARGIN:g}, which would be no "
+        "meaningful correlation. Positive controls should correlate: if neither "
         "interval lies above 0, these models cannot show such a relation, and nothing follows from the number's. With "
         "trials as units, the models compared are taken as given. With arms as units, the mean over seeds counts once "
         "per arm, and a few arms may be in the right order by chance. Trials that lack a value are left out."

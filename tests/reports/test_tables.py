@@ -151,6 +151,12 @@ def test_one_point_of_the_grid_is_chosen_for_each_arm(tables: dict[str, Table]) 
     frame = tables["tuning_grid"].frame
     assert (frame[frame["Chosen"] == "yes"].groupby(["Model", "Seed"]).size() == 1).all()
     assert "375 steps" in tables["tuning_grid"].caption
+    assert "repeated with every seed" in tables["tuning_grid"].caption
+
+
+def test_a_search_with_one_seed_for_all_is_named(results: Results) -> None:
+    once = dataclasses.replace(results, grid=results.grid[results.grid["seed"] == 0])
+    assert "One search, with seed 0, chose the point" in TABLES["tuning_grid"](once).caption
 
 
 def test_points_of_the_grid_that_failed_have_no_numbers(results: Results) -> None:
