@@ -191,8 +191,8 @@ def floor_forest(results: Results) -> CaptionedFigure:
     caption = (
         f"Distance to real music. {setting(results)} Large marks: means over seeds. Small dots: single seeds. Bars "
         f"(cut at the frame) and brackets (in full): {INTERVALS}, on the logarithmic scale. Line at "
-        "1: the mean distance between two halves of the test split, the noise floor. Band and dashed line: its 95th percentile, "
-        f"{per_encoding(results, 'floor_p95', 2)}. Grey: controls, which give distances a "
+        "1: the mean distance between two halves of the test split, the noise floor. Band and dashed line: its 95th "
+        f"percentile, {per_encoding(results, 'floor_p95', 2)}. Grey: controls, which give distances a "
         "scale. Values below the axis are drawn at its edge."
     )
     return CaptionedFigure(figure, caption)
