@@ -85,5 +85,10 @@ def _short_main_table(results: Results) -> Table:
     for short in titles.values():
         table.add_column(short, justify="right", no_wrap=True)
     for row in frame[~frame["Model"].isin(hidden)].to_dict("records"):
-        table.add_row(row["Model"], *(row[title].partition(f" {PLUS_MINUS}")[0] for title in titles))
+        table.add_row(row["Model"], *(_short(title, row[title]) for title in titles))
     return table
+
+
+def _short(title: str, cell: str) -> str:
+    """Return a cell of the main table without its interval, except that of the distance."""
+    return cell if title.startswith("Distance") else cell.partition(f" {PLUS_MINUS}")[0].partition(" [")[0]
