@@ -68,7 +68,7 @@ class Scale:
         schedule: Noise schedule.
         budget: Training budget.
         sampler: Sampler of the diffusion models.
-        strata: Timesteps drawn per window for the likelihood bound.
+        strata: Timesteps drawn per window for the likelihood bound, two from each of half as many strata.
         seeds: Number of trials of each experiment.
         samples: Number of windows drawn from each trial.
         tuning_grid: Points at which the embeddings of every arm are tried first; see `etude.runner.tuning`.
