@@ -11,7 +11,7 @@ import tyro
 from etude.cli.options import CorpusName, Root, Scale  # noqa: TC001 - tyro reads the annotations
 from etude.runner.plan import PUBLISHED, make_plan
 from eval.claims.declaration import status
-from eval.claims.judgement import judged_on
+from eval.claims.judgement import verdicts_on
 from eval.claims.verdicts import Ruling
 from eval.results.agreement import RULES, compare, different_hashes, different_parts, environments, same_class
 from replication.util.errors import UserError
@@ -162,6 +162,6 @@ def _measures(rows: list[Compared]) -> list[str]:
 
 def _rulings(here: Results, there: Results) -> list[tuple[str, Ruling, Ruling]]:
     """Return the verdicts on claims that were tested in both runs."""
-    ours, theirs = ({each.name: each.verdict for each, _ in judged_on(run)} for run in (here, there))
+    ours, theirs = ({each.name: each.verdict for each in verdicts_on(run)} for run in (here, there))
     pairs = [(name, ours[name], ruling) for name, ruling in theirs.items() if name in ours]
     return [pair for pair in pairs if not {Ruling.NOT_TESTED, Ruling.NOT_TESTABLE} & set(pair)]

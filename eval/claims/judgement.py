@@ -7,8 +7,6 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
-
 from eval.claims.claims import CLAIMS, FLOORS, ContrastClaim, contrast_evidence, primary_values
 from eval.claims.declaration import Status, claim_status
 from eval.claims.number import number_evidence
@@ -17,6 +15,8 @@ from eval.scoring.measures import SECOND_SAMPLER, WASSERSTEIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pandas as pd
 
     from eval.results.frames import Results
 
@@ -64,6 +64,11 @@ def judged_on(results: Results) -> tuple[Judged, ...]:
     return tuple(found)
 
 
+def verdicts_on(results: Results) -> tuple[Verdict, ...]:
+    """Return the verdicts of `judged_on` without their standing."""
+    return tuple(verdict for verdict, _ in judged_on(results))
+
+
 @functools.lru_cache(maxsize=2)
 def variants_on(results: Results) -> tuple[Variant, ...]:
     """Return the verdicts under every other choice that the results allow."""
@@ -81,6 +86,8 @@ def variants_on(results: Results) -> tuple[Variant, ...]:
 
 def _variants(results: Results) -> Iterator[tuple[str, list[Verdict]]]:
     """Yield each choice in words, with the verdicts under it on the claims that it concerns."""
+    import pandas as pd
+
     values = primary_values(results)
     for margin in MARGINS:
         yield f"a margin of {margin:g} floors", _contrasts(results, values, scale=replace(FLOORS, margin=margin))

@@ -129,7 +129,7 @@ def _per_unit(
 def _full_bound(model: DiffusionLM, windows: torch.Tensor, estimator: Estimator) -> dict[str, float]:
     """Return the bound (nats per token) of a few windows at every timestep and at the drawn ones, as a check."""
     tokens = int(token_counts(windows).sum())
-    every = model.bounds(windows, (estimator,), seed=0, strata=model.scale.timesteps - 1)[estimator]
+    every = model.bounds(windows, (estimator,), seed=0, every_timestep=True)[estimator]
     drawn = model.bounds(windows, (estimator,), seed=0)[estimator]
     assert drawn.error is not None
     return {

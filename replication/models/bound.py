@@ -13,10 +13,12 @@ it where x_i alone determines the token.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import Field, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -137,6 +139,7 @@ def nll_bounds(
     *,
     estimators: Sequence[Estimator],
     strata: int,
+    draws: int,
 ) -> dict[Estimator, Likelihood]:
     """Return an upper bound of -ln p(w) in nats for each estimator, as named terms (B,) summed over positions.
 
@@ -148,12 +151,12 @@ def nll_bounds(
         tokens: (B, L) token ids w.
         random: Generator of the noise and of the timesteps.
         estimators: Estimators of the clean embeddings.
-        strata: Timesteps drawn per window, one from each of `strata` equal parts of 1..T-1, which is unbiased. With
-            T - 1, every timestep is used once.
+        strata: Parts that the timesteps 1..T-1 are cut into; see `stratum_edges`. With T - 1, every timestep is one.
+        draws: Timesteps drawn per window from each part, which is unbiased.
 
     Returns:
         The terms by estimator, and the standard error of their sum from all that is drawn: the timesteps and the noise
-        of the diffusion term (see `_error`), and the noise of the rounding term. The prior has none.
+        of the diffusion term, and the noise of the rounding term. The prior has none. With one draw the error is NaN.
     """
     nu, snr = chain.nu, chain.snr
     clean = chain.table[tokens]
@@ -161,25 +164,47 @@ def nll_bounds(
     prior = 0.5 * (chain.signal[last] ** 2 * clean**2 + nu[last] - 1 - nu[last].log()).sum((1, 2))
 
     parts: dict[Estimator, list[Tensor]] = {estimator: [] for estimator in estimators}
-    for stratum in range(strata):
-        u = torch.rand(len(tokens), generator=random, device=tokens.device, dtype=torch.float64)
-        index = 1 + ((stratum + u) / strata * last).long().clamp(max=last - 1)
-        x = chain.noisy(clean, index, random)
-        evidence = Evidence(chain, x, index, denoise(x, index))
-        weight = 0.5 * (snr[index - 1] - snr[index]) * last / strata
-        for estimator, found in parts.items():
-            found.append(weight * (clean - estimator(evidence)).pow(2).sum((1, 2)))
+    for start, end in itertools.pairwise(stratum_edges(last, strata)):
+        for _ in range(draws):
+            index = torch.randint(start, end, (len(tokens),), generator=random, device=tokens.device)
+            x = chain.noisy(clean, index, random)
+            evidence = Evidence(chain, x, index, denoise(x, index))
+            weight = 0.5 * (snr[index - 1] - snr[index]) * (end - start)
+            for estimator, found in parts.items():
+                found.append(weight * (clean - estimator(evidence)).pow(2).sum((1, 2)))
 
     first = torch.zeros_like(tokens[:, 0])
-    draws = torch.stack([_rounding(chain, tokens, chain.noisy(clean, first, random)) for _ in range(ROUNDING_DRAWS)])
-    rounding, rounding_variance = draws.mean(0), draws.var(0) / ROUNDING_DRAWS
+    rounding = torch.stack([_rounding(chain, tokens, chain.noisy(clean, first, random)) for _ in range(ROUNDING_DRAWS)])
     bounds = {}
     for estimator, found in parts.items():
-        diffusion = torch.stack(found)
-        terms = {"prior": prior, "diffusion": diffusion.sum(0), "rounding": rounding}
-        error = (_error(diffusion) ** 2 + rounding_variance).sqrt()
+        diffusion = torch.stack(found).view(strata, draws, -1)
+        terms = {"prior": prior, "diffusion": diffusion.mean(1).sum(0), "rounding": rounding.mean(0)}
+        error = (_variance(diffusion).sum(0) + _variance(rounding[None])[0]).sqrt()
         bounds[estimator] = Likelihood(terms=terms, exact=False, error=error)
     return bounds
+
+
+def stratum_edges(last: int, strata: int) -> list[int]:
+    """Return the strata of the timesteps 1..last, as the first timestep of each and last + 1.
+
+    Half of them are as for equal parts, where a good estimator has its errors; the widths of the others grow with the
+    timestep, since the bound multiplies the errors at i by about 1 / i^2, which alone decides the plain bound. With
+    `last` strata, every timestep is one.
+
+    Raises:
+        ValueError: Unless 1 <= strata <= last.
+
+    >>> stratum_edges(2000, 8)
+    [1, 7, 39, 162, 415, 757, 1147, 1566, 2001]
+    """
+    if not 1 <= strata <= last:
+        raise ValueError(f"{strata} strata are impossible; choose 1 to {last}, the timesteps of the diffusion term")
+    timesteps = np.arange(1, last + 2)
+    reached = ((timesteps - 1) / last + np.log(timesteps) / np.log(last + 1)) / 2
+    edges = [1]
+    for quantile in np.interp(np.arange(1, strata + 1) / strata, reached, timesteps):
+        edges.append(max(edges[-1] + 1, round(quantile)))
+    return edges
 
 
 def _rounding(chain: Chain, tokens: Tensor, x: Tensor) -> Tensor:
@@ -188,16 +213,11 @@ def _rounding(chain: Chain, tokens: Tensor, x: Tensor) -> Tensor:
     return F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none").sum(1)
 
 
-def _error(parts: Tensor) -> Tensor:
-    """Return the standard error (B,) of the sum of independent draws (strata, B), one per stratum; NaN for one stratum.
-
-    Neighbouring strata are treated as one stratum (collapsed strata, Cochran 1977, section 5A.12). If their means
-    differ, the error is overestimated, never underestimated. The variance of a sum of m draws is m times that of one.
-    """
-    if len(parts) == 1:
-        return torch.full_like(parts[0], torch.nan)
-    pairs = parts.tensor_split(len(parts) // 2)  # one group has three draws if the number is odd
-    return torch.stack([len(pair) * pair.var(0) for pair in pairs]).sum(0).sqrt()
+def _variance(draws: Tensor) -> Tensor:
+    """Return the variance (strata, B) of the mean of independent draws (strata, draws, B); NaN for one draw."""
+    if draws.shape[1] == 1:
+        return torch.full_like(draws[:, 0], torch.nan)
+    return draws.var(1) / draws.shape[1]
 
 
 def _token_logits(observed: Tensor, precision: Tensor, table: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class DiffusionLM(NeuralModel):
 
     @torch.no_grad()
     def bounds(
-        self, tokens: Tensor, estimators: Sequence[Estimator], *, seed: int, strata: int | None = None
+        self, tokens: Tensor, estimators: Sequence[Estimator], *, seed: int, every_timestep: bool = False
     ) -> dict[Estimator, Likelihood]:
         """Return upper bounds of -ln p(window) over all L positions, padding included; see `nll_bounds`.
 
@@ -147,18 +147,19 @@ class DiffusionLM(NeuralModel):
             tokens: (B, L) token ids.
             estimators: Estimators of the bounds, which share all noise and all evaluations of the network.
             seed: Seed of the noise and of the timesteps.
-            strata: Timesteps per window; by default those of the scale. With T - 1, every timestep is used once.
+            every_timestep: Whether to use every timestep once, without an error, instead of drawing as many as the
+                scale has strata.
         """
         start_variance = torch.zeros_like(self.alpha_bar[0]) if self.clean_start else 1 - self.alpha_bar[0]
         chain = Chain(self.embedding.weight.double(), self.alpha_bar, start_variance=start_variance)
         whole = len(tokens) % CHUNK == 0  # a smaller last chunk would have to be compiled on its own
         denoise = self._denoiser(compiled=whole)
+        drawn = {"strata": min(max(1, self.scale.strata // DRAWS), self.scale.timesteps - 1), "draws": DRAWS}
+        drawn = {"strata": self.scale.timesteps - 1, "draws": 1} if every_timestep else drawn
         parts = []
         for number, part in enumerate(torch.split(tokens, CHUNK)):
             random = generator("likelihood", seed, number, device=tokens.device)
-            parts.append(
-                nll_bounds(denoise, chain, part, random, estimators=estimators, strata=strata or self.scale.strata)
-            )
+            parts.append(nll_bounds(denoise, chain, part, random, estimators=estimators, **drawn))
         return {estimator: Likelihood.joined([part[estimator] for part in parts]) for estimator in parts[0]}
 
     def draw_chunk(self, indices: range, *, seed: int) -> Tensor:
@@ -188,6 +189,7 @@ class DiffusionLM(NeuralModel):
 
 
 TIME_WIDTH = 128
+DRAWS = 2  # timesteps of a stratum of the bound: the fewest whose spread shows the error
 
 
 def time_features(t: Tensor) -> Tensor:

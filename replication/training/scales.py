@@ -90,7 +90,7 @@ class Scale:
         sampler: Sampler of the diffusion models.
         second_sampler: Sampler with which their distance is measured again, to see whether a verdict depends on it;
             None for none.
-        strata: Timesteps drawn per window for the likelihood bound.
+        strata: Timesteps drawn per window for the likelihood bound, two from each of half as many strata.
         seeds: Seeds of each experiment that does not set its own, in ascending order.
         samples: Number of windows drawn from each trial.
         tuning_grid: Points at which the embeddings of every arm are tried first, with each seed; see

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.claims.claims import verdicts_on
+from eval.claims.judgement import verdicts_on
 from eval.results.files import read_results, write_results
 from replication.util.errors import UserError
 from reports.page.check import differences

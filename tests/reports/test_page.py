@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from eval.claims.claims import verdicts_on
+from eval.claims.judgement import verdicts_on
 from reports.format.section import FigurePart
 from reports.format.table import Table, number_cell, text_cell
 from reports.page.html import page

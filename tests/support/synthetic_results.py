@@ -15,7 +15,7 @@ import pandas as pd
 from eval.metrics.table import METRICS, refused
 from eval.results.frames import Results
 from eval.results.sampler_study import EVALUATIONS, REFERENCE, SAMPLERS
-from eval.scoring.measures import DISTANCE, MEASURES
+from eval.scoring.measures import DISTANCE, IN_FLOORS, MEASURES, SECOND_SAMPLER
 from eval.scoring.sample_set import FORM
 from eval.scoring.trajectory import LEVELS, NOTES
 from replication.corpora.corpus import CORPORA
@@ -54,7 +54,7 @@ TRIPLES: tuple[Row, ...] = (
 )
 UNDEFINED = ("gaussian", "unigram")  # three samples of each have no notes
 CHANGED = {"test-copy": 0.0, "onsets-shuffled": 0.337}  # share of the test windows that the control changes
-IN_FLOORS = ("distance", "frechet", "intervals", "chords", "bar_similarity")  # measures that have a ratio
+DIFFUSION = ("e2e", "gaussian", "pretrained")  # what the names of diffusion models begin with
 BEATS = Beats(steps_per_beat=4)
 TOKENS_PER_NOTE = {"paper": 2.4, "triples": 3.6}
 # metric: mean and standard deviation of real music; other metrics are about 0.5
@@ -181,6 +181,7 @@ def synthetic_results(
         trajectory_notes=_trajectory_notes(rng, diffusion),
         grid=_grid(rng, [name for name in names if name in {"e2e", "gaussian", "pretrained"}], seeds),
         audits=audits,
+        jackknife=_jackknife(rng, measures),
         samplers=_samplers(rng, [name for name in names if name in {"e2e", "gaussian"}], seeds),
         fingerprints=_fingerprints(trials),
     )
@@ -303,14 +304,26 @@ def _measures(rng: np.random.Generator, rows: Sequence[Row], seeds: int, samples
                     floor, p95 = ideal + away, ideal + 1.3 * away
                     value = ideal + away * away_by * rng.uniform(0.9, 1.1)
                 p = rng.uniform() if measure == "mmd" else math.nan
-                if measure == DISTANCE:  # a copy of the test split has none
-                    value = floor * max(0.0, away_by + rng.normal() / 10) if away_by else 0.0
+                if measure in {DISTANCE, SECOND_SAMPLER}:  # in floors, and never below 1
+                    floor, p95, value = 1.0, 1.25, max(1.0, away_by + rng.normal() / 10)
+                if measure == SECOND_SAMPLER and not name.startswith(DIFFUSION):
+                    continue
                 if measure == "nan_rate":
                     value, floor = 0.075 if name in UNDEFINED else 0.0, math.nan
                 ratio = value / floor if measure in IN_FLOORS or measure.startswith("copy_") else math.nan
                 record = {"experiment": name, "seed": seed, "measure": measure, "value": value, "floor": floor}
                 records.append(record | {"floor_p95": p95, "ratio": ratio, "p": p, "n": samples})
     return pd.DataFrame(records)
+
+
+def _jackknife(rng: np.random.Generator, measures: pd.DataFrame) -> pd.DataFrame:
+    """Return the distance without each of 8 songs, near the distance with all of them."""
+    found = measures[(measures["measure"] == DISTANCE) & ~measures["experiment"].map(is_control)]
+    return pd.DataFrame(
+        {"experiment": row.experiment, "seed": row.seed, "song": song, "distance": row.ratio + rng.normal() / 50}
+        for row in found.itertuples()
+        for song in range(8)
+    )
 
 
 def _raw(rng: np.random.Generator, rows: Sequence[Row], seeds: int) -> pd.DataFrame:

@@ -24,7 +24,8 @@ from etude.runner.plan import find_corpus, make_plan, prepare
 from etude.trial import stages
 from etude.trial.scoring import MIDI_FILES
 from etude.trial.workbench import Workbench
-from eval.claims.claims import CLAIMS, verdicts_on
+from eval.claims.claims import CLAIMS
+from eval.claims.judgement import verdicts_on
 from eval.claims.number import COUNTERFACTUAL
 from eval.metrics import table as metrics
 from eval.results.frames import gather

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from etude.runner.plan import prepare
 from etude.runner.worker import work
-from eval.claims.claims import CLAIMS, verdicts_on
+from eval.claims.claims import CLAIMS
+from eval.claims.judgement import verdicts_on
 from eval.claims.verdicts import Ruling
 from eval.results.anomalies import ANOMALIES, EXCLUDED, find_anomalies
 from eval.results.files import read_results, write_results
@@ -180,9 +181,11 @@ def test_the_report_names_the_anomalies_and_marks_the_means(
 def test_a_verdict_names_the_seeds_that_failed(results: Results) -> None:
     first = CLAIMS[0].name
     compared = next(verdict for verdict in verdicts_on(results) if verdict.name == first)
-    assert {row.seeds for row in compared.rows} == {1}
-    assert "; left out because the other model lacks the seed: e2e seed 1; anomalies: " in compared.sentence
-    assert compared.sentence.endswith(", gaussian seed 1 (failed, loss-not-finite).")
+    assert compared.evidence is not None
+    assert compared.evidence.contrast.n == 1
+    assert compared.notes[0] == "left out because the other model lacks the seed: e2e seed 1"
+    assert compared.notes[1].startswith("anomalies: ")
+    assert compared.notes[1].endswith(", gaussian seed 1 (failed, loss-not-finite)")
     gone = replace(
         results,
         trials=results.trials[results.trials["experiment"] != "gaussian"],
@@ -191,7 +194,7 @@ def test_a_verdict_names_the_seeds_that_failed(results: Results) -> None:
     )
     untested = next(verdict for verdict in verdicts_on(gone) if verdict.name == first)
     assert untested.verdict is Ruling.NOT_TESTED
-    assert untested.sentence == "Not tested: gaussian was not finished; anomalies: gaussian seed 1 (failed)."
+    assert untested.sentence == "Not tested: gaussian was not finished (anomalies: gaussian seed 1 (failed))."
 
 
 def test_mlflow_has_every_anomaly_as_a_tag(faulty: Plan, results: Results) -> None:

@@ -75,7 +75,7 @@ def test_incomplete_trials_and_infinite_values() -> None:
     assert (found.rho, found.trials, found.ages) == (1.0, 4, 2)
     assert math.isnan(correlate(number[:, 3:], distance[:, 3:]).p)
     with pytest.raises(ValueError, match="two values of the same age"):
-        stratified_correlation([1, 2], [1, 2], [5, 5], ["a", "a"], rng=np.random.default_rng(0))
+        stratified_correlation([1, 2], [1, 2], [5, 5], ["a", "a"], margin=0.2, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("persistence", [0.0, 1.0, 4.0])

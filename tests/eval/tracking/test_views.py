@@ -63,8 +63,8 @@ def test_the_first_letters_of_a_title_tell_the_charts_apart() -> None:
 @pytest.mark.parametrize("grid", [Beats(steps_per_beat=8), Seconds(steps_per_second=100.0)], ids=["beats", "seconds"])
 def test_the_first_letters_of_a_name_tell_all_numbers_of_a_trial_apart(grid: TimeGrid) -> None:
     metrics = [name for name, metric in METRICS.items() if metric.admits(grid)]
-    terms = ("prior", "diffusion", "rounding", "plain", "plain_se", "power", "variance")
-    terms += ("error_of_estimate", "error_over_songs")
+    terms = [*("prior", "diffusion", "rounding", "plain", "plain_se", "power", "variance")]
+    terms += ["error_of_estimate", "error_over_songs"]
     sections = {MEAN: metrics, UNDEFINED: metrics, FLOORS: [*metrics, *MEASURES], OWN_UNIT: MEASURES, MUSPY: RAW}
     names = [title(section, name) for section, row in {**sections, "nll": terms}.items() for name in row]
     names += [*UNITS.values(), "distance", "classifier_auc", "validity", "teacher_gap", "entropy_gap", *CURVES]

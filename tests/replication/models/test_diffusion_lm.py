@@ -79,9 +79,11 @@ def test_the_official_loss_of_frozen_embeddings_is_the_arms_without_start_noise_
     assert official.terms(tokens, start, index, step) == {"mse": expected["mse"]}
     weights = list(arm.down.parameters()), list(official.down.parameters())
     for loss, own in zip((expected["mse"], official.terms(tokens, start, index, step)["mse"]), weights, strict=True):
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         assert all(weight.grad is not None for weight in own)
     for one, other in zip(*weights, strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
         assert torch.equal(one.grad, other.grad)
 
 
