@@ -150,12 +150,21 @@ def _reason(found: NumberVerdict) -> str:
     flips = [name for name, rho in found.without.items() if rho * number.rho < 0]
     return (
         f"rank correlation with the distance {_interval(number)} over {number.trials} trials at {number.ages} ages; "
-        f"{power}; with the {found.arms.trials} arms as units {_number(found.arms.rho)}, p = {found.arms.p:.2g}"
-        + (f"; the sign changes without {' or '.join(flips)}" if flips else "")
+        f"{power}{_arms(found.arms)}" + (f"; the sign changes without {' or '.join(flips)}" if flips else "")
+    )
+
+
+def _arms(found: StratifiedCorrelation) -> str:
+    return (
+        ""
+        if math.isnan(found.rho)
+        else f"; with the {found.trials} arms as units {_number(found.rho)}, p = {found.p:.2g}"
     )
 
 
 def _interval(found: StratifiedCorrelation) -> str:
+    if math.isnan(found.rho):
+        return "undefined"
     return f"{_number(found.rho)} [{_number(found.low)}, {_number(found.high)}]"
 
 

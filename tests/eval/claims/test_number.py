@@ -92,6 +92,9 @@ def test_without_a_positive_control_nothing_is_concluded() -> None:
     assert "no positive control comes out positive, so the test has no power here (likelihood bound " in found.sentence
     alone = judge_number(table.assign(teacher_gap=math.nan), permutations=499)
     assert list(alone.controls) == ["nll"]
+    equal = judge_number(table[table["experiment"] == "e2e"].assign(teacher_gap=math.inf), permutations=499)
+    assert "teacher's gap undefined)" in equal.sentence
+    assert "nan" not in equal.sentence
     # One good control is enough.
     one = judge_number(table.assign(teacher_gap=table["distance"]), permutations=499)
     assert one.decision is Decision.REPRODUCED
