@@ -70,9 +70,9 @@ def test_a_good_number_is_reproduced_and_clocks_and_noise_are_not(kind: Kind, se
     # Of 200 draws with 3 x 3, 3 x 5 and 3 x 10 trials: good numbers 98.5, 100 and 100 % reproduced; clocks 1.5, 1.5 and
     # 4.5 %, noise 1.5, 2 and 2.5 %, persistent noise 1, 1.5 and 3.5 %, where an exact test has 2.5 %.
     rng = np.random.default_rng(seeds)
-    found = [judge_number(pool(kind, seeds=seeds, rng=rng), permutations=199).decision for _ in range(20)]
+    found = [judge_number(pool(kind, seeds=seeds, rng=rng), permutations=199).decision for _ in range(24)]
     reproduced = sum(decision is Decision.REPRODUCED for decision in found)
-    assert reproduced >= 19 if kind == "good" else reproduced <= 2
+    assert reproduced >= 23 if kind == "good" else reproduced <= 3  # more than 3: once in 300 at 2.5 %
 
 
 def test_a_number_that_falls_as_models_get_worse_is_contradicted() -> None:
