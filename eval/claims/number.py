@@ -134,4 +134,4 @@ def _correlation(pool: pd.DataFrame, column: str, permutations: int) -> Stratifi
 
 
 def _interval(found: StratifiedCorrelation) -> str:
-    return f"{found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    return "undefined" if math.isnan(found.rho) else f"{found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
