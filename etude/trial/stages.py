@@ -111,9 +111,9 @@ def _fit(bench: Workbench) -> None:
     )
     if history:
         seconds = time.perf_counter() - since
-        model.save(trial.weights)
         if isinstance(model, Network) and history.last > 0:
             write_json(trial.folder / TRAINING, _training_cost(model, trial, history.last))
+        model.save(trial.weights)
         # The training loop counts the time before an interruption too.
         bench.time("fit", seconds if history.seconds is None else history.seconds)
 

@@ -285,7 +285,7 @@ def cost_table(results: Results) -> Table:
                 "Parameters": Cell(thousands(parameters), {"parameters": parameters}),
                 "Tokens seen": Cell(thousands(tokens), {"tokens_seen": tokens}),
                 "Training TFLOP": Cell(MISSING if np.isnan(flop) else f"{flop / 1e12:.3g}", {"flop": flop}),
-                "Best step": Cell(thousands(best), {"best_step": best}),
+                **({"Best step": Cell(thousands(best), {"best_step": best})} if len(kept) else {}),
                 "Fit (s)": number_cell("fit_seconds", trials["fit_seconds"].mean(), 0),
                 "Sampling (s)": number_cell("sample_seconds", seconds, 0),
                 "Seconds per sample": number_cell("seconds_per_sample", seconds / pieces, 3),
@@ -294,8 +294,14 @@ def cost_table(results: Results) -> Table:
     caption = (
         f"Cost of each model. {setting(results)} All numbers are for one trial, mean over seeds. Tokens seen: in all "
         "batches of training, padding included. Training TFLOP: 10^12 floating-point operations of the matrix products "
-        "of training, forward and backward. Best step: the step whose weights are kept, for models that are stopped "
-        "early; tokens and operations are of the whole run that finds it. Seconds are on the same machine. "
+        "of training, forward and backward. "
+        + (
+            "Best step: the step whose weights are kept, for models that are stopped early; tokens and operations are "
+            "of the whole run that finds it. "
+            if len(kept)
+            else ""
+        )
+        + "Seconds are on the same machine. "
         f"Diffusion takes {results.about['evaluations']} network evaluations per sample."
     )
     return Table.of("cost", rows=rows, caption=caption)
