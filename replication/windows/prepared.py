@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from replication.windows.splits import Families
 
 # Part of every cache key. Raise it when a change gives other windows, counts or leaks for the same pieces.
-EDITION = 3
+EDITION = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
