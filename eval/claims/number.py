@@ -73,16 +73,16 @@ def analyse_number(audits: pd.DataFrame, number: str = NUMBER, *, permutations: 
         permutations: Number of permutations of each test.
     """
     pool = audits[audits["experiment"] != COUNTERFACTUAL]
-    of_arms = pool.groupby(["experiment", "age"], as_index=False)[[number, "distance"]].mean().assign(seed=0)
+    pool = pool.astype(dict.fromkeys((number, *POSITIVE_CONTROLS, "distance", "age"), float))
+    pool = pool.assign(trial=[f"{name} {seed}" for name, seed in zip(pool["experiment"], pool["seed"], strict=True)])
+    measured = [column for column in POSITIVE_CONTROLS if pool[column].notna().any()]
+    arms = pool.groupby(["experiment", "age"], as_index=False)[[number, "distance"]].mean()
+    arms = arms.assign(trial=arms["experiment"])
     names = list(dict.fromkeys(pool["experiment"]))
     return NumberAnalysis(
         number=_correlation(pool, number, permutations),
-        controls={
-            column: _correlation(pool, column, permutations)
-            for column in POSITIVE_CONTROLS
-            if pool[column].astype(float).notna().any()
-        },
-        arms=_correlation(of_arms, number, permutations),
+        controls={column: _correlation(pool, column, permutations) for column in measured},
+        arms=_correlation(arms, number, permutations),
         without={
             name: _correlation(pool[pool["experiment"] != name], number, permutations=1).rho
             for name in (names if len(names) > 2 else [])  # noqa: PLR2004 - one arm has no order of arms
@@ -95,7 +95,8 @@ def number_evidence(
 ) -> Evidence | Refusal:
     """Return what the claim on a number is judged by; see `analyse_number`.
 
-    Nothing is concluded unless a positive control comes out positive.
+    Nothing is concluded unless a positive control comes out positive, nor if the sign depends on a single arm: trials
+    are the units, and what all trials of an arm share would be counted once for each of them.
     """
     found = analyse_number(audits, number, permutations=permutations)
     one = found.number
@@ -107,17 +108,17 @@ def number_evidence(
         )
         return Refusal(ruling=Ruling.NOT_TESTED, reason=reason)
     controls = "; ".join(f"{POSITIVE_CONTROLS[name]} {_interval(own)}" for name, own in found.controls.items())
-    notes = [
-        f"positive control: {controls or 'none'}",
-        f"with the {found.arms.trials} arms as units {found.arms.rho:+.2f}, p = {found.arms.p:.2g}",
-    ]
-    if flips := [name for name, rho in found.without.items() if rho * one.rho < 0]:
-        notes.append(f"the sign changes without {' or '.join(flips)}")
+    notes = [f"positive control: {controls or 'none'}"]
+    if not math.isnan(found.arms.rho):
+        notes.append(f"with the {found.arms.trials} arms as units {found.arms.rho:+.2f}, p = {found.arms.p:.2g}")
+    reservation = "" if found.has_power else "no positive control comes out positive, so the test has no power here"
+    if found.has_power and (flips := [name for name, rho in found.without.items() if rho * one.rho < 0]):
+        reservation = f"the sign changes without {' or '.join(flips)}"
     return Evidence(
         scale=CORRELATION,
         contrast=Contrast(one.rho, one.low, one.high, one.p, one.p_equivalent, one.trials, math.nan),
         notes=tuple(notes),
-        reservation="" if found.has_power else "no positive control comes out positive, so the test has no power here",
+        reservation=reservation,
     )
 
 

@@ -129,10 +129,11 @@ def stratified_correlation(
     # Beyond the margin, at the end that is nearer: one side of the null distribution, which is symmetric.
     room = (math.atanh(margin) - abs(centre)) / stretch
     beyond = float((null >= abs(room)).mean()) / 2
+    rho = min(max(rho, -1.0), 1.0)
     return StratifiedCorrelation(
-        rho=min(max(rho, -1.0), 1.0),
-        low=math.tanh(centre - wide),
-        high=math.tanh(centre + wide),
+        rho=rho,
+        low=min(math.tanh(centre - wide), rho),  # `centre` is inside -1..1 even where rho is not
+        high=max(math.tanh(centre + wide), rho),
         p=float(found.pvalue),
         p_equivalent=beyond if room > 0 else 1 - beyond,
         trials=trials,

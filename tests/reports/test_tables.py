@@ -87,8 +87,10 @@ def test_a_dagger_marks_what_is_inside_the_floor(tables: dict[str, Table]) -> No
 @pytest.mark.parametrize(
     ("measure", "value", "p95", "p", "expected"),
     [
-        ("distance", 0.09, 0.1, math.nan, True),
-        ("distance", 0.11, 0.1, math.nan, False),
+        ("distance", 1.2, 1.3, math.nan, True),
+        ("distance", 1.4, 1.3, math.nan, False),
+        ("wasserstein", 0.09, 0.1, math.nan, True),
+        ("wasserstein", 0.11, 0.1, math.nan, False),
         ("classifier_auc", 0.52, 0.55, math.nan, True),
         ("classifier_auc", 0.46, 0.55, math.nan, True),
         ("classifier_auc", 0.40, 0.55, math.nan, False),  # near copies are as telling as noise

@@ -41,6 +41,7 @@ def make_trial(folder: Path, *, lines: int = 3, **changes: object) -> Path:
         | {f"option{i}": i for i in range(150)},  # more than MLflow takes in one call
         "environment": {"commit": "abc", "python": "3.11", "torch": "2.13"},
         "dataset": {"name": "bach", "digest": "ab" * 32, "windows": {"train": 1234, "test": 56}},
+        "declaration": None,
         "status": "RUNNING",
         "started": START,
         "ended": None,

@@ -129,11 +129,12 @@ def test_arms_in_order_by_chance_are_seen() -> None:
     number = rank.map({0: 0.0, 1: 5.0, 2: 6.0}) + rng.normal(size=len(table)) * 3 / 4
     table = table.assign(distance=distance, bits_per_word=number, nll=distance)
     found = analyse_number(table, permutations=499)
-    assert verdict(table).verdict is Ruling.REPRODUCED
+    assert found.number.low > 0
+    assert verdict(table).verdict is Ruling.INCONCLUSIVE
     assert found.arms.trials == 3
     assert found.arms.p >= 1 / 3
     assert found.without["e2e"] < 0
-    assert verdict(table).notes[-1] == "the sign changes without e2e"
+    assert verdict(table).sentence.startswith("Inconclusive: the sign changes without e2e (+0.")
 
 
 @pytest.mark.parametrize("column", ["bits_per_word", "distance"])

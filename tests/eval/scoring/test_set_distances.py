@@ -24,7 +24,8 @@ def panel(sample: ScoredWindows, *, most: int = 30, seed: int = 1) -> dict[str, 
 
 def test_every_distance_has_a_row_and_only_distances_from_0_have_floor_ratios() -> None:
     found = panel(OTHERS)
-    assert set(found) == {*DISTANCES, "mmd_p"} < set(MEASURES)
+    assert set(found) == {"distance", *DISTANCES, "mmd_p"} < set(MEASURES)
+    assert found["distance"]["value"] == found["distance"]["ratio"] >= 1
     for name, row in DISTANCES.items():
         assert np.isnan(found[name]["ratio"]) != row.in_floors, name
         assert found[name]["n"] == 30
