@@ -14,9 +14,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eval.claims.claims import CLAIMS, MARGIN, REQUIRED, ContrastClaim
+from eval.claims.number import CORRELATION
 from eval.distances.endpoint import EDITION as ENDPOINT_EDITION
 from eval.distances.endpoint import FAMILIES
 from eval.distances.table import DISTANCES
+from eval.results.anomalies import EXCLUDED
 from eval.results.declared import FILE, content_hash
 from eval.statistics.paired import ALPHA
 from replication.util.files import describe, read_json, write_json
@@ -77,6 +79,7 @@ def declaration(
         "claims": {claim.name: describe(claim) for claim in CLAIMS},
         "endpoint": {"edition": ENDPOINT_EDITION, "families": families, "must_hear": list(REQUIRED)},
         "margin": MARGIN,
+        "margin_of_correlation": CORRELATION.margin,
         "alpha": ALPHA,
         "rule": RULE,
         "exclusion": EXCLUSION,
@@ -137,17 +140,16 @@ def _broken(given: Mapping[str, Any], results: Results) -> str:
 
 
 def _seeds(wanted: Sequence[int], results: Results) -> str:
-    """Return what is wrong with the seeds of the models that have none of their own."""
-    from eval.scoring.experiments import EXPERIMENTS
-
-    own = {name for name, row in EXPERIMENTS.items() if row.seeds}
-    kinds = set(results.experiments[~results.experiments["control"].astype(bool)]["name"]) - own
-    rows = results.trials[results.trials["experiment"].isin(kinds)]
-    failed = results.anomalies[results.anomalies["experiment"].isin(kinds)]["seed"]
-    found = {int(seed) for seed in rows["seed"]}
-    if added := sorted(found - set(wanted)):
-        return f"Seeds were added: {_some(added)} (declared: {wanted[0]} to {wanted[-1]})."
-    if absent := sorted(set(wanted) - found - {int(seed) for seed in failed}):
+    """Return what is wrong with the seeds of the models that claims compare."""
+    compared = {name for claim in CLAIMS if isinstance(claim, ContrastClaim) for name in (claim.ours, claim.other)}
+    failed = {(row.experiment, row.seed) for row in results.anomalies.itertuples() if row.anomaly in EXCLUDED}
+    absent = set()
+    for name, rows in results.trials[results.trials["experiment"].isin(compared)].groupby("experiment"):
+        found = {int(seed) for seed in rows["seed"]}
+        if added := sorted(found - set(wanted)):
+            return f"Seeds were added: {_some(added)} (declared: {wanted[0]} to {wanted[-1]})."
+        absent |= {seed for seed in wanted if seed not in found and (name, seed) not in failed}
+    if absent:
         return f"Interim: {len(wanted) - len(absent)} of the {len(wanted)} declared seeds are finished."
     return ""
 

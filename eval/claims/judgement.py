@@ -115,19 +115,25 @@ def _models() -> set[str]:
 
 
 def _judge(results: Results, values: pd.DataFrame) -> list[Verdict]:
-    """Return the verdicts on all claims, given the values of the primary endpoint."""
-    return judge(
-        [
-            (
-                claim.name,
-                claim.statement,
-                contrast_evidence(claim, values, results)
-                if isinstance(claim, ContrastClaim)
-                else number_evidence(results.audits, claim.number),
-            )
-            for claim in CLAIMS
-        ]
-    )
+    """Return the verdicts on all claims, given the values of the primary endpoint.
+
+    p values are adjusted for the number of the claims that were declared together; later claims are judged apart.
+    """
+    found = {
+        claim.name: (
+            claim.name,
+            claim.statement,
+            contrast_evidence(claim, values, results)
+            if isinstance(claim, ContrastClaim)
+            else number_evidence(results.audits, claim.number),
+        )
+        for claim in CLAIMS
+    }
+    declared = (results.about.get("declaration") or {"claims": found})["claims"]
+    together = [name for name in found if name in declared]
+    apart = [name for name in found if name not in declared]
+    verdicts = [verdict for names in (together, apart) for verdict in judge([found[name] for name in names])]
+    return [next(one for one in verdicts if one.name == claim.name) for claim in CLAIMS]
 
 
 def _contrasts(results: Results, values: pd.DataFrame, *, scale: Scale = FLOORS) -> list[Verdict]:

@@ -112,7 +112,8 @@ def number_evidence(
     if not math.isnan(found.arms.rho):
         notes.append(f"with the {found.arms.trials} arms as units {found.arms.rho:+.2f}, p = {found.arms.p:.2g}")
     reservation = "" if found.has_power else "no positive control comes out positive, so the test has no power here"
-    if found.has_power and (flips := [name for name, rho in found.without.items() if rho * one.rho < 0]):
+    flips = [name for name, rho in found.without.items() if rho * one.rho < 0]
+    if found.has_power and flips and (one.low > 0 or one.high < 0):
         reservation = f"the sign changes without {' or '.join(flips)}"
     return Evidence(
         scale=CORRELATION,

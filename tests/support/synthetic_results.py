@@ -101,7 +101,7 @@ def synthetic_results(
     rng = np.random.default_rng(0)
     rows = [row for row in (*EXPERIMENTS, *(TRIPLES if triples else ())) if row[0] not in without]
     names = [name for name, *_ in rows]
-    diffusion = [name for name, *_, exact in rows if not exact]
+    diffusion = [name for name, *_, exact in rows if not exact and not is_control(name)]
     about = {
         "scale": "cpu",
         "corpus": "bach",
@@ -203,7 +203,7 @@ def encoding_of(name: str) -> str:
 
 def is_control(name: str) -> bool:
     """Return whether an experiment is a control."""
-    return name in {"unigram", "replay", "test-copy", "onsets-shuffled"}
+    return name in {"unigram", "embeddings-only", "replay", "test-copy", "onsets-shuffled"}
 
 
 def seeds_of(name: str, seeds: int) -> range:

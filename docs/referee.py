@@ -1,0 +1,80 @@
+"""Reach the verdicts of a published study again, from its files alone, with numpy, pandas and scipy.
+
+    python docs/referee.py reports/published/study-bach
+
+Nothing of Etude is imported. One line is printed for each claim: name, verdict, difference and 95 % interval.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+folder = Path(sys.argv[1]) / "results"
+declared = json.loads((folder / "facts.json").read_text())["about"]["declaration"]
+measures, audits = (pd.read_parquet(folder / f"{name}.parquet") for name in ("measures", "audits"))
+endpoint = measures[measures["measure"] == "distance"].assign(value=lambda rows: rows["ratio"].clip(lower=1))
+distance = endpoint.pivot_table(index="seed", columns="experiment", values="value")
+
+
+def paired(claim, margin):
+    """Return the mean difference over seeds, its 95 % interval, and the p values of difference and equivalence."""
+    d = (distance[claim["ours"]] - distance[claim["other"]]).dropna().to_numpy()
+    test = stats.ttest_1samp(d, 0)
+    below, above = (
+        stats.ttest_1samp(d, margin, alternative="less"),
+        stats.ttest_1samp(d, -margin, alternative="greater"),
+    )
+    return d.mean(), *test.confidence_interval(), test.pvalue, max(below.pvalue, above.pvalue), True
+
+
+def correlation(pool, column, margin):
+    """Return the mean Spearman correlation with the distance within ages likewise, by permutations of whole trials."""
+    tables = [pool.pivot_table(index="age", columns=["experiment", "seed"], values=c) for c in (column, "distance")]
+    ranks = [stats.zscore(stats.rankdata(table, axis=1), axis=1) for table in tables]
+    trials, rng = ranks[0].shape[1], np.random.default_rng(0)
+    orders = [np.arange(trials), *(rng.permutation(trials) for _ in range(9999))]
+    rho, *null = np.clip([np.mean(ranks[0][:, order] * ranks[1]) for order in orders], -0.9999, 0.9999)
+    z, null, stretch = math.atanh(rho), np.abs(np.arctanh(null)), math.sqrt(1 + rho**2 / 2)
+    wide, room = stretch * np.quantile(null, 0.95), (math.atanh(margin) - abs(z)) / stretch
+    beyond = np.mean(null >= abs(room)) / 2
+    p = np.mean(null >= abs(z)), beyond if room > 0 else 1 - beyond
+    return rho, math.tanh(z - wide), math.tanh(z + wide), *p
+
+
+def ranked(claim, margin):
+    """Return the correlation of a number, and whether a positive control works and no single arm decides the sign."""
+    pool = audits[audits["experiment"] != "embeddings-only"]
+    rho, low, high, *p = correlation(pool, claim["number"], margin)
+    power = max(correlation(pool, control, margin)[1] for control in ("nll", "teacher_gap")) > 0
+    without = [pool[pool["experiment"] != arm] for arm in pool["experiment"].unique()]
+    steady = all(correlation(rest, claim["number"], margin)[0] * rho > 0 for rest in without)
+    return rho, low, high, *p, power and (steady or low <= 0 <= high)
+
+
+def holm(p):
+    """Return adjusted p values; NaN stays and does not count."""
+    p = pd.Series(p).sort_values()
+    return (p * (p.count() - np.arange(len(p)))).cummax().clip(upper=1)
+
+
+rows = {name: c for name, c in declared["claims"].items() if "number" in c or {c["ours"], c["other"]} <= set(distance)}
+margins = {
+    name: declared["margin"] if "ours" in claim else declared["margin_of_correlation"] for name, claim in rows.items()
+}
+found = {name: (paired if "ours" in claim else ranked)(claim, margins[name]) for name, claim in rows.items()}
+different, equal = (holm({name: one[place] for name, one in found.items()}) for place in (3, 4))
+for name, (mean, low, high, *_, usable) in found.items():
+    better = mean < 0 if "ours" in rows[name] else mean > 0
+    verdict = "inconclusive"
+    if usable and equal[name] <= declared["alpha"]:
+        verdict = "no meaningful difference"
+    elif usable and different[name] <= declared["alpha"]:
+        verdict = "reproduced" if better else "contradicted"
+    print(f"{name}: {verdict}, {mean:+.2f} [{low:+.2f}, {high:+.2f}]")
