@@ -111,7 +111,7 @@ def _network(experiment: Experiment, scale: Scale, grid: TimeGrid) -> tuple[int,
     try:
         with torch.device("meta"):
             model = config.build(vocabulary=vocabulary, scale=scale)
-    except NotImplementedError:  # a model that counts, which needs numbers
+    except (NotImplementedError, TypeError):  # a model that counts, which needs numbers
         model = config.build(vocabulary=vocabulary, scale=scale)
     return (vocabulary, model, getattr(model, "scale", scale)) if isinstance(model, NeuralModel) else None
 

@@ -135,11 +135,6 @@ def contrast_evidence(
             ruling=Ruling.NOT_TESTED,
             reason=f"{' and '.join(missing)} {verb} not {'finished' if wrong else 'run'}{lost}",
         )
-    if deaf := not_heard(results, REQUIRED):
-        return Refusal(
-            ruling=Ruling.NOT_TESTABLE,
-            reason=f"on this music the distance cannot tell {' and '.join(deaf)} from real music",
-        )
     rows = values[values["experiment"].isin(models)]
     try:
         same_size(
@@ -177,6 +172,13 @@ def paired_differences(values: pd.DataFrame, claim: ContrastClaim) -> tuple[list
     ]
     notes = (f"left out because the other model lacks the seed: {', '.join(lone)}",) if lone else ()
     return (ours[seeds] - other[seeds]).astype(float).tolist(), notes
+
+
+def deafness(results: Results) -> Refusal | None:
+    """Return why no claim can be tested on this music, if the endpoint cannot tell it from what it must."""
+    deaf = not_heard(results, REQUIRED)
+    reason = f"on this music the distance cannot tell {' and '.join(deaf)} from real music"
+    return Refusal(ruling=Ruling.NOT_TESTABLE, reason=reason) if deaf else None
 
 
 def not_heard(results: Results, names: Sequence[str] | None = None) -> list[str]:

@@ -7,10 +7,10 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from eval.claims.claims import CLAIMS, FLOORS, ContrastClaim, contrast_evidence, primary_values
+from eval.claims.claims import CLAIMS, FLOORS, ContrastClaim, contrast_evidence, deafness, primary_values
 from eval.claims.declaration import Status, claim_status
 from eval.claims.number import number_evidence
-from eval.claims.verdicts import Ruling, Scale, Verdict, judge
+from eval.claims.verdicts import Evidence, Refusal, Ruling, Scale, Verdict, judge
 from eval.scoring.measures import SECOND_SAMPLER, WASSERSTEIN
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from eval.claims.claims import Claim
     from eval.results.frames import Results
 
 MARGINS = (0.25, 1.0)  # floors, besides the declared one
@@ -119,21 +120,24 @@ def _judge(results: Results, values: pd.DataFrame) -> list[Verdict]:
 
     p values are adjusted for the number of the claims that were declared together; later claims are judged apart.
     """
-    found = {
-        claim.name: (
-            claim.name,
-            claim.statement,
-            contrast_evidence(claim, values, results)
-            if isinstance(claim, ContrastClaim)
-            else number_evidence(results.audits, claim.number),
-        )
-        for claim in CLAIMS
-    }
+    deaf = deafness(results)
+    found = {claim.name: (claim.name, claim.statement, _evidence(claim, values, results)) for claim in CLAIMS}
+    if deaf:
+        found = {
+            name: (name, statement, deaf if isinstance(evidence, Evidence) else evidence)
+            for name, statement, evidence in found.values()
+        }
     declared = (results.about.get("declaration") or {"claims": found})["claims"]
     together = [name for name in found if name in declared]
     apart = [name for name in found if name not in declared]
     verdicts = [verdict for names in (together, apart) for verdict in judge([found[name] for name in names])]
     return [next(one for one in verdicts if one.name == claim.name) for claim in CLAIMS]
+
+
+def _evidence(claim: Claim, values: pd.DataFrame, results: Results) -> Evidence | Refusal:
+    if isinstance(claim, ContrastClaim):
+        return contrast_evidence(claim, values, results)
+    return number_evidence(results.audits, claim.number)
 
 
 def _contrasts(results: Results, values: pd.DataFrame, *, scale: Scale = FLOORS) -> list[Verdict]:

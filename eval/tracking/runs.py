@@ -64,8 +64,8 @@ class RunContent(TrialFolder):
 
     @functools.cached_property
     def standing(self) -> str:
-        """What verdicts on the claims are worth, as far as this trial shows it: see `eval.claims.declaration`."""
-        return str(trial_standing(self.about, self.path.parents[1]))
+        """What verdicts on the claims are worth, as far as this trial shows it; empty for what is no trial."""
+        return str(trial_standing(self.about, self.path.parents[1])) if self.about["environment"] else ""
 
     def without_worker(self) -> Self:
         """Return the content to show if no worker runs the trial: a status of RUNNING then means KILLED.

@@ -175,7 +175,10 @@ _SMOKE = Scale(
     samples=32,
     demonstration=True,
     second_sampler=Renoised(steps=5, rounding=AsPredicted()),
-    experiments=("e2e", "gaussian", "pretrained", "pretrained-ar", "e2e-small", "autoregressive", "ngram"),
+    experiments=(
+        *("e2e", "gaussian", "pretrained", "pretrained-ar", "e2e-large", "e2e-small"),
+        *("autoregressive", "autoregressive-best", "ngram"),
+    ),
 )
 
 # The sizes of this scale, its sampler and its clamping were chosen on the distance of end-to-end samples to the *test*
