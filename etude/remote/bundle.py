@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from etude.remote.archive import open_bundle, pack
-from etude.runner.comparison import at_chosen, choose_points, tuning, tuning_trials
+from etude.runner.comparison import at_chosen, choose_points, declare_claims, tuning, tuning_trials
 from etude.runner.plan import make_plan
 from etude.runner.scheduler import run
 from etude.runner.tuning import is_tuned
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from replication.windows.prepared import Dataset
 
 ABOUT, LOG = "trial.json", training_log.FILE
-COMPARISON_FILES = ("data.json", "card.json", "tuning.json")
+COMPARISON_FILES = ("data.json", "card.json", "tuning.json", "declaration.json")
 # Patterns of the files of a trial that is not scored, in the order of its stages: a prefix of them is a trial that is
 # less advanced. The log shows the progress of training, so it comes after the checkpoint that training resumes from.
 MOVED = (
@@ -62,7 +62,8 @@ MOVED = (
     r"likelihood\.sha256",
 )
 STAGE_ENDS = ("likelihood.sha256", "sample.sha256", "fit.sha256")  # checksum files of the stages, the last first
-PROGRESS = ("environment", "moves", "status", "error", "started", "ended")  # keys of trial.json that come with a bundle
+# Keys of trial.json that come with a bundle.
+PROGRESS = ("declaration", "environment", "moves", "status", "error", "started", "ended")
 
 
 def export(
@@ -77,6 +78,7 @@ def export(
     Raises:
         UserError: If nothing is left to run elsewhere, or a trial of the grid cannot be scored.
     """
+    declare_claims(plan, datasets)
     grid = tuning_trials(plan, datasets)
     if all(is_trained(trial) or _has_failed(trial) for trial in grid):
         ready = [trial for trial in grid if is_trained(trial)]

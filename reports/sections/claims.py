@@ -202,7 +202,9 @@ def endpoint_table(results: Results) -> Table:
     for name, label in labels(results).items():
         own = rows_of(results.measures, name).pivot_table(index="seed", columns="measure", values="ratio", dropna=False)
         families = [family_ratios(dict(row.dropna())) for _, row in own.iterrows()]
-        means = {family: float(np.mean([one.get(family, math.nan) for one in families])) for family in FAMILIES}
+        means = {
+            family: float(np.mean([one.get(family, math.nan) for one in families] or [math.nan])) for family in FAMILIES
+        }
         distance = over_seeds(distance_of(results, name))
         mark = (
             DAGGER

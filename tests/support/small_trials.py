@@ -41,7 +41,8 @@ TIMES = ("time", "train/seconds", "system/peak_memory_mb", "checksum")
 def planned(root: Path, *names: str, seeds: int = 1, steps: int = 60) -> Plan:
     """Return a plan of experiments at the smoke scale with `steps` training steps."""
     plan = make_plan(scale="smoke", only=names, seeds=seeds, root=root)
-    return replace(plan, scale=replace(plan.scale, budget=replace(plan.scale.budget, steps=steps)))
+    budget = replace(plan.scale.budget, steps=steps, milestones=(steps // 5, 2 * steps // 5))
+    return replace(plan, scale=replace(plan.scale, budget=budget))
 
 
 def run(plan: Plan, place: Executor) -> list[Trial]:
