@@ -120,6 +120,9 @@ def _points(database: Path) -> Counter[tuple[object, ...]]:
 
 def chain(place: Workspace, reference: Workspace, moments: list[Aim], random: Random) -> tuple[list[Kill], list[str]]:
     """Kill at each of the moments, then rerun the command until it succeeds; return the kills and what is wrong."""
+    # The declaration has a date, which reports show.
+    place.comparison.mkdir(parents=True, exist_ok=True)
+    shutil.copy(reference.comparison / "declaration.json", place.comparison)
     killed = Chain(place, random)
     for aim in moments:
         killed.kill(aim)
