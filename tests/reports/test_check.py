@@ -9,17 +9,23 @@ from eval.claims.judgement import verdicts_on
 from eval.results.files import read_results, write_results
 from replication.util.errors import UserError
 from reports.page.check import differences
+from reports.page.render import render
 from tests.support.program import python
 from tests.support.synthetic_results import synthetic_results
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published"
-REPORTS = sorted(path.parent for path in PUBLISHED.glob("*/report.md"))
+# Exploratory reports are kept as they were published, and this version cannot read their results.
+RESULTS = sorted(path for path in PUBLISHED.glob("*/results") if not path.parent.name.endswith("-exploratory"))
 
 
-@pytest.fixture(params=REPORTS, ids=lambda path: path.name)
+@pytest.fixture(params=RESULTS, ids=lambda path: path.parent.name)
 def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a copy of a published report."""
-    return Path(shutil.copytree(request.param, tmp_path / "report"))
+    """Return a copy of a published report, or the report of published results."""
+    folder = tmp_path / "report"
+    if (request.param.parent / "report.md").exists():
+        return Path(shutil.copytree(request.param.parent, folder))
+    render(read_results(request.param), folder)
+    return folder
 
 
 @pytest.mark.slow

@@ -81,5 +81,7 @@ def test_a_plan_that_tests_no_claim_has_no_power(tmp_path: Path) -> None:
 
 
 def test_the_published_reports_are_found(tmp_path: Path) -> None:
+    if not (power.PUBLISHED / "cpu-bach").exists():
+        pytest.skip("no results of this version on real music are published")
     lines = power.power_lines(make_plan(scale="cpu", root=tmp_path))
     assert all(re.search(r"deviation \d\.\d\d, \d+ seeds of reports/published/cpu-bach", line) for line in lines[1:-1])
