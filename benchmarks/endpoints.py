@@ -1,14 +1,14 @@
 """Choose the endpoint by what it detects: controls against candidate endpoints, `nox -s bench -- endpoints`.
 
-No model that the suite compares is looked at. The sets are held-out music, which an endpoint must call real, music
-that is wrong in one known way (`eval.scoring.controls`), and n-gram models. The corpora are one of chorales, one of pop
-songs and one of piano music read in seconds, as a performance is.
+No trained network is among the sets. They are held-out music, which an endpoint must call real, music that is wrong in
+one known way (`eval.scoring.controls`), and n-gram models. The corpora are one of chorales, one of pop songs and one of
+piano music read in seconds, as a performance is. All values are in noise floors.
 
 A candidate's separation of a set is (value - centre) / (p95 - centre), where centre and p95 are the mean and the 95th
 percentile of its values for halves of the real songs: above 1, the set is told from real music. A candidate is
-admitted if it puts permuted pitches and shuffled onsets at 2 or more times the value of real music and above the 95th
-percentile, held-out music within 0.7 to 1.3 times, and wrong notes between real music and the n-gram model, which comes
-before uniform noise. Of those admitted, the one with the largest smallest separation is chosen.
+admitted if it puts permuted pitches and shuffled onsets at 2 floors or more and above the 95th percentile, held-out
+music within 0.7 to 1.3 floors, and wrong notes between real music and the n-gram model, which comes before uniform
+noise. Of those admitted, the one with the largest smallest separation is chosen.
 """
 
 from __future__ import annotations
@@ -255,8 +255,8 @@ def verdicts(found: pd.DataFrame) -> pd.DataFrame:
 
 def _fault(part: pd.DataFrame) -> str:
     """Return the first condition that a candidate fails on a corpus, or nothing."""
-    value = dict(zip(part["set"], part["value"] / part["centre"], strict=True))
-    p95 = float((part["p95"] / part["centre"]).iloc[0])
+    value = dict(zip(part["set"], part["value"], strict=True))
+    p95 = float(part["p95"].iloc[0])
     for label in ("pitches permuted", "onsets shuffled"):
         if value[label] < DETECTED or value[label] <= p95:
             return f"{label} {value[label]:.2f}"
@@ -292,7 +292,7 @@ def _markdown(found: pd.DataFrame) -> str:
         table = part.pivot_table(index="set", columns="candidate", values="value", sort=False)[list(CANDIDATES)]
         limits = part.drop_duplicates("candidate").set_index("candidate")
         table.loc["real music: mean"], table.loc["real music: 95th percentile"] = limits["centre"], limits["p95"]
-        blocks += [f"## {corpus}", "In units of each candidate's mean for real music.", _table(table)]
+        blocks += [f"## {corpus}", "In noise floors.", _table(table)]
     chosen = verdicts(found).set_index("candidate")
     return "\n\n".join([*blocks, "## Choice", _table(chosen)]) + "\n"
 
