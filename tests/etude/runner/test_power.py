@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from etude.runner import power
-from etude.runner.plan import make_plan
+from etude.runner.plan import PUBLISHED, make_plan
 from eval.statistics.paired import detectable_effect, equivalence_deviation
 from replication.util.files import write_json
 from tests.support.small_trials import windows
@@ -81,7 +81,7 @@ def test_a_plan_that_tests_no_claim_has_no_power(tmp_path: Path) -> None:
 
 
 def test_the_published_reports_are_found(tmp_path: Path) -> None:
-    if not (power.PUBLISHED / "cpu-bach").exists():
+    if not (PUBLISHED / "cpu-bach").exists():
         pytest.skip("no results of this version on real music are published")
     lines = power.power_lines(make_plan(scale="cpu", root=tmp_path))
     assert all(re.search(r"deviation \d\.\d\d, \d+ seeds of reports/published/cpu-bach", line) for line in lines[1:-1])
