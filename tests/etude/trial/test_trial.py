@@ -44,7 +44,7 @@ def test_what_a_trial_is_stands_in_fields(tmp_path: Path) -> None:
         identity = trial.identity(dataset)
         fields = ("kind", "arm", "point", "embeddings", "scale", "tunes")
         found[trial.experiment.name] = tuple(identity[key] for key in fields)
-        before = {"environment": {}, "status": "RUNNING", "started": 0, "ended": None}
+        before = {"declaration": None, "environment": {}, "status": "RUNNING", "started": 0, "ended": None}
         check_about(identity | before)
     note = plan.trials[0].identity(dataset)["note"]
     assert note.endswith(
@@ -73,8 +73,8 @@ def test_names_and_purposes_are_no_part_of_a_configuration(tmp_path: Path) -> No
 def test_the_fields_of_a_row_fit_its_model(row: Experiment) -> None:
     model = row.model
     assert row.kind in get_args(Kind)
-    shown = not isinstance(model, EmbeddingsOnlyConfig) and not (isinstance(model, Diffusion) and model.backbone)
-    assert row.embeddings is shown
+    another = isinstance(model, Diffusion) and (model.backbone is not None or model.clean_start)
+    assert row.embeddings is (not isinstance(model, EmbeddingsOnlyConfig) and not another)
     if isinstance(model, FromTest):
         assert row.kind == "control"
         assert row.network is bool(model.needs)
