@@ -219,7 +219,7 @@ def test_a_run_says_what_it_is_for_and_how_to_reproduce_it(tmp_path: Path) -> No
     about |= {"scale": "smoke", "experiment": "gaussian", "arm": "gaussian", "kind": "trial", "seed": 2, "tunes": None}
     write_json(folder / "trial.json", about)
     note = RunContent.read(folder).tags()["mlflow.note.content"]
-    assert "Claim **C1**: Embeddings trained end to end are better than frozen Gaussian ones." in note
+    assert "Claim **C1** (exploratory): Embeddings trained end to end are better than frozen Gaussian ones." in note
     assert "--only gaussian --seeds 3" in note
     for scale, seed, count in (("study", 102, 3), ("cpu", 1000, 1), ("another", 4, 5)):  # 1000 is the teacher's
         write_json(folder / "trial.json", about | {"scale": scale, "seed": seed, "point": None})
