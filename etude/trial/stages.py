@@ -201,7 +201,8 @@ def _audit(bench: Workbench) -> None:
     )
     model = bench.with_scale(replace(trial.scale, strata=min(STRATA, trial.scale.strata)))
     assert isinstance(model, DiffusionLM | EmbeddingsOnly)
-    ages = {step: milestone(trial.weights.parent, step) for step in trial.budget.milestones}
+    reached = (step for step in trial.budget.milestones if step < trial.budget.steps)
+    ages = {step: milestone(trial.weights.parent, step) for step in reached}
     measure(
         model,
         {**ages, trial.budget.steps: trial.weights},

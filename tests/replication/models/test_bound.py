@@ -87,14 +87,14 @@ def test_each_term_of_a_bound_has_its_closed_form(clean_start: bool) -> None:
     chain = Chain(table, abar, start_variance=torch.as_tensor(sigma, dtype=torch.float64))
     nu = 1 - abar * (1 - sigma)
 
-    tokens = torch.randint(2, (600, 5), generator=generator("tokens"))
+    tokens = torch.randint(2, (count := 6000, 5), generator=generator("tokens"))
     bounds = nll_bounds(lambda x, _: x, chain, tokens, generator("bound"), estimators=(Zero(),), strata=49, draws=2)
     terms = bounds[Zero()].terms
     prior = 5 * 0.5 * (abar[-1] * c**2 + nu[-1] - 1 - nu[-1].log())
-    torch.testing.assert_close(terms["prior"], prior.expand(600))
+    torch.testing.assert_close(terms["prior"], prior.expand(count))
     snr = abar / nu
     diffusion = 5 * 0.5 * (snr[0] - snr[-1]) * c**2  # the sum over i telescopes; one timestep per stratum: exact
-    torch.testing.assert_close(terms["diffusion"], diffusion.expand(600))
+    torch.testing.assert_close(terms["diffusion"], diffusion.expand(count))
     # -ln p(w | x) of two Gaussians: E softplus(-2 a c (a c + s z) / s^2) with z normal.
     a, s = abar[0].sqrt() * c, nu[0].sqrt()
     z = torch.linspace(-8, 8, 20_001, dtype=torch.float64)
