@@ -44,7 +44,13 @@ def test_what_a_trial_is_stands_in_fields(tmp_path: Path) -> None:
         identity = trial.identity(dataset)
         fields = ("kind", "arm", "point", "embeddings", "scale", "tunes")
         found[trial.experiment.name] = tuple(identity[key] for key in fields)
-        before = {"declaration": None, "environment": {}, "status": "RUNNING", "started": 0, "ended": None}
+        before: dict[str, object] = {
+            "declaration": None,
+            "environment": {},
+            "status": "RUNNING",
+            "started": 0,
+            "ended": None,
+        }
         check_about(identity | before)
     note = plan.trials[0].identity(dataset)["note"]
     assert note.endswith(
