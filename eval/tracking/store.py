@@ -53,6 +53,9 @@ _REMEDIES = {  # by a part of the error message
 }
 
 
+STANDING = {"claims", "mlflow.note.content"}  # tags that tell what verdicts on a trial are worth
+
+
 class StoreError(UserError):
     """MLflow cannot be reached or refuses. Nothing is lost, since the results are in the run folders."""
 
@@ -200,6 +203,9 @@ class Store:
             _describe_run(client, run_id, content)
         _log_lines(client, run_id, content, tags)
         if final:
+            for name in STANDING & (shown := content.tags()).keys():  # claims may have changed since the run began
+                if tags.get(name, shown[name]) != shown[name]:
+                    client.set_tag(run_id, name, shown[name])
             _log_results(client, run_id, content, tags)
 
     def _run_of(self, content: RunContent) -> Any | None:  # noqa: ANN401

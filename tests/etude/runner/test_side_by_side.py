@@ -88,7 +88,7 @@ def test_likelihoods_of_several_encodings_are_compared_per_note_and_per_beat(mix
     table = TABLES["likelihood"](mixed)
     frame = table.frame.set_index("Model")
     assert list(frame.columns) == [
-        *("Encoding", "Seeds", "Prior", "Diffusion", "Rounding", "Total", "Error (steps)"),
+        *("Encoding", "Seeds", "Prior", "Diffusion", "Rounding", "Total", "Plain", "Estimator", "Error (draws)"),
         *("Error (songs)", "Per note", "Per beat", "Kind"),
     ]
     assert frame.loc["Diffusion-LM, triples", "Encoding"] == "triples"
