@@ -16,7 +16,7 @@ from eval.distances.copying import TrainingIndex
 from eval.metrics import table
 from eval.metrics.windows import Windows
 from eval.scoring import measures
-from eval.scoring.measures import MEASURES
+from eval.scoring.measures import MEASURES, SECOND_SAMPLER
 from eval.scoring.reference import ReferenceSet
 from eval.scoring.sample_set import encode_windows, read
 from eval.scoring.teacher import TeacherScore
@@ -85,7 +85,7 @@ def coarse(notes: NDArray[Any]) -> NDArray[Any]:
 def test_scores_equal_the_stored_ones_unless_the_edition_is_raised() -> None:
     stored, found = read_json(GOLDEN), scores()
     assert found["editions"] == stored["editions"], f"{GOLDEN} has another edition; {REWRITE}"
-    assert set(found["sets"]) == set(MEASURES)
+    assert set(found["sets"]) == set(MEASURES) - {SECOND_SAMPLER}  # which needs a model
     for part, module in MODULES.items():
         assert found[part].keys() == stored[part].keys()
         for name, values in found[part].items():
