@@ -24,7 +24,7 @@ from eval.distances.endpoint import of_families
 from eval.distances.noise_floor import against_halves
 from eval.distances.point_clouds import classifier_auc
 from eval.distances.rows import Rows
-from eval.distances.table import DISTANCES
+from eval.distances.table import DISTANCES, distances_on
 from eval.metrics.table import features_on
 from eval.scoring.controls import (
     BarsShuffled,
@@ -186,9 +186,7 @@ def facts_of(sample: ScoredWindows, real: ScoredWindows) -> Facts:
         pairs = zip(one.values.T, other.values.T, scales, strict=True)  # noqa: PD011 - of `Rows`
         return float(np.nanmean([wasserstein(a, b, scale=scale) for a, b, scale in pairs]))
 
-    events = {
-        name: row for name, row in DISTANCES.items() if row.family and (real.windows.beats or not row.needs_beats)
-    }
+    events = distances_on(beats=real.windows.beats, heard=True)
 
     def metrics(part: ScoredWindows) -> NDArray[np.float64]:
         values: NDArray[np.float64] = part.scores[features].to_numpy(dtype=np.float64)

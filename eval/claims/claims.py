@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eval.claims.verdicts import Evidence, Refusal, Ruling, Scale, Secondary
+from eval.claims.verdicts import EndpointScale, Evidence, Refusal, Ruling, Secondary
 from eval.scoring.measures import DISTANCE, WASSERSTEIN
 from eval.statistics.paired import contrast, same_size
 from replication.util.errors import UserError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from eval.results.frames import Results
 
 MARGIN = 0.5  # floors: half the distance between two halves of real music
-FLOORS = Scale(unit=" floors", margin=MARGIN, better=-1)  # smaller is closer to real music
+FLOORS = EndpointScale(unit=" floors", margin=MARGIN, better=-1)  # smaller is closer to real music
 REQUIRED = ("pitches-permuted", "onsets-shuffled")  # controls that the endpoint must tell from real music
 
 
@@ -115,7 +115,7 @@ def primary_values(results: Results, measure: str = DISTANCE) -> pd.DataFrame:
 
 
 def contrast_evidence(
-    claim: ContrastClaim, values: pd.DataFrame, results: Results, *, scale: Scale = FLOORS
+    claim: ContrastClaim, values: pd.DataFrame, results: Results, *, scale: EndpointScale = FLOORS
 ) -> Evidence | Refusal:
     """Return what a claim on two models is judged by.
 
@@ -123,7 +123,7 @@ def contrast_evidence(
         claim: The claim.
         values: One row per trial, as `primary_values` returns.
         results: Results that the values are from, for anomalies and secondary measures.
-        scale: Scale of the values.
+        scale: EndpointScale of the values.
     """
     models = [claim.ours, claim.other]
     wrong = _went_wrong(results.anomalies[results.anomalies["experiment"].isin(models)])

@@ -19,9 +19,9 @@ from eval.distances.endpoint import EDITION as ENDPOINT_EDITION
 from eval.distances.endpoint import FAMILIES
 from eval.distances.table import DISTANCES
 from eval.results.anomalies import EXCLUDED
-from eval.results.declared import FILE, content_hash
+from eval.results.declared import FILE, content_hash, declared
 from eval.statistics.paired import ALPHA
-from replication.util.files import describe, read_json, write_json
+from replication.util.files import describe, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,12 +96,6 @@ def declare(comparison: Path, content: Mapping[str, Any], *, commit: str) -> Non
         return
     dated = {**content, "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "commit": commit}
     write_json(path, {**dated, "hash": content_hash(dated)})
-
-
-def declared(comparison: Path) -> dict[str, Any] | None:
-    """Return the declaration of a comparison; None if it has none."""
-    path = comparison / FILE
-    return dict(read_json(path)) if path.exists() else None
 
 
 def status(results: Results) -> Status:
@@ -185,8 +179,7 @@ def trial_standing(about: Mapping[str, Any], comparison: Path) -> Standing:
 
 def _forged(given: Mapping[str, Any]) -> bool:
     """Return whether the content of a declaration does not match its hash."""
-    content = {key: value for key, value in given.items() if key not in {"hash", "trials"}}
-    return bool(content_hash(content) != given["hash"])
+    return bool(content_hash(given) != given["hash"])
 
 
 def _some(values: Sequence[object], most: int = 5) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from eval.claims.claims import CLAIMS, FLOORS, ContrastClaim, contrast_evidence, deafness, primary_values
 from eval.claims.declaration import Status, claim_status
 from eval.claims.number import number_evidence
-from eval.claims.verdicts import Evidence, Refusal, Ruling, Scale, Verdict, judge
+from eval.claims.verdicts import EndpointScale, Evidence, Refusal, Ruling, Verdict, judge
 from eval.scoring.measures import SECOND_SAMPLER, WASSERSTEIN
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MARGINS = (0.25, 1.0)  # floors, besides the declared one
 SEEDS = (3, 5)  # numbers of seeds, besides all of them
-NATS = Scale(unit=" nats per token", margin=math.inf, better=-1)
+NATS = EndpointScale(unit=" nats per token", margin=math.inf, better=-1)
 
 
 class Judged(NamedTuple):
@@ -39,12 +39,14 @@ class Variant(NamedTuple):
     Attributes:
         claim: Name of the claim.
         choice: The choice in words.
+        song: Song family that it leaves out; None for another choice.
         verdict: Verdict under it.
         sign_changes: Whether the difference has the other sign than under the declared choice.
     """
 
     claim: str
     choice: str
+    song: int | None
     verdict: Verdict
     sign_changes: bool
 
@@ -57,12 +59,18 @@ def judged_on(results: Results) -> tuple[Judged, ...]:
         if variant.sign_changes:
             fragile.setdefault(variant.claim, []).append(variant.choice)
     found = []
-    for claim, verdict in zip(CLAIMS, _judge(results, primary_values(results)), strict=True):
+    for claim, verdict in zip(CLAIMS, _as_declared(results, CLAIMS), strict=True):
         sentence = verdict.sentence
         if choices := fragile.get(claim.name):
             sentence = f"{sentence.removesuffix('.')}; the sign changes with {' and '.join(choices)}."
         found.append(Judged(replace(verdict, sentence=sentence), claim_status(claim, results)))
     return tuple(found)
+
+
+@functools.lru_cache(maxsize=2)
+def _as_declared(results: Results, _claims: tuple[Claim, ...]) -> list[Verdict]:
+    """Return the verdicts on all claims, which are part of the key, under the declared choices."""
+    return _judge(results, primary_values(results))
 
 
 def verdicts_on(results: Results) -> tuple[Verdict, ...]:
@@ -73,42 +81,44 @@ def verdicts_on(results: Results) -> tuple[Verdict, ...]:
 @functools.lru_cache(maxsize=2)
 def variants_on(results: Results) -> tuple[Variant, ...]:
     """Return the verdicts under every other choice that the results allow."""
-    declared = {verdict.name: verdict for verdict in _judge(results, primary_values(results))}
+    declared = {verdict.name: verdict for verdict in _as_declared(results, CLAIMS)}
     found = []
-    for choice, verdicts in _variants(results):
+    for choice, song, verdicts in _variants(results):
         for verdict in verdicts:
             before = declared[verdict.name]
             if verdict.evidence is None or before.evidence is None:
                 continue
             one, other = before.evidence.contrast.difference, verdict.evidence.contrast.difference
-            found.append(Variant(verdict.name, choice, verdict, one * other < 0))
+            found.append(Variant(verdict.name, choice, song, verdict, one * other < 0))
     return tuple(found)
 
 
-def _variants(results: Results) -> Iterator[tuple[str, list[Verdict]]]:
-    """Yield each choice in words, with the verdicts under it on the claims that it concerns."""
+def _variants(results: Results) -> Iterator[tuple[str, int | None, list[Verdict]]]:
+    """Yield each choice in words, the song that it leaves out, and the verdicts on the claims that it concerns."""
     import pandas as pd
 
     values = primary_values(results)
     for margin in MARGINS:
-        yield f"a margin of {margin:g} floors", _contrasts(results, values, scale=replace(FLOORS, margin=margin))
+        yield f"a margin of {margin:g} floors", None, _contrasts(results, values, scale=replace(FLOORS, margin=margin))
     seeds = sorted(values[values["experiment"].isin(_models())]["seed"].unique())
     for count in SEEDS:
         if count < len(seeds):
             some = set(seeds[:count])
             audits = results.audits[results.audits["seed"].isin(some)]
-            yield f"the first {count} seeds", _judge(replace(results, audits=audits), values[values["seed"].isin(some)])
+            fewer = replace(results, audits=audits)
+            yield f"the first {count} seeds", None, _judge(fewer, values[values["seed"].isin(some)])
     if (results.measures["measure"] == SECOND_SAMPLER).any():
         other = primary_values(results, SECOND_SAMPLER)
         rest = values[~values["experiment"].isin(other["experiment"])]
-        yield "the second sampler", _contrasts(results, pd.concat([other, rest]))
+        yield "the second sampler", None, _contrasts(results, pd.concat([other, rest]))
     if (results.measures["measure"] == WASSERSTEIN).any():
-        yield "the mean Wasserstein distance", _contrasts(results, primary_values(results, WASSERSTEIN))
+        yield "the mean Wasserstein distance", None, _contrasts(results, primary_values(results, WASSERSTEIN))
     for song, rows in results.jackknife.groupby("song"):
-        yield f"song family {song} left out", _contrasts(results, rows.assign(value=rows["distance"], n=math.nan))
+        without = rows.assign(value=rows["distance"], n=math.nan)
+        yield f"song family {song} left out", int(song), _contrasts(results, without)
     for column, estimator in (("nll", "the likelihood bound"), ("nll_plain", "the plain likelihood bound")):
         bounds = results.trials[~results.trials["exact"].astype(bool) & results.trials[column].notna()]
-        yield estimator, _contrasts(results, bounds.assign(value=bounds[column], n=math.nan), scale=NATS)
+        yield estimator, None, _contrasts(results, bounds.assign(value=bounds[column], n=math.nan), scale=NATS)
 
 
 def _models() -> set[str]:
@@ -140,7 +150,7 @@ def _evidence(claim: Claim, values: pd.DataFrame, results: Results) -> Evidence 
     return number_evidence(results.audits, claim.number)
 
 
-def _contrasts(results: Results, values: pd.DataFrame, *, scale: Scale = FLOORS) -> list[Verdict]:
+def _contrasts(results: Results, values: pd.DataFrame, *, scale: EndpointScale = FLOORS) -> list[Verdict]:
     """Return the verdicts on the claims on two models that these values allow."""
     claims = [claim for claim in CLAIMS if isinstance(claim, ContrastClaim)]
     verdicts = judge(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.claims.verdicts import Evidence, Refusal, Ruling, Scale
+from eval.claims.verdicts import EndpointScale, Evidence, Refusal, Ruling
 from eval.statistics.paired import Contrast
 from eval.statistics.stratified import PERMUTATIONS, stratified_correlation
 
@@ -33,7 +33,7 @@ POSITIVE_CONTROLS = {"nll": "likelihood bound", "teacher_gap": "teacher's gap"}
 # does it in 50: (1 + tau) / 2 with Kendall's tau = 2/pi arcsin(2 sin(pi rho / 6)) of a normal pair. Nobody would choose
 # a model by that. It lies between J. Cohen's small (0.1) and medium (0.3) correlation.
 MARGIN = 0.2
-CORRELATION = Scale(unit="", margin=MARGIN, better=1, of="model", low=-1.0, high=1.0)
+CORRELATION = EndpointScale(unit="", margin=MARGIN, better=1, of="model", low=-1.0, high=1.0)
 _SEED = 0  # of the permutations
 
 

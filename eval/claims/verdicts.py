@@ -20,7 +20,7 @@ intervals, and never make a verdict.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,7 +46,7 @@ class Ruling(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class EndpointScale:
     """The scale on which the primary endpoint of a claim is measured.
 
     Attributes:
@@ -83,14 +83,14 @@ class Evidence:
     """What a claim is judged by.
 
     Attributes:
-        scale: Scale of the primary endpoint.
+        scale: EndpointScale of the primary endpoint.
         contrast: Comparison of the two sides over seeds, on that scale.
         secondary: Other measures; they do not count.
         notes: What has to be known beside the verdict, as sentences without a full stop.
         reservation: Reason why a difference proves nothing here; empty if there is none.
     """
 
-    scale: Scale
+    scale: EndpointScale
     contrast: Contrast
     secondary: tuple[Secondary, ...] = ()
     notes: tuple[str, ...] = ()
@@ -123,7 +123,6 @@ class Verdict:
         p: p value of a difference, adjusted for the number of claims.
         p_equivalent: p value of equivalence, adjusted likewise.
         detectable: Smallest difference that this number of seeds finds with power 0.8, given the deviation over seeds.
-        notes: Further sentences.
     """
 
     name: str
@@ -134,7 +133,11 @@ class Verdict:
     p: float = math.nan
     p_equivalent: float = math.nan
     detectable: float = math.nan
-    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be known beside the verdict, as sentences without a full stop."""
+        return self.evidence.notes if self.evidence else ()
 
 
 def judge(claims: Sequence[tuple[str, str, Evidence | Refusal]]) -> list[Verdict]:
@@ -160,7 +163,6 @@ def judge(claims: Sequence[tuple[str, str, Evidence | Refusal]]) -> list[Verdict
                 p=p,
                 p_equivalent=p_equivalent,
                 detectable=detectable,
-                notes=found.notes,
             )
         )
     return verdicts

@@ -110,3 +110,15 @@ DISTANCES: dict[str, Distance] = {
         needs_beats=True,
     ),
 }
+
+
+def distances_on(*, beats: bool, heard: bool = False) -> dict[str, Distance]:
+    """Return the rows of `DISTANCES` that are defined on a grid, given whether it has beats.
+
+    If `heard`, only those of the endpoint.
+    """
+    return {
+        name: row
+        for name, row in DISTANCES.items()
+        if (beats or not row.needs_beats) and (row.family is not None or not heard)
+    }

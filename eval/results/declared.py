@@ -14,20 +14,26 @@ FILE = "declaration.json"
 
 
 def content_hash(content: Mapping[str, Any]) -> str:
-    """Return the hash of a declaration without its own "hash"."""
-    return digest(content)
+    """Return the hash of a declaration, which covers everything except "hash" itself and "trials"."""
+    return digest({key: value for key, value in content.items() if key not in {"hash", "trials"}})
+
+
+def declared(comparison: Path) -> dict[str, Any] | None:
+    """Return the declaration of a comparison; None if it has none."""
+    path = comparison / FILE
+    return dict(read_json(path)) if path.exists() else None
 
 
 def declaration_hash(comparison: Path) -> str | None:
     """Return the hash that the declaration of a comparison has; None if it has none."""
-    path = comparison / FILE
-    return str(read_json(path)["hash"]) if path.exists() else None
+    given = declared(comparison)
+    return None if given is None else str(given["hash"])
 
 
 def declaration_of(comparison: Path, trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return the declaration of a comparison and, as "trials", the hash that each trial was started under."""
-    path = comparison / FILE
-    if not path.exists():
+    given = declared(comparison)
+    if given is None:
         return None
     hashes = {f"{about['experiment']} seed {about['seed']}": about["declaration"] for about in trials}
-    return {**read_json(path), "trials": hashes}
+    return {**given, "trials": hashes}

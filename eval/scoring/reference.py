@@ -26,7 +26,7 @@ from eval.scoring.sample_set import (
     read,
     table_of,
 )
-from eval.scoring.set_distances import endpoint_of, set_distances, without_songs
+from eval.scoring.set_distances import endpoint_of, endpoint_row, set_distances, without_songs
 from eval.scoring.teacher import TeacherScore, teacher_nll, token_entropy
 from replication.util.checksums import missing, write_checksums
 from replication.util.files import write_json, write_parquet
@@ -154,9 +154,9 @@ class ReferenceSet:
         import pandas as pd
 
         sample = read(tokens.numpy().astype(np.uint16), self.encoding).scored
-        value, p95 = endpoint_of(sample, self.real.scored, seed=self.seed, most=self.scale.samples)
-        row = {"measure": SECOND_SAMPLER, "value": value, "floor": 1.0, "floor_p95": p95, "ratio": value}
-        return pd.DataFrame([row | {"p": math.nan, "n": min(len(sample.windows), self.scale.samples)}])
+        found = endpoint_of(sample, self.real.scored, seed=self.seed, most=self.scale.samples)
+        row = endpoint_row(SECOND_SAMPLER, found, n=min(len(sample.windows), self.scale.samples))
+        return pd.DataFrame([row | {"p": math.nan}])
 
     def without_songs(self, music: SampleSet) -> pd.DataFrame:
         """Return the endpoint without each song family of the real music: columns song and distance."""

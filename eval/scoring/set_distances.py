@@ -12,16 +12,17 @@ from eval.distances.jackknife import without_each_song
 from eval.distances.noise_floor import MIN_SONGS, Floor, SampleOrigin, against_halves, one_per_song
 from eval.distances.point_clouds import mmd_p
 from eval.distances.rows import Rows
-from eval.distances.table import DISTANCES
+from eval.distances.table import DISTANCES, distances_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     import pandas as pd
     from numpy.typing import NDArray
 
     from eval.distances.endpoint import Endpoint
     from eval.distances.noise_floor import Halvings
+    from eval.distances.table import Distance
     from eval.scoring.sample_set import ScoredWindows
 
 JACKKNIFE_DRAWS = 20  # halvings; each song is left out of all of them
@@ -43,31 +44,35 @@ def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most
     """
     import pandas as pd
 
-    halvings = _halvings(sample, real, list(DISTANCES), seed=seed, most=most)
+    halvings = _halvings(sample, real, distances_on(beats=real.windows.beats), seed=seed, most=most)
     rows = []
     for name, halving in halvings.items():
         found = halving.floor
         ratio = found.ratio if DISTANCES[name].in_floors else math.nan
         rows.append({"measure": name, **found._replace(ratio=ratio)._asdict()})
-    value, p95 = endpoint({name: halving for name, halving in halvings.items() if DISTANCES[name].family})
-    first = {"measure": ENDPOINT, "value": value, "floor": 1.0, "floor_p95": p95, "ratio": value}
-    rows.insert(0, first | {"n": rows[0]["n"]})
+    found_endpoint = endpoint({name: halving for name, halving in halvings.items() if DISTANCES[name].family})
+    rows.insert(0, endpoint_row(ENDPOINT, found_endpoint, n=rows[0]["n"]))
     p, n = _permutation_p(sample, real, seed=seed, most=most)
     rows.append({"measure": "mmd_p", "value": p, "n": n})
     panel = pd.DataFrame(rows, columns=["measure", *Floor._fields])
     return panel.assign(p=np.where(panel["measure"].isin(["mmd", "mmd_p"]), p, math.nan))
 
 
+def endpoint_row(measure: str, found: Endpoint, *, n: int) -> dict[str, Any]:
+    """Return an endpoint, which is in floors, as a row of measures."""
+    value = found.value
+    return {"measure": measure, "value": value, "floor": 1.0, "floor_p95": found.floor_p95, "ratio": value, "n": n}
+
+
 def endpoint_of(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> Endpoint:
     """Return the endpoint alone, which takes a small part of the time of `set_distances`."""
-    return endpoint(
-        _halvings(sample, real, [name for name, row in DISTANCES.items() if row.family], seed=seed, most=most)
-    )
+    heard = distances_on(beats=real.windows.beats, heard=True)
+    return endpoint(_halvings(sample, real, heard, seed=seed, most=most))
 
 
 def without_songs(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> dict[int, float]:
     """Return the endpoint of generated windows without each song of the real ones, by song."""
-    rows = {name: row for name, row in DISTANCES.items() if row.family and (real.windows.beats or not row.needs_beats)}
+    rows = distances_on(beats=real.windows.beats, heard=True)
     return without_each_song(
         {name: Rows(row.facts(sample.windows, sample.scores), sample.songs) for name, row in rows.items()},
         {name: Rows(row.facts(real.windows, real.scores), real.songs) for name, row in rows.items()},
@@ -78,11 +83,10 @@ def without_songs(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most
 
 
 def _halvings(
-    sample: ScoredWindows, real: ScoredWindows, names: Sequence[str], *, seed: int, most: int
+    sample: ScoredWindows, real: ScoredWindows, rows: Mapping[str, Distance], *, seed: int, most: int
 ) -> dict[str, Halvings]:
-    """Return the distances of some measures from the same halves of the real windows, where they are defined."""
-    admitted = {name: DISTANCES[name] for name in names if real.windows.beats or not DISTANCES[name].needs_beats}
-    facts = {row.facts for row in admitted.values()}  # several distances share them
+    """Return the distances of some measures from the same halves of the real windows."""
+    facts = {row.facts for row in rows.values()}  # several distances share them
     theirs = {make: Rows(make(real.windows, real.scores), real.songs) for make in facts}
     ours = {make: Rows(make(sample.windows, sample.scores), song_identities(sample, real)) for make in facts}
     found = {
@@ -96,10 +100,10 @@ def _halvings(
             songs=None if sample.origin is SampleOrigin.INDEPENDENT else sample.songs,
             most=most,
         )
-        for name, distance in admitted.items()
+        for name, distance in rows.items()
     }
     return {
-        name: halving._replace(floors=np.maximum(halving.floors, LEAST_FLOOR)) if DISTANCES[name].family else halving
+        name: halving._replace(floors=np.maximum(halving.floors, LEAST_FLOOR)) if rows[name].family else halving
         for name, halving in found.items()
     }
 

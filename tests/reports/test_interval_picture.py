@@ -7,11 +7,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from eval.claims.verdicts import Evidence, Scale
+from eval.claims.verdicts import EndpointScale, Evidence
 from eval.statistics.paired import contrast
 from reports.format.interval_picture import LEFT, LINE, MARGIN, MEAN, RIGHT, ZERO, svg_picture, text_picture
 
-FLOORS = Scale(unit=" floors", margin=0.5, better=-1)
+FLOORS = EndpointScale(unit=" floors", margin=0.5, better=-1)
 
 
 def evidence(*differences: float) -> Evidence:

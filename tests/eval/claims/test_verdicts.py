@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from eval.claims.verdicts import Evidence, Refusal, Ruling, Scale, Verdict, judge
+from eval.claims.verdicts import EndpointScale, Evidence, Refusal, Ruling, Verdict, judge
 from eval.statistics.paired import contrast, detectable_effect, holm
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-FLOORS = Scale(unit=" floors", margin=0.5, better=-1)
+FLOORS = EndpointScale(unit=" floors", margin=0.5, better=-1)
 
 
-def evidence(differences: ArrayLike, *, scale: Scale = FLOORS, reservation: str = "") -> Evidence:
+def evidence(differences: ArrayLike, *, scale: EndpointScale = FLOORS, reservation: str = "") -> Evidence:
     return Evidence(scale=scale, contrast=contrast(differences, margin=scale.margin), reservation=reservation)
 
 
-def verdict(differences: ArrayLike, *, scale: Scale = FLOORS, reservation: str = "") -> Verdict:
+def verdict(differences: ArrayLike, *, scale: EndpointScale = FLOORS, reservation: str = "") -> Verdict:
     (found,) = judge([("C1", "It is so.", evidence(differences, scale=scale, reservation=reservation))])
     return found
 
@@ -48,7 +48,7 @@ def test_the_four_verdicts(differences: list[float], ruling: Ruling) -> None:
 
 
 def test_the_claimed_direction_is_a_choice() -> None:
-    upwards = Scale(unit="", margin=0.2, better=1)
+    upwards = EndpointScale(unit="", margin=0.2, better=1)
     assert verdict([0.8, 0.9, 0.85], scale=upwards).verdict is Ruling.REPRODUCED
     assert verdict([-0.8, -0.9, -0.85], scale=upwards).verdict is Ruling.CONTRADICTED
 
@@ -66,7 +66,7 @@ def test_sentences_have_verdict_difference_interval_and_seeds() -> None:
 
 
 def test_intervals_stay_in_the_possible_range() -> None:
-    scale = Scale(unit="", margin=0.2, better=1, low=-1.0, high=1.0)
+    scale = EndpointScale(unit="", margin=0.2, better=1, low=-1.0, high=1.0)
     assert "[-1.00, +1.00]" in verdict([0.9, -0.9, 0.2], scale=scale).sentence
 
 
