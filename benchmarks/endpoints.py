@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from eval.distances.endpoint import of_families
+from eval.distances.endpoint import family_ratios, of_families
 from eval.distances.noise_floor import against_halves
 from eval.distances.point_clouds import classifier_auc
 from eval.distances.rows import Rows
@@ -39,7 +39,7 @@ from eval.scoring.sample_set import ScoredWindows, read
 from replication.midi.piece import Seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -87,26 +87,24 @@ class Facts:
     gaps: Mapping[str, NDArray[np.float64]]
     floors: Mapping[str, NDArray[np.float64]]
 
-    def families(self, values: Mapping[str, NDArray[np.float64]] | None = None) -> NDArray[np.float64]:
-        """Return the (families,) mean ratios of the gaps, or the (draws, families) ones of other values."""
-        rows = {name: row.family for name, row in DISTANCES.items() if row.family and name in self.gaps}
-        given = {name: self.gaps[name].mean(keepdims=True) for name in rows} if values is None else values
-        ratios = {name: given[name] / self.floors[name].mean() for name in rows}
-        kinds = dict.fromkeys(rows.values())
-        return np.stack([np.mean([ratios[n] for n, own in rows.items() if own == kind], axis=0) for kind in kinds], -1)
+    def candidate(self, of: Callable[[Iterable[float]], float]) -> Values:
+        """Return the values of a function of the mean ratios of the families."""
+        names = [name for name, row in DISTANCES.items() if row.family and name in self.gaps]
+
+        def value(distances: Mapping[str, float]) -> float:
+            return of(family_ratios({name: distances[name] / self.floors[name].mean() for name in names}).values())
+
+        draws = zip(*(self.floors[name] for name in names), strict=True)
+        real = [value(dict(zip(names, draw, strict=True))) for draw in draws]
+        return Values(value({name: float(self.gaps[name].mean()) for name in names}), np.array(real))
 
 
 def _geometric(facts: Facts) -> Values:
-    (value,) = map(of_families, facts.families())
-    return Values(value, np.array([of_families(row) for row in facts.families(facts.floors)]))
+    return facts.candidate(of_families)
 
 
 def _quadratic(facts: Facts) -> Values:
-    def of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        means: NDArray[np.float64] = np.maximum(1.0, rows).mean(axis=-1)
-        return np.sqrt(means)
-
-    return Values(float(of(facts.families())[0]), of(facts.families(facts.floors)))
+    return facts.candidate(lambda ratios: float(np.sqrt(np.maximum(1.0, list(ratios)).mean())))
 
 
 def _single(name: str, *, chance: float = 0.0) -> Callable[[Facts], Values]:
