@@ -113,8 +113,8 @@ def bench(session: nox.Session) -> None:
     """Measure the speed of this machine: `nox -s bench`, or `-- data`, `-- scores`, `-- scaling`, `-- compare A B`."""
     _python(session, "bench")
     match session.posargs:
-        case [("data" | "scores" | "scaling" | "compare" | "endpoints") as part, *words]:
-            _run_for_caller(session, f"benchmarks.{part}", *words)
+        case [("data" | "scores" | "scaling" | "compare" | "endpoints" | "learning-curve") as part, *words]:
+            _run_for_caller(session, f"benchmarks.{part.replace('-', '_')}", *words)
         case words:
             _run_for_caller(session, "benchmarks", *words)
 

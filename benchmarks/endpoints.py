@@ -129,13 +129,14 @@ CANDIDATES: dict[str, Callable[[Facts], Values]] = {
 }
 
 
-def known_music(name: str, cache: Path, *, length: int = 66) -> Known:
-    """Return the test windows of a corpus, and sets made from them, drawn from n-grams, or held out of the test.
+def known_music(name: str, cache: Path, *, length: int = 66, split: str = "test") -> Known:
+    """Return the windows of a split of a corpus, and sets made from them, drawn from n-grams, or held out of it.
 
     Args:
         name: A corpus, followed by ":seconds" to read it in seconds.
         cache: Folder for prepared data.
         length: Tokens of a window.
+        split: Name of the split.
     """
     import torch
 
@@ -153,7 +154,7 @@ def known_music(name: str, cache: Path, *, length: int = 66) -> Known:
         corpus = replace(corpus, reading=replace(corpus.reading, grid=Seconds(steps_per_second=16)))
     encoding = encoding_on("paper", corpus.reading.grid)
     dataset = prepare(corpus, encoding, Cutting(length=length), cache=cache)
-    real, train = reference_windows(dataset, encoding, split="test").scored, dataset.splits["train"].tokens
+    real, train = reference_windows(dataset, encoding, split=split).scored, dataset.splits["train"].tokens
     inputs = ControlInputs(
         real=real.windows, encoding=encoding, scale=SCALES["cpu"], sibling=Path, rng=np.random.default_rng(2)
     )
@@ -288,12 +289,12 @@ def _markdown(found: pd.DataFrame) -> str:
         table = part.pivot_table(index="set", columns="candidate", values="value", sort=False)[list(CANDIDATES)]
         limits = part.drop_duplicates("candidate").set_index("candidate")
         table.loc["real music: mean"], table.loc["real music: 95th percentile"] = limits["centre"], limits["p95"]
-        blocks += [f"## {corpus}", "In noise floors.", _table(table)]
+        blocks += [f"## {corpus}", "In noise floors.", markdown_table(table)]
     chosen = verdicts(found).set_index("candidate")
-    return "\n\n".join([*blocks, "## Choice", _table(chosen)]) + "\n"
+    return "\n\n".join([*blocks, "## Choice", markdown_table(chosen)]) + "\n"
 
 
-def _table(frame: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> str:
     """Return a frame as a Markdown table."""
     head = [frame.index.name or "", *map(str, frame.columns)]
     rows = [

@@ -29,26 +29,22 @@ class Interval(NamedTuple):
         return Interval(*(factor * value for value in self))
 
 
-def deviation(values: ArrayLike, *, resolution: float = 0.0) -> float:
-    """Return the standard deviation (divisor n - 1) of (n,) values, but at least resolution / sqrt(12).
+def deviation(values: ArrayLike) -> float:
+    """Return the standard deviation (divisor n - 1) of (n,) values.
 
-    The minimum is the deviation of rounding to multiples of the resolution (W. Sheppard, 1898): values that are known
-    only to that precision, such as rank correlations, do not vary less because they happen to be equal. 0 for values
-    that differ only by floating-point rounding and have no resolution; NaN below 2 values.
+    0 for values that differ only by floating-point rounding; NaN below 2 values.
 
     >>> deviation([1.0, 2.0, 3.0])
     1.0
-    >>> round(deviation([2.0, 2.0], resolution=1.0), 4)
-    0.2887
     """
     array = np.asarray(values, dtype=float)
     if len(array) < 2:  # noqa: PLR2004 - a deviation needs two values
         return math.nan
     equal = float(np.ptp(array)) <= 1e-12 * float(np.abs(array).max())
-    return max(0.0 if equal else float(array.std(ddof=1)), resolution / math.sqrt(12))
+    return 0.0 if equal else float(array.std(ddof=1))
 
 
-def interval(values: Sequence[float], *, level: float = 0.95, resolution: float = 0.0) -> Interval:
+def interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
     """Return the mean over seeds and Student's t interval, mean +- t_{n-1} s / sqrt(n), with s from `deviation`.
 
     The bounds are NaN for a single value and for infinite values. All three are NaN if a value is NaN or if there are
@@ -65,8 +61,8 @@ def interval(values: Sequence[float], *, level: float = 0.95, resolution: float 
     n, mean = len(array), _mean(array)
     if n < 2 or not math.isfinite(mean):  # noqa: PLR2004 - a deviation needs two values
         return Interval(mean, math.nan, math.nan)
-    # Not `scipy.stats.ttest_1samp(...).confidence_interval()`: it knows no resolution and is NaN for equal values.
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * deviation(array, resolution=resolution) / math.sqrt(n)
+    # Not `scipy.stats.ttest_1samp(...).confidence_interval()`, which is NaN for equal values.
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * deviation(array) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half)
 
 
