@@ -54,17 +54,23 @@ class Variant(NamedTuple):
 @functools.lru_cache(maxsize=2)  # tables, page and terminal all ask for it
 def judged_on(results: Results) -> tuple[Judged, ...]:
     """Return the verdicts on `CLAIMS`; a verdict whose sign depends on a choice says so in its sentence."""
-    fragile: dict[str, list[str]] = {}
-    for variant in variants_on(results):
-        if variant.sign_changes:
-            fragile.setdefault(variant.claim, []).append(variant.choice)
+    changing = [variant for variant in variants_on(results) if variant.sign_changes]
     found = []
     for claim, verdict in zip(CLAIMS, _as_declared(results, CLAIMS), strict=True):
         sentence = verdict.sentence
-        if choices := fragile.get(claim.name):
-            sentence = f"{sentence.removesuffix('.')}; the sign changes with {' and '.join(choices)}."
+        if choices := _in_words([variant for variant in changing if variant.claim == claim.name]):
+            sentence = f"{sentence.removesuffix('.')}; the sign changes with {choices}."
         found.append(Judged(replace(verdict, sentence=sentence), claim_status(claim, results)))
     return tuple(found)
+
+
+def _in_words(variants: list[Variant]) -> str:
+    """Return choices as a list in words, in which song families that are left out are counted if there are several."""
+    songs = [variant.choice for variant in variants if variant.song is not None]
+    if len(songs) > 1:
+        songs = [f"any one of {len(songs)} song families left out"]
+    *first, last = [*(variant.choice for variant in variants if variant.song is None), *songs] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 @functools.lru_cache(maxsize=2)

@@ -116,3 +116,20 @@ def test_a_sign_that_depends_on_a_choice_is_said_in_the_sentence(results: Result
     other = replace(results, measures=results.measures.assign(ratio=results.measures["ratio"].mask(second & ours, 9.0)))
     sentence = next(verdict.sentence for verdict in verdicts_on(other) if verdict.name == "C1")
     assert sentence.endswith("; the sign changes with the second sampler.")
+
+
+def test_song_families_that_change_the_sign_are_counted(results: Results) -> None:
+    table = results.jackknife
+    first, second, *_ = sorted(table["song"].unique())
+
+    def with_worse(songs: list[int]) -> Results:
+        worse = table["song"].isin(songs) & (table["experiment"] == "e2e")
+        return replace(results, jackknife=table.assign(distance=table["distance"].mask(worse, 99.0)))
+
+    def sentence(results: Results) -> str:
+        return next(verdict.sentence for verdict in verdicts_on(results) if verdict.name == "C1")
+
+    assert sentence(with_worse([first])).endswith(f"; the sign changes with song family {first} left out.")
+    assert sentence(with_worse([first, second])).endswith(
+        "; the sign changes with any one of 2 song families left out."
+    )
