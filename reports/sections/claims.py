@@ -205,7 +205,7 @@ def endpoint_table(results: Results) -> Table:
         means = {
             family: float(np.mean([one.get(family, math.nan) for one in families] or [math.nan])) for family in FAMILIES
         }
-        distance = over_seeds(distance_of(results, name))
+        distance = over_seeds(distance_of(results, name), positive_interval)
         mark = (
             DAGGER
             if distance.mean <= results.encodings.set_index("name")["floor_p95"][encoding_of(results, name)]
