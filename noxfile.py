@@ -110,7 +110,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the speed of this machine: `nox -s bench`, or `-- data`, `-- scores`, `-- scaling`, `-- compare A B`."""
+    """Measure the speed of this machine: `nox -s bench`, or `-- data`, `-- scores`, `-- scaling`, `-- compare A B`.
+
+    `-- endpoints` and `-- learning-curve` choose the endpoint of the claims and the settings of the study.
+    """
     _python(session, "bench")
     match session.posargs:
         case [("data" | "scores" | "scaling" | "compare" | "endpoints" | "learning-curve") as part, *words]:

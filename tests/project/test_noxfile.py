@@ -30,6 +30,7 @@ sessions._python = lambda *_: {program!r}
         (["replicate", "--", "--corpus", "my-midi"], ["etude", "run", "--root", str(ROOT), "--corpus", "my-midi"]),
         (["ui", "--", "--root", "there"], ["etude", "ui", "--root", str(ROOT), "--root", "there"]),  # the last counts
         (["bench", "--", "compare", "a.json", "b.json"], ["benchmarks.compare", "a.json", "b.json"]),
+        (["bench", "--", "learning-curve", "--output", "there"], ["benchmarks.learning_curve", "--output", "there"]),
     ],
 )
 def test_a_session_runs_in_the_folder_of_its_caller(words: list[str], expected: list[str], tmp_path: Path) -> None:
