@@ -5,21 +5,26 @@ split of a corpus, never with its test split. Each budget is a training run of i
 to 0 at its end. Three things are chosen, by rules that were written before the numbers were there, and that weigh all
 arms alike:
 
-Budget: the smallest at which every arm has learned harmony, that is, at which the harmony family of the endpoint, with
-the published sampler, is at most half of that of music whose pitches are permuted, each of them still right by itself.
+Budget: the smallest at which every arm has begun to learn harmony, that is, at which the harmony family of the
+endpoint, with the published sampler, is at most half of that of music whose pitches are permuted, each of them still
+right by itself.
 
 Sampler: at the largest budget, the one with the smallest geometric mean over arms of the distance, among those whose
 samples are as varied as real music: every arm with a mean recall of at least half of that of held-out music.
 
 Width: the one with the smaller geometric mean over arms of the distance when both are given as many floating-point
 operations.
+
+The autoregressive model overfits long before these budgets end. It is trained with each of them, and with a half of
+the smallest, and its weights with the lowest validation loss are kept. The loss shows whether stopping early in the
+largest budget costs it anything, since its learning rate is still high there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import tyro
@@ -33,6 +38,7 @@ from replication.training.scales import SCALES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from baselines.autoregressive import Autoregressive
     from eval.scoring.sample_set import ScoredWindows
     from replication.midi.piece import TimeGrid
     from replication.training.neural_model import NeuralModel
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 
 SEED = 200  # of training and sampling; no comparison uses it
 ARMS = ("e2e", "gaussian", "pretrained")
+EARLY = "autoregressive-best"  # experiment with early stopping
 BUDGETS = (2500, 5000, 10_000)
 WIDE = 128  # width at which a step has about four times the operations of one at 64
 PUBLISHED, SECOND = ("ancestral", 50), ("renoised-unrounded", 50)
@@ -81,14 +88,15 @@ class Curve:
 
 
 def curves(budgets: tuple[int, ...]) -> list[Curve]:
-    """Return the runs of all arms, the longest first: each budget, and a wide model at a quarter of the largest."""
+    """Return the runs: each arm at each budget, a wide model at a quarter of the largest, and early stopping."""
     most, width = max(budgets), SCALES["study"].backbone.width
     found = [
         Curve(arm=arm, width=width, steps=steps, samplers=SAMPLERS if steps == most else (PUBLISHED, SECOND))
         for steps in sorted(budgets, reverse=True)
         for arm in ARMS
     ]
-    return found + [Curve(arm=arm, width=WIDE, steps=most // 4, samplers=(PUBLISHED, SECOND)) for arm in ARMS]
+    found += [Curve(arm=arm, width=WIDE, steps=most // 4, samplers=(PUBLISHED, SECOND)) for arm in ARMS]
+    return found + [Curve(arm=EARLY, width=width, steps=steps, samplers=()) for steps in (min(budgets) // 2, *budgets)]
 
 
 def measure(curve: Curve, windows: Path, folder: Path, threads: int) -> list[dict[str, Any]]:
@@ -100,7 +108,7 @@ def measure(curve: Curve, windows: Path, folder: Path, threads: int) -> list[dic
     from eval.scoring.reference import reference_windows
     from eval.scoring.sample_set import read
     from replication.tokens.encodings import encoding_on
-    from replication.training.model import Job
+    from replication.training.model import Job, token_counts
     from replication.util.files import read_json, write_json
     from replication.util.generators import seeded
     from replication.windows.prepared import open_windows
@@ -135,6 +143,13 @@ def measure(curve: Curve, windows: Path, folder: Path, threads: int) -> list[dic
     model = untrained(scale)
     model.fit(job)
     model.save(weights := path.parent / "model.safetensors")
+    setting = {"arm": curve.arm, "width": curve.width, "steps": curve.steps}
+    if not curve.samplers:
+        model.load(weights)
+        held_out = tokens["validation"].long().to(device())
+        nats = cast("Autoregressive", model.to(device())).nll(held_out, seed=SEED).total.sum().item()
+        write_json(path, {"rows": [loss := setting | {"nll": nats / int(token_counts(held_out).sum())}]})
+        return [loss]
     rows: list[dict[str, Any]] = []
     for sampler, evaluations in curve.samplers:
         other = untrained(replace(scale, sampler=sampler_of(sampler, evaluations)))
@@ -142,7 +157,8 @@ def measure(curve: Curve, windows: Path, folder: Path, threads: int) -> list[dic
         drawn = other.to(device()).sample(range(len(real.windows)), seed=SEED)
         sample = read(drawn.numpy().astype(np.uint16), encoding)
         rows.append(
-            {"arm": curve.arm, "width": curve.width, "steps": curve.steps, "sampler": f"{sampler}, {evaluations}"}
+            setting
+            | {"sampler": f"{sampler}, {evaluations}"}
             | measures_of(sample.scored, real)
             | {"valid": float(sample.valid.mean())}
         )
@@ -228,7 +244,7 @@ def _markdown(found: pd.DataFrame, yardsticks: pd.DataFrame) -> str:
     varied = samplers[samplers["recall"] >= SHARE * yardsticks.loc["held out, 1", "recall"]]
     pair = found[published & ((found["steps"] == most) & narrow | (found["width"] == WIDE))]
     steps = enough(found, yardsticks)
-    columns = [*MEASURES, "valid"]
+    columns, early = [*MEASURES, "valid"], found[found["arm"] == EARLY]
     blocks = [
         "# Budget, sampler and width of the study, chosen on validation",
         (__doc__ or "").partition("\n\n")[2].strip(),
@@ -245,6 +261,8 @@ def _markdown(found: pd.DataFrame, yardsticks: pd.DataFrame) -> str:
         "## Widths, at equal operations",
         markdown_table(found[found["width"] == WIDE].set_index("arm")[["width", "steps", "sampler", *columns]]),
         markdown_table(over_arms(pair, ["width"])),
+        "## Early stopping of the autoregressive model, nats per token",
+        markdown_table(early.set_index("steps")[["nll"]]),
     ]
     return "\n\n".join(blocks) + "\n"
 

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 
 from etude.runner.scheduler import announce, run
 from etude.runner.tuning import choose, tuned, tuning_experiments
+from etude.trial.trial import deciding
 from eval.claims.declaration import declaration, declare
+from eval.claims.number import COUNTERFACTUAL
 from eval.distances.noise_floor import LEAST_WINDOWS, MIN_SONGS
 from eval.results.environment import commit
 from eval.results.schema import as_written
 from eval.results.tuning import chosen_points, tuning_folder, write_chosen
-from eval.scoring.experiments import EXPERIMENTS
+from eval.scoring.experiments import EXPERIMENTS, is_audited
 from eval.scoring.measures import DISTANCE
 from replication.training.scales import tuning_scale
-from replication.util.files import read_json
+from replication.util.files import describe, read_json
 from replication.util.text import number
 
 if TYPE_CHECKING:
@@ -57,8 +59,10 @@ def declare_claims(plan: Plan, datasets: Mapping[str, Dataset]) -> None:
         plan.comparison,
         declaration(
             scale=plan.scale.name,
+            settings=describe(deciding(plan.scale)),
             corpus=plan.corpus.name,
             data={name: dataset.digest for name, dataset in datasets.items()},
+            models=[row.name for row in plan.experiments if is_audited(row) and row.name != COUNTERFACTUAL],
             seeds=plan.scale.seeds,
             demonstration=plan.scale.demonstration,
         ),

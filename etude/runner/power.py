@@ -44,11 +44,11 @@ def power_lines(plan: Plan) -> list[str]:
             seeds = [seed for name, seed in floors if name == claim.ours and (claim.other, seed) in floors]
             if len(seeds) > 1:
                 seen = deviation([floors[claim.ours, seed] - floors[claim.other, seed] for seed in seeds])
-                settled = detectable_effect(n, seen, tests=len(claims))
+                settled = detectable_effect(n, seen, tests=len(CLAIMS))
                 found = f"differences from {settled:.2f} (deviation {seen:.2f}, {len(seeds)} seeds {place})"
                 break
         lines.append(f"  {claim.name} {claim.ours} and {claim.other}: {found}")
-    largest = equivalence_deviation(n, MARGIN, tests=len(claims))
+    largest = equivalence_deviation(n, MARGIN, tests=len(CLAIMS))
     lines.append(f"  that equal methods differ by less than {MARGIN:g}: if the deviation is at most {largest:.2f}")
     return lines
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.scoring.measures import DISTANCE
 from eval.scoring.reference import SHOWN, ReferenceSet
 from eval.scoring.sample_set import form_of, notes_of, raw_means, read, table_of
 from eval.scoring.trajectory import trajectory
@@ -80,7 +81,8 @@ def score_trial(bench: Workbench, *, control: bool = False, diffusion: bool = Fa
     )
     if trial.kind == "trial":
         tables["pairs"] = reference.closest(windows)
-        tables["jackknife"] = reference.without_songs(music)
+        distance = float(measures.set_index("measure").loc[DISTANCE, "value"])
+        tables["jackknife"] = reference.without_songs(music, distance)
     if diffusion:
         tables["embedding"] = _embedding(trial.weights)
         if trial.kind == "trial":

@@ -106,13 +106,7 @@ class Trial:
 
     def config(self, dataset: Dataset) -> dict[str, Any]:
         """Return the resolved configuration: everything that decides the result, and nothing else."""
-        decorations = {
-            *("name", "about", "corpus", "seeds", "experiments", "demonstration"),
-            *("tuning_grid", "tuning_share", "tunes"),
-        }
-        scale = {
-            field.name: getattr(self.scale, field.name) for field in fields(self.scale) if field.name not in decorations
-        }
+        scale = deciding(self.scale)
         return {
             "edition": EDITION,
             "source": source_hash(self.experiment.model, ENCODINGS[self.experiment.encoding], *scale.values()),
@@ -238,6 +232,15 @@ class Trial:
         about = self.about()
         if any(about.get(key) != value for key, value in changes.items()):
             write_json(self.folder / "trial.json", about | changes)
+
+
+def deciding(scale: Scale) -> dict[str, Any]:
+    """Return the fields of a scale that decide the results of a trial."""
+    others = {
+        *("name", "about", "corpus", "seeds", "experiments", "demonstration"),
+        *("tuning_grid", "tuning_share", "tunes"),
+    }
+    return {field.name: getattr(scale, field.name) for field in fields(scale) if field.name not in others}
 
 
 def note_lost_files(folder: Path) -> None:

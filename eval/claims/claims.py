@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MARGIN = 0.5  # floors: half the distance between two halves of real music
 FLOORS = EndpointScale(unit=" floors", margin=MARGIN, better=-1)  # smaller is closer to real music
 REQUIRED = ("pitches-permuted", "onsets-shuffled")  # controls that the endpoint must tell from real music
+SAME_MUSIC = ("replay", "test-copy", "round-trip", "noise-and-round")  # controls that are real music, and must sound so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +83,13 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     ContrastClaim(
         name="C4",
-        statement="Diffusion comes closer to real music than an autoregressive model with equal training compute.",
+        statement="Diffusion comes closer to real music than an autoregressive model with as many training steps.",
         ours="e2e",
         other="autoregressive",
     ),
     ContrastClaim(
         name="C4b",
-        statement="Diffusion comes closer to real music than an autoregressive model at its best validation loss.",
+        statement="Diffusion comes closer to real music than an autoregressive model with its best number of steps.",
         ours="e2e",
         other="autoregressive-best",
     ),
@@ -175,7 +176,13 @@ def paired_differences(values: pd.DataFrame, claim: ContrastClaim) -> tuple[list
 
 
 def deafness(results: Results) -> Refusal | None:
-    """Return why no claim can be tested on this music, if the endpoint cannot tell it from what it must."""
+    """Return why no claim can be tested, if the endpoint cannot tell this music from what it must, or was not asked."""
+    if missing := [name for name in REQUIRED if name not in set(results.measures["experiment"])]:
+        return Refusal(
+            ruling=Ruling.NOT_TESTED,
+            reason=f"{' and '.join(missing)} {'was' if len(missing) == 1 else 'were'} not run, without which nothing"
+            " shows what the distance can hear",
+        )
     deaf = not_heard(results, REQUIRED)
     reason = f"on this music the distance cannot tell {' and '.join(deaf)} from real music"
     return Refusal(ruling=Ruling.NOT_TESTABLE, reason=reason) if deaf else None
@@ -186,17 +193,16 @@ def not_heard(results: Results, names: Sequence[str] | None = None) -> list[str]
 
     Args:
         results: The results; controls that were not run are not listed.
-        names: Names of controls; None for all that change real music.
+        names: Names of controls; None for all but `SAME_MUSIC`.
     """
     rows = results.measures[results.measures["measure"] == DISTANCE]
     heard = rows.groupby("experiment")[["ratio", "floor_p95"]].mean()
     kinds = results.experiments.set_index("name")
-    wanted = [name for name in kinds.index if kinds.loc[name, "control"]] if names is None else names
-    changed = results.trials.groupby("experiment")["changed"].mean()
+    controls = [name for name in kinds.index if kinds.loc[name, "control"] and name not in SAME_MUSIC]
     return [
         str(kinds.loc[name, "label"]).removesuffix(" (control)").lower()
-        for name in wanted
-        if name in heard.index and changed.get(name, 1.0) and heard.loc[name, "ratio"] <= heard.loc[name, "floor_p95"]
+        for name in (controls if names is None else names)
+        if name in heard.index and heard.loc[name, "ratio"] <= heard.loc[name, "floor_p95"]
     ]
 
 

@@ -1,8 +1,9 @@
-"""The declaration of a comparison: its claims, endpoint, margins and seeds, written before its first trial.
+"""The declaration of a comparison: its claims, endpoint, margins, models, settings and seeds, before its first trial.
 
 The declaration is a file in the folder of the comparison, with its date, its commit and a hash of its content. Every
 trial notes the hash of the declaration that it was started under. Verdicts are confirmatory only if the claims are the
-declared ones, every trial was started under this declaration, and its seeds are the declared seeds, all of them.
+declared ones, every trial was started under this declaration with the declared settings, and its seeds are the declared
+seeds, all of them. The claim on a number is about the declared diffusion models, all of them.
 Otherwise they are exploratory, and the report says why. A scale that is too small for verdicts declares that it
 demonstrates.
 """
@@ -13,14 +14,15 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eval.claims.claims import CLAIMS, MARGIN, REQUIRED, ContrastClaim
-from eval.claims.number import CORRELATION
+from eval.claims.claims import CLAIMS, MARGIN, REQUIRED, ContrastClaim, NumberClaim
+from eval.claims.number import CORRELATION, COUNTERFACTUAL
 from eval.distances.endpoint import EDITION as ENDPOINT_EDITION
 from eval.distances.endpoint import FAMILIES
 from eval.distances.table import DISTANCES
-from eval.results.anomalies import EXCLUDED
+from eval.results.anomalies import FAILED
 from eval.results.declared import FILE, content_hash, declared
 from eval.statistics.paired import ALPHA
+from replication.training.scales import SCALES
 from replication.util.files import describe, write_json
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
     from eval.results.frames import Results
 
 RULE = (
-    "Paired t interval over seeds; two one-sided tests against the margin first, then the difference from 0; both "
-    "p values adjusted for the number of claims by Holm's procedure."
+    "Paired t tests over seeds: two one-sided tests against the margin first, then the difference from 0. For a "
+    "number, permutations of arms and of seeds within arms. The p values of each kind are adjusted for the number of "
+    "declared claims by Holm's procedure."
 )
 EXCLUSION = "A seed counts for a claim if both of its models finished with it. Failed trials are left out and named."
 
@@ -58,22 +61,34 @@ class Status(NamedTuple):
 
 
 def declaration(
-    *, scale: str, corpus: str, data: Mapping[str, str], seeds: Sequence[int], demonstration: bool
+    *,
+    scale: str,
+    settings: Mapping[str, Any],
+    corpus: str,
+    data: Mapping[str, str],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    demonstration: bool,
 ) -> dict[str, Any]:
     """Return the content of a declaration, without its date, commit and hash.
 
     Args:
         scale: Name of the scale.
+        settings: Settings of the scale that decide results, as trial.json has them.
         corpus: Name of the corpus.
         data: Digest of the windows by encoding.
+        models: Names of the diffusion models, the pool of the claim on a number.
         seeds: Seeds that the comparison will have.
         demonstration: Whether the scale is too small for verdicts.
     """
     families = {family: [name for name, row in DISTANCES.items() if row.family == family] for family in FAMILIES}
     return {
         "scale": scale,
+        "settings": dict(settings),
+        "tuning": {"grid": describe(SCALES[scale].tuning_grid), "share": SCALES[scale].tuning_share},
         "corpus": corpus,
         "data": dict(data),
+        "models": sorted(models),
         "seeds": list(seeds),
         "purpose": str(Standing.DEMONSTRATION if demonstration else Standing.CONFIRMATORY),
         "claims": {claim.name: describe(claim) for claim in CLAIMS},
@@ -123,12 +138,14 @@ def _broken(given: Mapping[str, Any], results: Results) -> str:
     data = dict(zip(results.encodings["name"], results.encodings["digest"], strict=True))
     now = declaration(
         scale=about["scale"],
+        settings=about["configuration"],
         corpus=about["corpus"],
         data={name: data.get(name, digest) for name, digest in given["data"].items()},
+        models=given.get("models", ()),  # older declarations lack what was not declared then
         seeds=given["seeds"],
         demonstration=given["purpose"] == Standing.DEMONSTRATION,
     )
-    if changed := [key for key in now if key != "claims" and now[key] != given[key]]:
+    if changed := [key for key in now if key != "claims" and now[key] != given.get(key)]:
         return f"Other than declared: {_some(changed)}."
     return _seeds(given["seeds"], results)
 
@@ -136,8 +153,7 @@ def _broken(given: Mapping[str, Any], results: Results) -> str:
 def _seeds(wanted: Sequence[int], results: Results) -> str:
     """Return what is wrong with the seeds of the models that claims compare."""
     compared = {name for claim in CLAIMS if isinstance(claim, ContrastClaim) for name in (claim.ours, claim.other)}
-    failed = {(row.experiment, row.seed) for row in results.anomalies.itertuples() if row.anomaly in EXCLUDED}
-    absent = set()
+    failed, absent = _failed(results), set()
     for name, rows in results.trials[results.trials["experiment"].isin(compared)].groupby("experiment"):
         found = {int(seed) for seed in rows["seed"]}
         if added := sorted(found - set(wanted)):
@@ -146,6 +162,11 @@ def _seeds(wanted: Sequence[int], results: Results) -> str:
     if absent:
         return f"Interim: {len(wanted) - len(absent)} of the {len(wanted)} declared seeds are finished."
     return ""
+
+
+def _failed(results: Results) -> set[tuple[str, int]]:
+    """Return the experiment and seed of the trials that failed; one that is merely not finished is not among them."""
+    return {(row.experiment, row.seed) for row in results.anomalies.itertuples() if row.anomaly == FAILED.name}
 
 
 def claim_status(claim: Claim, results: Results) -> Status:
@@ -157,7 +178,20 @@ def claim_status(claim: Claim, results: Results) -> Status:
         return Status(Standing.EXPLORATORY, f"{claim.name} was not declared.")
     if given["claims"][claim.name] != describe(claim):
         return Status(Standing.EXPLORATORY, f"{claim.name} was changed after it was declared.")
+    if isinstance(claim, NumberClaim) and (reason := _pool(given, results)):
+        return Status(Standing.EXPLORATORY, reason)
     return overall
+
+
+def _pool(given: Mapping[str, Any], results: Results) -> str:
+    """Return what is wrong with the models that the claim on a number is judged by; empty if they are as declared."""
+    pool = results.audits[results.audits["experiment"] != COUNTERFACTUAL]
+    found = set(zip(pool["experiment"], pool["seed"].astype(int), strict=True))
+    if added := sorted({name for name, _ in found} - set(given["models"])):
+        return f"Models were added: {_some(added)}."
+    wanted = {(name, seed) for name in given["models"] for seed in given["seeds"]}
+    absent = sorted({name for name, _ in wanted - found - _failed(results)})
+    return f"Interim: not all seeds of {_some(absent)} are finished." if absent else ""
 
 
 def concerns(about: Mapping[str, Any], claim: Claim) -> bool:

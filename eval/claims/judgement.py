@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MARGINS = (0.25, 1.0)  # floors, besides the declared one
 SEEDS = (3, 5)  # numbers of seeds, besides all of them
+OFFICIAL = {"gaussian-official": "gaussian", "pretrained-official": "pretrained"}  # rows with the official loss
 NATS = EndpointScale(unit=" nats per token", margin=math.inf, better=-1)
 
 
@@ -117,6 +118,12 @@ def _variants(results: Results) -> Iterator[tuple[str, int | None, list[Verdict]
         other = primary_values(results, SECOND_SAMPLER)
         rest = values[~values["experiment"].isin(other["experiment"])]
         yield "the second sampler", None, _contrasts(results, pd.concat([other, rest]))
+    official = values[values["experiment"].isin(OFFICIAL)]
+    if len(official):
+        renamed = official.assign(experiment=official["experiment"].map(OFFICIAL))
+        rest = values[~values["experiment"].isin(renamed["experiment"])]
+        judged = _contrasts(results, pd.concat([renamed, rest]))
+        yield "the official loss of frozen embeddings", None, [one for one in judged if one.name in _frozen()]
     if (results.measures["measure"] == WASSERSTEIN).any():
         yield "the mean Wasserstein distance", None, _contrasts(results, primary_values(results, WASSERSTEIN))
     for song, rows in results.jackknife.groupby("song"):
@@ -129,6 +136,12 @@ def _variants(results: Results) -> Iterator[tuple[str, int | None, list[Verdict]
 
 def _models() -> set[str]:
     return {name for claim in CLAIMS if isinstance(claim, ContrastClaim) for name in (claim.ours, claim.other)}
+
+
+def _frozen() -> set[str]:
+    """Return the names of the claims on models that have a row with the official loss."""
+    frozen = set(OFFICIAL.values())
+    return {claim.name for claim in CLAIMS if isinstance(claim, ContrastClaim) and {claim.ours, claim.other} & frozen}
 
 
 def _judge(results: Results, values: pd.DataFrame) -> list[Verdict]:
@@ -144,10 +157,10 @@ def _judge(results: Results, values: pd.DataFrame) -> list[Verdict]:
             for name, statement, evidence in found.values()
         }
     declared = (results.about.get("declaration") or {"claims": found})["claims"]
-    together = [name for name in found if name in declared]
-    apart = [name for name in found if name not in declared]
-    verdicts = [verdict for names in (together, apart) for verdict in judge([found[name] for name in names])]
-    return [next(one for one in verdicts if one.name == claim.name) for claim in CLAIMS]
+    together = judge([found[name] for name in found if name in declared], declared=len(declared))
+    apart = judge([found[name] for name in found if name not in declared])
+    verdicts = {one.name: one for one in (*together, *apart)}
+    return [verdicts[claim.name] for claim in CLAIMS]
 
 
 def _evidence(claim: Claim, values: pd.DataFrame, results: Results) -> Evidence | Refusal:
@@ -160,6 +173,7 @@ def _contrasts(results: Results, values: pd.DataFrame, *, scale: EndpointScale =
     """Return the verdicts on the claims on two models that these values allow."""
     claims = [claim for claim in CLAIMS if isinstance(claim, ContrastClaim)]
     verdicts = judge(
-        [(claim.name, claim.statement, contrast_evidence(claim, values, results, scale=scale)) for claim in claims]
+        [(claim.name, claim.statement, contrast_evidence(claim, values, results, scale=scale)) for claim in claims],
+        declared=len(CLAIMS),
     )
     return [verdict for verdict in verdicts if verdict.verdict not in {Ruling.NOT_TESTED, Ruling.NOT_TESTABLE}]

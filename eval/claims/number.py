@@ -44,15 +44,10 @@ class NumberAnalysis:
     Attributes:
         number: Rank correlation of the number with the distance.
         controls: That of each positive control that was measured, by its column.
-        arms: That of the number if each arm counts as one trial, with its means over seeds: whether the order of the
-            arms could be chance.
-        without: Correlation of the number if one arm is left out, by arm; empty below three arms.
     """
 
     number: StratifiedCorrelation
     controls: Mapping[str, StratifiedCorrelation]
-    arms: StratifiedCorrelation
-    without: Mapping[str, float]
 
     @property
     def has_power(self) -> bool:
@@ -74,19 +69,10 @@ def analyse_number(audits: pd.DataFrame, number: str = NUMBER, *, permutations: 
     """
     pool = audits[audits["experiment"] != COUNTERFACTUAL]
     pool = pool.astype(dict.fromkeys((number, *POSITIVE_CONTROLS, "distance", "age"), float))
-    pool = pool.assign(trial=[f"{name} {seed}" for name, seed in zip(pool["experiment"], pool["seed"], strict=True)])
     measured = [column for column in POSITIVE_CONTROLS if pool[column].notna().any()]
-    arms = pool.groupby(["experiment", "age"], as_index=False)[[number, "distance"]].mean()
-    arms = arms.assign(trial=arms["experiment"])
-    names = list(dict.fromkeys(pool["experiment"]))
     return NumberAnalysis(
         number=_correlation(pool, number, permutations),
         controls={column: _correlation(pool, column, permutations) for column in measured},
-        arms=_correlation(arms, number, permutations),
-        without={
-            name: _correlation(pool[pool["experiment"] != name], number, permutations=1).rho
-            for name in (names if len(names) > 2 else [])  # noqa: PLR2004 - one arm has no order of arms
-        },
     )
 
 
@@ -95,8 +81,7 @@ def number_evidence(
 ) -> Evidence | Refusal:
     """Return what the claim on a number is judged by; see `analyse_number`.
 
-    Nothing is concluded unless a positive control comes out positive, nor if the sign depends on a single arm: trials
-    are the units, and what all trials of an arm share would be counted once for each of them.
+    Nothing is concluded unless a positive control comes out positive.
     """
     found = analyse_number(audits, number, permutations=permutations)
     one = found.number
@@ -108,17 +93,11 @@ def number_evidence(
         )
         return Refusal(ruling=Ruling.NOT_TESTED, reason=reason)
     controls = "; ".join(f"{POSITIVE_CONTROLS[name]} {_interval(own)}" for name, own in found.controls.items())
-    notes = [f"positive control: {controls or 'none'}"]
-    if not math.isnan(found.arms.rho):
-        notes.append(f"with the {found.arms.trials} arms as units {found.arms.rho:+.2f}, p = {found.arms.p:.2g}")
     reservation = "" if found.has_power else "no positive control comes out positive, so the test has no power here"
-    flips = [name for name, rho in found.without.items() if rho * one.rho < 0]
-    if found.has_power and flips and (one.low > 0 or one.high < 0):
-        reservation = f"the sign changes without {' or '.join(flips)}"
     return Evidence(
         scale=CORRELATION,
         contrast=Contrast(one.rho, one.low, one.high, one.p, one.p_equivalent, one.trials, math.nan),
-        notes=tuple(notes),
+        notes=(f"positive control: {controls or 'none'}", f"arms: {one.arms}"),
         reservation=reservation,
     )
 
@@ -127,8 +106,9 @@ def _correlation(pool: pd.DataFrame, column: str, permutations: int) -> Stratifi
     return stratified_correlation(
         pool[column],
         pool["distance"],
-        pool["age"],
-        pool["trial"].to_numpy(dtype=str),
+        age=pool["age"],
+        arm=pool["experiment"].to_numpy(dtype=str),
+        seed=pool["seed"],
         margin=MARGIN,
         rng=np.random.default_rng(_SEED),
         permutations=permutations,

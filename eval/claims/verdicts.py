@@ -2,15 +2,20 @@
 
 A claim is about a method, so its unit is the training seed. Each claim has one primary endpoint, in which its two
 sides are compared seed by seed (`eval.statistics.paired.contrast`), and a margin, below which a difference has no
-meaning. Both p values are adjusted for the number of claims by Holm's procedure, those of a difference and those of
-equivalence each on its own. At level 0.05 the verdict is
+meaning. Two tests are made of each claim: that the difference is 0, and that it is at least the margin (two one-sided
+tests). The p values of each kind are adjusted for the number of declared claims by Holm's procedure. At level 0.05 the
+verdict is
 
-    no meaningful difference  if the interval lies within the margin (two one-sided tests), even if it excludes 0,
-    reproduced                otherwise, if the interval excludes 0 in the claimed direction,
-    contradicted              otherwise, if it excludes 0 in the other direction,
+    no meaningful difference  if the difference is shown to be smaller than the margin, even if it is not 0,
+    reproduced                otherwise, if it is shown to differ from 0 in the claimed direction,
+    contradicted              otherwise, if it is shown to differ from 0 in the other direction,
     inconclusive              otherwise, and always with fewer than 2 seeds,
     not testable here         if the endpoint cannot tell permuted pitches or shuffled onsets from this real music,
-    not tested                if one of the models was not run, or sets of unequal size were scored.
+    not tested                if a model or one of these controls was not run, or sets of unequal size were scored.
+
+The 95 % interval that is printed is that of a single claim. Where several claims are judged, an interval may exclude 0
+without a verdict, and since equivalence at level 0.05 corresponds to a 90 % interval, it may leave the margin a little.
+The probability of any wrong verdict is at most 0.05 for each of the two kinds, 0.1 together.
 
 Equivalence comes first because a difference smaller than the margin does not become meaningful by being certain. With
 more seeds every interval ends up on one side of 0 or within the margin. Secondary measures are reported with their
@@ -140,19 +145,27 @@ class Verdict:
         return self.evidence.notes if self.evidence else ()
 
 
-def judge(claims: Sequence[tuple[str, str, Evidence | Refusal]]) -> list[Verdict]:
-    """Return the verdicts on claims, each given as name, statement and evidence, by the rule of this module."""
+def judge(claims: Sequence[tuple[str, str, Evidence | Refusal]], *, declared: int | None = None) -> list[Verdict]:
+    """Return the verdicts on claims by the rule of this module.
+
+    Args:
+        claims: Name, statement and evidence of each.
+        declared: Number of claims that were declared together, for which p values are adjusted, whether or not all of
+            them could be judged; None for the number of `claims`.
+    """
     judged = [found.contrast for *_, found in claims if isinstance(found, Evidence)]
-    adjusted = zip(judged, holm([one.p for one in judged]), holm([one.p_equivalent for one in judged]), strict=True)
+    tests = len(claims) if declared is None else declared
+    different, equal = (holm([getattr(one, p) for one in judged], tests=tests) for p in ("p", "p_equivalent"))
+    adjusted = zip(different, equal, strict=True)
     verdicts = []
     for name, statement, found in claims:
         if isinstance(found, Refusal):
             sentence = f"{found.ruling.capitalize()}: {found.reason}."
             verdicts.append(Verdict(name=name, statement=statement, verdict=found.ruling, sentence=sentence))
             continue
-        _, p, p_equivalent = next(adjusted)
+        p, p_equivalent = next(adjusted)
         ruling = _ruling(found, p, p_equivalent)
-        detectable = detectable_effect(found.contrast.n, found.contrast.deviation, tests=len(judged))
+        detectable = detectable_effect(found.contrast.n, found.contrast.deviation, tests=tests)
         verdicts.append(
             Verdict(
                 name=name,

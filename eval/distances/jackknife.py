@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,25 +18,14 @@ if TYPE_CHECKING:
     from eval.distances.rows import Rows
 
 
-class _Sums(NamedTuple):
-    """The summed counts of a set of windows, whole and without each song.
-
-    Attributes:
-        whole: (K + 1,) counts of all windows, the last of windows without any.
-        without: (G, K + 1) counts without the windows of each song.
-    """
-
-    whole: NDArray[np.float64]
-    without: NDArray[np.float64]
-
-
 def without_each_song(
     samples: Mapping[str, Rows], reference: Mapping[str, Rows], *, seed: int, most: int, draws: int
 ) -> dict[int, float]:
-    """Return the endpoint of generated music without each song of the reference, by the number of the song.
+    """Return by how much the endpoint of generated music changes without each song of the reference, as a factor.
 
-    The halves are those of the endpoint, from which the song's windows are taken away; they are not filled up, so
-    floors are slightly higher.
+    The halves are those of the endpoint, fewer of them, from which the song's windows are taken away. The factor is the
+    endpoint on what is left of these halves divided by that on the same halves as they were, so that the number of
+    halvings does not look like the influence of a song.
 
     Args:
         samples: Counts of the samples by measure of the endpoint.
@@ -60,10 +49,11 @@ def without_each_song(
         name: _ratios(samples[name].values, rows.values, song_of, len(songs), halvings)
         for name, rows in reference.items()
     }
-    return {
-        int(song): of_families(family_ratios({name: float(found[place]) for name, found in ratios.items()}).values())
-        for place, song in enumerate(songs)
-    }
+    *without, whole = (
+        of_families(family_ratios({name: float(found[place]) for name, found in ratios.items()}).values())
+        for place in range(len(songs) + 1)
+    )
+    return {int(song): value / whole for song, value in zip(songs, without, strict=True)}
 
 
 def _ratios(
@@ -73,28 +63,31 @@ def _ratios(
     songs: int,
     halvings: list[Halving],
 ) -> NDArray[np.float64]:
-    """Return the (G,) ratios of one measure without each song."""
-    gaps, floors = np.zeros(songs), np.zeros(songs)
+    """Return the (G + 1,) ratios of one measure without each song, and with all."""
+    gaps, floors = np.zeros(songs + 1), np.zeros(songs + 1)
     for halving in halvings:
-        ours = _sums(sample[halving.sample], np.zeros(len(halving.sample), np.intp), 1).whole
+        *_, ours = _sums(sample[halving.sample], np.zeros(len(halving.sample), np.intp), 1)
         one, other = (_sums(real[rows], song_of[rows], songs) for rows in (halving.first, halving.second))
-        gaps += _divergences(np.broadcast_to(ours, one.without.shape), one.without)
-        floors += np.maximum(_divergences(other.without, one.without), LEAST_FLOOR)
+        gaps += _divergences(np.broadcast_to(ours, one.shape), one)
+        floors += np.maximum(_divergences(other, one), LEAST_FLOOR)
     quotients: NDArray[np.float64] = gaps / floors
     return quotients
 
 
-def _sums(counts: NDArray[np.float64], song_of: NDArray[np.intp], songs: int) -> _Sums:
-    """Return the summed counts; a window without counts has one of an extra kind, as in `divergence`."""
+def _sums(counts: NDArray[np.float64], song_of: NDArray[np.intp], songs: int) -> NDArray[np.float64]:
+    """Return the (G + 1, K + 1) summed counts of a set without the windows of each song, and of the whole set.
+
+    A window without counts has one of an extra kind, as in `divergence`.
+    """
     filled = np.column_stack([counts, ~counts.any(axis=1)])
     of_song = np.zeros((songs, filled.shape[1]))
     np.add.at(of_song, song_of, filled)
     whole = of_song.sum(axis=0)
-    return _Sums(whole, whole - of_song)
+    return np.vstack([whole - of_song, whole])
 
 
 def _divergences(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (G,) Jensen-Shannon divergences in bits of (G, K) counts."""
+    """Return the (n,) Jensen-Shannon divergences in bits of (n, K) counts."""
     from scipy.spatial.distance import jensenshannon
 
     found: NDArray[np.float64] = jensenshannon(one, other, base=2, axis=1) ** 2

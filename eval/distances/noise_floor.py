@@ -5,8 +5,8 @@ that generates real music. Pure functions; randomness is an argument.
 
 The floor is one of songs, not of windows: windows of one song are alike, so that two halves of few songs differ by more
 than as many independent windows would. Samples of a model are independent. Real music that is spread over more songs
-than a half, such as windows of the training split, therefore scores below 1 (0.86 on Bach), and a ratio slightly below
-1 is not an achievement.
+than a half, such as windows of the training split, therefore often scores below 1 in a single measure, and a ratio
+below 1 is not an achievement.
 """
 
 from __future__ import annotations

@@ -158,12 +158,15 @@ class ReferenceSet:
         row = endpoint_row(SECOND_SAMPLER, found, n=min(len(sample.windows), self.scale.samples))
         return pd.DataFrame([row | {"p": math.nan}])
 
-    def without_songs(self, music: SampleSet) -> pd.DataFrame:
-        """Return the endpoint without each song family of the real music: columns song and distance."""
+    def without_songs(self, music: SampleSet, distance: float) -> pd.DataFrame:
+        """Return the endpoint, given its value, without each song family of the real music: columns song and distance.
+
+        Like the endpoint it is at least 1.
+        """
         import pandas as pd
 
         found = without_songs(music.scored, self.real.scored, seed=self.seed, most=self.scale.samples)
-        return pd.DataFrame({"song": list(found), "distance": list(found.values())})
+        return pd.DataFrame({"song": list(found), "distance": [max(1.0, distance * one) for one in found.values()]})
 
     def closest(self, windows: Windows) -> pd.DataFrame:
         """Return the notes of the samples that share most runs with one training window, and of those windows."""

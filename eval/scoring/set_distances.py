@@ -71,7 +71,7 @@ def endpoint_of(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: 
 
 
 def without_songs(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> dict[int, float]:
-    """Return the endpoint of generated windows without each song of the real ones, by song."""
+    """Return by how much the endpoint of generated windows changes without each song of the real ones, as a factor."""
     rows = distances_on(beats=real.windows.beats, heard=True)
     return without_each_song(
         {name: Rows(row.facts(sample.windows, sample.scores), sample.songs) for name, row in rows.items()},

@@ -82,19 +82,26 @@ def _mean(values: NDArray[Any]) -> float:
         return float(values.mean()) if len(values) else math.nan
 
 
-def holm(p: Sequence[float]) -> list[float]:
+def holm(p: Sequence[float], *, tests: int | None = None) -> list[float]:
     """Return p values adjusted for their number: rejecting those up to alpha has a familywise error of at most alpha.
 
     The i-th smallest of m becomes max over j <= i of (m - j + 1) p_(j), at most 1 (S. Holm, "A Simple Sequentially
-    Rejective Multiple Test Procedure", 1979). NaN, a test that could not be made, stays NaN and does not count.
+    Rejective Multiple Test Procedure", 1979). NaN, a test that could not be made, stays NaN.
+
+    Args:
+        p: p values.
+        tests: Number m of tests that were planned, of which those without a p value count as not rejected; None for
+            those that have one.
 
     >>> holm([0.01, 0.04, 0.02])
     [0.03, 0.04, 0.04]
+    >>> holm([0.01], tests=3)
+    [0.03]
     """
     # Not `statsmodels.stats.multitest.multipletests`: it collects garbage, which takes 0.4 seconds at every call.
     adjusted = np.asarray(p, dtype=float)
     order = np.argsort(adjusted)[: int((~np.isnan(adjusted)).sum())]  # NaN sorts last
-    factors = np.arange(len(order), 0, -1)
+    factors = (len(order) if tests is None else tests) - np.arange(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * adjusted[order]), 1.0)
     return [float(value) for value in adjusted]
 

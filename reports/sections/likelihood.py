@@ -387,14 +387,14 @@ def audit_correlations_table(results: Results) -> Table:
     judged = analyse_number(results.audits)
     named = {"Bits per word": judged.number}
     named |= {f"Positive control: {POSITIVE_CONTROLS[name]}": found for name, found in judged.controls.items()}
-    named |= {"Bits per word, arms as units": judged.arms}
     rows = [
         {
             "Number": text_cell("number", name),
             "Rank correlation": interval_cell("rho", Interval(found.rho, found.low, found.high), sign="+"),
             "p": p_cell("p", found.p),
             "p (equivalence)": p_cell("p_equivalent", found.p_equivalent),
-            "Units": text_cell("units", found.trials),
+            "Models": text_cell("models", found.trials),
+            "Arms": text_cell("arms", found.arms),
             "Ages": text_cell("ages", found.ages),
         }
         for name, found in named.items()
@@ -402,12 +402,12 @@ def audit_correlations_table(results: Results) -> Table:
     caption = (
         f"Whether numbers order models of equal age as the distance to real music does. {scale_and_corpus(results)} "
         "Spearman's correlation over trials within each age, mean over ages; brackets: 95 % intervals. p: by "
-        "permutations of whole trials, at all ages together, because a trial's values at different ages are dependent. "
+        "permutations that exchange whole arms, and seeds within each arm, at all ages together, because seeds of one "
+        "arm are alike and so are the ages of a trial. "
         f"p (equivalence): of two one-sided tests that the correlation lies within {MARGIN:g}, which would be no "
         "meaningful correlation. Positive controls should correlate: if neither "
-        "interval lies above 0, these models cannot show such a relation, and nothing follows from the number's. With "
-        "trials as units, the models compared are taken as given. With arms as units, the mean over seeds counts once "
-        "per arm, and a few arms may be in the right order by chance. Trials that lack a value are left out."
+        "interval lies above 0, these models cannot show such a relation, and nothing follows from the number's. Seeds "
+        "that lack a value in some arm are left out."
     )
     found = len(results.audits) > 0
     return Table.of(

@@ -47,6 +47,8 @@ def test_all_arms_are_tried_alike_and_with_the_published_sampler() -> None:
     tried = curves(BUDGETS)
     settings = [{(one.width, one.steps, one.samplers) for one in tried if one.arm == arm} for arm in ARMS]
     assert settings[0] == settings[1] == settings[2]
-    assert all(one.samplers[0] == PUBLISHED for one in tried)
+    diffusion = [one for one in tried if one.arm in ARMS]
+    assert all(one.samplers[0] == PUBLISHED for one in diffusion)
+    assert {(one.arm, one.samplers) for one in tried if one.arm not in ARMS} == {("autoregressive-best", ())}
     assert {one.steps for one in tried if one.samplers == SAMPLERS} == {max(BUDGETS)}
     assert {one.scale().budget.milestones for one in tried} == {()}

@@ -46,6 +46,7 @@ EXPERIMENTS: tuple[Row, ...] = (
     ("test-copy", "Test copy (control)", "#333333", 0.0, math.nan, True),
     ("onsets-shuffled", "Onsets shuffled (control)", "#8A6F4D", 4.9, math.nan, True),
     ("replay", "Replay (control)", "#707070", 1.02, math.inf, True),
+    ("pitches-permuted", "Pitches permuted (control)", "#A05195", 3.2, math.nan, True),
 )
 # Rows in another encoding.
 TRIPLES: tuple[Row, ...] = (
@@ -53,7 +54,11 @@ TRIPLES: tuple[Row, ...] = (
     ("autoregressive-triples", "Autoregressive, triples", "#7A0019", 1.4, 0.93, True),
 )
 UNDEFINED = ("gaussian", "unigram")  # three samples of each have no notes
-CHANGED = {"test-copy": 0.0, "onsets-shuffled": 0.337}  # share of the test windows that the control changes
+CHANGED = {
+    "test-copy": 0.0,
+    "onsets-shuffled": 0.337,
+    "pitches-permuted": 0.99,
+}  # share of the test windows that the control changes
 DIFFUSION = ("e2e", "gaussian", "pretrained")  # what the names of diffusion models begin with
 BEATS = Beats(steps_per_beat=4)
 TOKENS_PER_NOTE = {"paper": 2.4, "triples": 3.6}
@@ -203,7 +208,7 @@ def encoding_of(name: str) -> str:
 
 def is_control(name: str) -> bool:
     """Return whether an experiment is a control."""
-    return name in {"unigram", "embeddings-only", "replay", "test-copy", "onsets-shuffled"}
+    return name in {"unigram", "embeddings-only", "replay", "test-copy", "onsets-shuffled", "pitches-permuted"}
 
 
 def seeds_of(name: str, seeds: int) -> range:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from eval.claims import claims, declaration, judgement
-from eval.claims.claims import CLAIMS
+from eval.claims.claims import CLAIMS, NumberClaim
 from eval.claims.declaration import Standing, claim_status, declare, status
 from eval.claims.judgement import verdicts_on
 from eval.claims.verdicts import Ruling
@@ -24,11 +25,20 @@ if TYPE_CHECKING:
     from eval.claims.claims import Claim
     from eval.results.frames import Results
 
+MODELS = ["e2e", "e2e-small", "gaussian", "pretrained", "pretrained-ar"]
 REFEREE = Path(__file__).parents[3] / "docs" / "referee.py"
 
 
 def content(*, seeds: tuple[int, ...] = (0, 1, 2), demonstration: bool = False) -> dict[str, Any]:
-    return declaration.declaration(scale="cpu", corpus="bach", data={}, seeds=seeds, demonstration=demonstration)
+    return declaration.declaration(
+        scale="cpu",
+        settings={"timesteps": 2000},
+        corpus="bach",
+        data={},
+        models=MODELS,
+        seeds=seeds,
+        demonstration=demonstration,
+    )
 
 
 def started(results: Results, given: dict[str, Any], **trials: str) -> Results:
@@ -66,6 +76,8 @@ def test_a_small_scale_declares_that_it_demonstrates(results: Results) -> None:
         ({"margin": 2.0}, "Other than declared: margin."),
         ({"alpha": 0.2, "rule": "by eye"}, "Other than declared: alpha, rule."),
         ({"scale": "gpu"}, "Other than declared: scale."),
+        ({"settings": {"timesteps": 100}}, "Other than declared: settings."),
+        ({"tuning": {"grid": [], "share": 1}}, "Other than declared: tuning."),
         ({"data": {"paper": "another"}}, "Other than declared: data."),
         ({"endpoint": {"edition": 0}}, "Other than declared: endpoint."),
     ],
@@ -74,6 +86,32 @@ def test_whatever_differs_from_the_declaration_makes_verdicts_exploratory(
     results: Results, change: dict[str, Any], reason: str
 ) -> None:
     assert status(started(results, content() | change)) == (Standing.EXPLORATORY, reason)
+
+
+def test_the_claim_on_a_number_is_about_all_declared_models(results: Results) -> None:
+    (of_number,) = (claim for claim in CLAIMS if isinstance(claim, NumberClaim))
+    more = claim_status(of_number, started(results, content() | {"models": sorted([*MODELS, "e2e-large"])}))
+    assert more == (Standing.EXPLORATORY, "Interim: not all seeds of e2e-large are finished.")
+    fewer = claim_status(of_number, started(results, content() | {"models": MODELS[1:]}))
+    assert fewer == (Standing.EXPLORATORY, f"Models were added: {MODELS[0]}.")
+    of_models = claim_status(CLAIMS[0], started(results, content() | {"models": MODELS[1:]}))
+    assert of_models.standing is Standing.CONFIRMATORY
+
+
+def test_an_unfinished_trial_makes_a_look_an_interim_one_and_a_failed_trial_does_not(results: Results) -> None:
+    def without(anomaly: str) -> Results:
+        lost = (results.trials["experiment"] == "e2e") & (results.trials["seed"] == 1)
+        row = pd.DataFrame([{"experiment": "e2e", "seed": 1, "anomaly": anomaly}])
+        some = replace(
+            results, trials=results.trials[~lost], anomalies=pd.concat([results.anomalies, row], ignore_index=True)
+        )
+        return started(some, content())
+
+    assert status(without("failed")).standing is Standing.CONFIRMATORY
+    assert status(without("unfinished")) == (
+        Standing.EXPLORATORY,
+        "Interim: 2 of the 3 declared seeds are finished.",
+    )
 
 
 def test_results_without_a_declaration_are_exploratory(results: Results) -> None:

@@ -81,10 +81,14 @@ def test_both_p_values_are_adjusted_for_the_number_of_claims() -> None:
     given = [evidence(rng.normal(-0.6, 0.5, 5)) for _ in range(4)]
     refused = Refusal(ruling=Ruling.NOT_TESTED, reason="e2e was not run")
     claims: list[Evidence | Refusal] = [*given, refused]
-    found = judge([(f"C{index}", "", one) for index, one in enumerate(claims)])
-    assert [one.p for one in found[:4]] == holm([one.contrast.p for one in given])
-    assert [one.p_equivalent for one in found[:4]] == holm([one.contrast.p_equivalent for one in given])
-    assert found[0].detectable == pytest.approx(detectable_effect(5, given[0].contrast.deviation, tests=4))
+    named = [(f"C{index}", "", one) for index, one in enumerate(claims)]
+    found = judge(named)
+    # A claim that could not be judged was planned all the same.
+    assert [one.p for one in found[:4]] == holm([one.contrast.p for one in given], tests=5)
+    assert [one.p_equivalent for one in found[:4]] == holm([one.contrast.p_equivalent for one in given], tests=5)
+    assert found[0].detectable == pytest.approx(detectable_effect(5, given[0].contrast.deviation, tests=5))
+    more = judge(named, declared=8)
+    assert more[0].p == holm([one.contrast.p for one in given], tests=8)[0] > found[0].p
     assert found[4].verdict is Ruling.NOT_TESTED
     assert found[4].sentence == "Not tested: e2e was not run."
 

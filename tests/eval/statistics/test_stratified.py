@@ -16,14 +16,21 @@ if TYPE_CHECKING:
 
 
 def correlate(
-    number: np.ndarray, distance: np.ndarray, *, permutations: int = 499, seed: int = 0
+    number: np.ndarray, distance: np.ndarray, *, arms: int = 1, permutations: int = 499, seed: int = 0
 ) -> StratifiedCorrelation:
-    """Correlate two tables (ages, trials)."""
+    """Correlate two tables (ages, trials), in which the trials of an arm stand together."""
     ages, trials = number.shape
-    age, trial = np.indices((ages, trials))
-    rng = np.random.default_rng(seed)
+    age, trial = (index.ravel() for index in np.indices((ages, trials)))
+    seeds = trials // arms
     return stratified_correlation(
-        *(values.ravel() for values in (number, distance, age, trial)), margin=0.2, rng=rng, permutations=permutations
+        number.ravel(),
+        distance.ravel(),
+        age=age,
+        arm=trial // seeds,
+        seed=trial % seeds,
+        margin=0.2,
+        rng=np.random.default_rng(seed),
+        permutations=permutations,
     )
 
 
@@ -49,15 +56,19 @@ def test_rho_is_the_mean_of_spearmans_over_ages(seed: int, trials: int, ages: in
         assert found.p <= 0.05
 
 
-def test_few_trials_visit_all_permutations() -> None:
-    # One age and 4 trials in perfect order: 2 of 24 permutations have |rho| = 1.
-    found = correlate(np.arange(4.0)[None], np.arange(4.0)[None])
-    assert found.rho == 1
-    assert found.p == pytest.approx(2 / 24)
-    # Trials move as a whole: with three equal ages there are still 24 permutations and not 24^3.
-    again = correlate(np.tile(np.arange(4.0), (3, 1)), np.tile(np.arange(4.0), (3, 1)))
-    assert again.p == found.p
+def test_p_counts_the_orders_of_whole_arms_and_of_seeds_within_arms() -> None:
+    # One age, one arm and 4 seeds in perfect order: 2 of 24 orders have |rho| = 1.
+    order = np.arange(4.0)[None]
+    assert correlate(order, order, permutations=20_000).p == pytest.approx(2 / 24, abs=0.01)
+    # Trials move as a whole: with three equal ages there are still 24 orders and not 24^3.
+    again = correlate(np.tile(order, (3, 1)), np.tile(order, (3, 1)), permutations=20_000)
+    assert again.p == pytest.approx(2 / 24, abs=0.01)
     assert again.low < 0 < again.high <= 1
+    # Two arms of two seeds: 2 * 2 * 2 orders, of which only the observed one and its reverse have |rho| = 1.
+    assert correlate(order, order, arms=2, permutations=20_000).p == pytest.approx(2 / 8, abs=0.01)
+    # An arm without spread over its seeds: the observed order and its reverse, each four times.
+    level = np.array([[1.0, 1.0, 2.0, 2.0]])
+    assert correlate(level, level, arms=2, permutations=2000).p == 1
 
 
 def test_a_clock_is_not_a_measure_of_quality() -> None:
@@ -75,32 +86,43 @@ def test_incomplete_trials_and_infinite_values() -> None:
     assert (found.rho, found.trials, found.ages) == (1.0, 4, 2)
     assert math.isnan(correlate(number[:, 3:], distance[:, 3:]).p)
     with pytest.raises(ValueError, match="two values of the same age"):
-        stratified_correlation([1, 2], [1, 2], [5, 5], ["a", "a"], margin=0.2, rng=np.random.default_rng(0))
+        stratified_correlation(
+            [1, 2], [1, 2], age=[5, 5], arm=["a", "a"], seed=[0, 0], margin=0.2, rng=np.random.default_rng(0)
+        )
 
 
-@pytest.mark.parametrize("persistence", [0.0, 1.0, 4.0])
-@pytest.mark.parametrize("trials", [9, 15, 30])
-def test_p_values_of_noise_are_uniform_however_long_it_persists(trials: int, persistence: float) -> None:
+@pytest.mark.parametrize("persistence", [0.0, 4.0])
+@pytest.mark.parametrize("alike", [0.0, 3.0])
+@pytest.mark.parametrize(("arms", "seeds"), [(3, 3), (3, 10), (7, 10)])
+def test_p_values_of_noise_are_uniform_however_alike_seeds_and_ages_are(
+    arms: int, seeds: int, alike: float, persistence: float
+) -> None:
     # Of 150 exact tests more than 0.11 are below 0.05 once in 700 times.
-    rng = np.random.default_rng(round(10 * persistence) + trials)
+    rng = np.random.default_rng(round(10 * persistence + alike) + arms * seeds)
     found = []
     for seed in range(150):
-        number, distance = (persistence * rng.normal(size=trials) + rng.normal(size=(3, trials)) for _ in range(2))
-        found.append(correlate(number, distance, permutations=199, seed=seed).p)
+        number, distance = (
+            alike * rng.normal(size=arms).repeat(seeds)
+            + persistence * rng.normal(size=arms * seeds)
+            + rng.normal(size=(3, arms * seeds))
+            for _ in range(2)
+        )
+        found.append(correlate(number, distance, arms=arms, permutations=199, seed=seed).p)
     assert stats.kstest(found, "uniform").pvalue > 0.001
     assert np.mean(np.array(found) <= 0.05) <= 0.11
 
 
-@pytest.mark.parametrize("trials", [9, 30])
-def test_intervals_cover_the_true_correlation(trials: int) -> None:
+@pytest.mark.parametrize(("arms", "seeds"), [(1, 9), (3, 10), (7, 10)])
+def test_intervals_cover_the_true_correlation(arms: int, seeds: int) -> None:
     # An interval that covers in 95 % of draws does so in fewer than 0.9 of 150 once in 300 times.
     rng = np.random.default_rng(0)
 
-    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
-        quality, own = rng.normal(size=(2, n))
+    def draw(arms: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+        n = arms * seeds
+        quality, own = 0.6 * rng.normal(size=(2, arms)).repeat(seeds, axis=1) + 0.8 * rng.normal(size=(2, n))
         return quality + 0.8 * own + 0.6 * rng.normal(size=(3, n)), quality + 0.3 * rng.normal(size=(3, n))
 
-    number, distance = draw(100_000)
+    number, distance = draw(100_000, 1)
     true = stats.spearmanr(number[0], distance[0]).statistic
-    found = [correlate(*draw(trials), permutations=199, seed=seed) for seed in range(150)]
+    found = [correlate(*draw(arms, seeds), arms=arms, permutations=199, seed=seed) for seed in range(150)]
     assert np.mean([one.low <= true <= one.high for one in found]) >= 0.9
