@@ -2,11 +2,13 @@
 
     python docs/referee.py reports/published/study-bach
 
-Nothing of Etude is imported. One line is printed for each claim: name, verdict, difference and 95 % interval.
+Nothing of Etude is imported. The first line says whether the declaration holds for these results. Then there is one
+line for each claim: name, verdict, difference and 95 % interval.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
@@ -17,10 +19,34 @@ import pandas as pd
 from scipy import stats
 
 folder = Path(sys.argv[1]) / "results"
-declared = json.loads((folder / "facts.json").read_text())["about"]["declaration"]
+about = json.loads((folder / "facts.json").read_text())["about"]
+declared = about["declaration"]
 measures, audits = (pd.read_parquet(folder / f"{name}.parquet") for name in ("measures", "audits"))
 endpoint = measures[measures["measure"] == "distance"].assign(value=lambda rows: rows["ratio"].clip(lower=1))
 distance = endpoint.pivot_table(index="seed", columns="experiment", values="value")
+
+
+def broken():
+    """Return why the declaration does not hold for these results; empty if it does."""
+    body = [{key: value for key, value in declared.items() if key not in {"hash", "trials"}}]
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    if hashlib.sha256(text.encode()).hexdigest() != declared["hash"]:
+        return "it was changed after it was written"
+    if any(found != declared["hash"] for found in declared["trials"].values()):
+        return "a trial was started under another one"
+    if declared.get("settings") != about["configuration"]:
+        return "the settings are others"
+    compared = {claim[side] for claim in declared["claims"].values() for side in ("ours", "other") if side in claim}
+    complete = (
+        distance[[name for name in distance if name in compared]].reindex(declared["seeds"]).notna().all(axis=None)
+    )
+    return "" if complete and set(distance.index) >= set(declared["seeds"]) else "seeds are missing"
+
+
+def hears():
+    """Return whether the distance tells the declared controls from real music."""
+    means = endpoint.groupby("experiment")[["ratio", "floor_p95"]].mean().reindex(declared["endpoint"]["must_hear"])
+    return bool((means["ratio"] > means["floor_p95"]).all())
 
 
 def paired(claim, margin):
@@ -68,10 +94,13 @@ margins = {
 }
 found = {name: (paired if "ours" in claim else ranked)(claim, margins[name]) for name, claim in rows.items()}
 different, equal = (holm({name: one[place] for name, one in found.items()}) for place in (3, 4))
+print(f"declaration: {broken() or 'holds'}")
 for name, (mean, low, high, *_, usable) in found.items():
     better = mean < 0 if "ours" in rows[name] else mean > 0
     verdict = "inconclusive"
-    if usable and equal[name] <= declared["alpha"]:
+    if not hears():
+        verdict = "not testable here"
+    elif usable and equal[name] <= declared["alpha"]:
         verdict = "no meaningful difference"
     elif usable and different[name] <= declared["alpha"]:
         verdict = "reproduced" if better else "contradicted"

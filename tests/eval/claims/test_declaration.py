@@ -174,7 +174,8 @@ def test_a_referee_reaches_the_same_verdicts_from_the_files_alone(tmp_path: Path
     write_results(results, tmp_path / "results")
     done = subprocess.run([sys.executable, REFEREE, tmp_path], check=True, capture_output=True, text=True)
     judged = [one for one in verdicts_on(results) if one.verdict not in {Ruling.NOT_TESTED, Ruling.NOT_TESTABLE}]
-    lines = done.stdout.splitlines()
+    standing, *lines = done.stdout.splitlines()
+    assert standing == "declaration: holds"
     assert [line.partition(",")[0] for line in lines] == [f"{one.name}: {one.verdict}" for one in judged]
     assert len(judged) >= 4
     for line, one in zip(lines, judged, strict=True):
