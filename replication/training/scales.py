@@ -227,7 +227,7 @@ _CPU = Scale(
 # Sampler: re-noising, with 2.55 floors on average over arms, against 2.97 for the published one, which is the second
 # sampler. The order of the arms differs between samplers.
 # Width: 64 with 10,000 steps has 2.97 floors, 128 with 2,500 steps, as many operations, 3.39.
-# Early stopping in 10,000 steps costs the autoregressive model nothing: 1.44 nats per token, as in 5,000; in 2,500 1.47.
+# Early stopping in 10,000 steps costs the autoregressive model nothing: 1.44 nats per token, as in 5,000 (2,500: 1.47).
 # Batch, learning rate and clamping are those of scale cpu, which were chosen on the test split.
 # Tuning grid: d = 16 for the reason given for cpu, and two scales of the embeddings, since what changes most between
 # arms is how large their embeddings are relative to the noise. An eighth of the steps ranks the points and costs a
