@@ -12,6 +12,7 @@ import pytest
 
 from etude.runner import power
 from etude.runner.plan import PUBLISHED, make_plan
+from eval.claims.claims import CLAIMS
 from eval.statistics.paired import detectable_effect, equivalence_deviation
 from replication.util.files import write_json
 from tests.support.small_trials import windows
@@ -57,11 +58,11 @@ def test_deviations_are_those_of_the_trials_done_here(plan: Plan) -> None:
     assert first.startswith("3 seeds settle with probability 0.8")
     sd = float(np.std([-0.2, -0.8, 2.5], ddof=1))  # the 0.5 counts as 1
     assert c1 == (
-        f"  C1 e2e and gaussian: differences from {detectable_effect(3, sd, tests=2):.2f}"
+        f"  C1 e2e and gaussian: differences from {detectable_effect(3, sd, tests=len(CLAIMS)):.2f}"
         f" (deviation {sd:.2f}, 3 seeds done here)"
     )
     assert "(deviation 0.50, 3 seeds done here)" in c4
-    assert last.endswith(f"at most {equivalence_deviation(3, 0.5, tests=2):.2f}")
+    assert last.endswith(f"at most {equivalence_deviation(3, 0.5, tests=len(CLAIMS)):.2f}")
 
 
 def test_without_trials_they_are_those_of_a_published_report_of_the_corpus(plan: Plan) -> None:

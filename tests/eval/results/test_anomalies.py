@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 
 from etude.runner.plan import prepare
 from etude.runner.worker import work
-from eval.claims.claims import CLAIMS
+from eval.claims.claims import CLAIMS, REQUIRED
 from eval.claims.judgement import verdicts_on
 from eval.claims.verdicts import Ruling
 from eval.results.anomalies import ANOMALIES, EXCLUDED, find_anomalies
 from eval.results.files import read_results, write_results
 from eval.results.frames import gather
 from eval.results.trial_folder import Point
+from eval.scoring.measures import DISTANCE
 from eval.tracking.runs import RunContent
 from eval.tracking.store import open_store
 from replication.models.ablations import Diffusion
@@ -180,6 +181,8 @@ def test_the_report_names_the_anomalies_and_marks_the_means(
 
 def test_a_verdict_names_the_seeds_that_failed(results: Results) -> None:
     first = CLAIMS[0].name
+    heard = [{"experiment": name, "seed": 0, "measure": DISTANCE, "ratio": 9.0, "floor_p95": 1.3} for name in REQUIRED]
+    results = replace(results, measures=pd.concat([results.measures, pd.DataFrame(heard)], ignore_index=True))
     compared = next(verdict for verdict in verdicts_on(results) if verdict.name == first)
     assert compared.evidence is not None
     assert compared.evidence.contrast.n == 1
