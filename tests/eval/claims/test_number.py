@@ -72,7 +72,7 @@ def verdict(audits: pd.DataFrame, *, permutations: int = 499) -> Verdict:
 
 
 @pytest.mark.parametrize("arms", [ARMS, tuple("abcdefg")])
-@pytest.mark.parametrize("seeds", [5, 10])
+@pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize("kind", ["good", "clock", "noise", "persistent", "arms"])
 def test_a_good_number_is_reproduced_and_clocks_and_noise_are_not(
     kind: Kind, seeds: int, arms: tuple[str, ...]
@@ -80,7 +80,10 @@ def test_a_good_number_is_reproduced_and_clocks_and_noise_are_not(
     rng = np.random.default_rng(seeds + 50)
     found = [verdict(pool(kind, seeds=seeds, rng=rng, arms=arms), permutations=199).verdict for _ in range(20)]
     reproduced = found.count(Ruling.REPRODUCED)
-    assert reproduced >= 19 if kind == "good" else reproduced <= 2
+    # Three arms have only six orders: a good number is reproduced in 89 % of 300 pools of 3 x 3 models, in all of 7 x 3.
+    # With 89 %, fewer than 14 of 20 happen once in 250 times.
+    least = 19 if len(arms) * seeds > 9 else 14
+    assert reproduced >= least if kind == "good" else reproduced <= 2
 
 
 def test_a_number_that_falls_as_models_get_worse_is_contradicted() -> None:
