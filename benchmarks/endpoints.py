@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
+from benchmarks.table import markdown_table, publish
 from eval.distances.endpoint import family_ratios, of_families
 from eval.distances.noise_floor import against_halves
 from eval.distances.point_clouds import classifier_auc
@@ -276,11 +277,7 @@ def main(
     text = _markdown(found)
     print(text)
     if output is not None:
-        from replication.util.files import atomic
-
-        for name, content in {"matrix.csv": found.to_csv(index=False, float_format="%.4g"), "README.md": text}.items():
-            with atomic(output / name) as draft:
-                draft.write_text(content, encoding="utf-8")
+        publish(output, text, matrix=found)
 
 
 def _markdown(found: pd.DataFrame) -> str:
@@ -292,15 +289,6 @@ def _markdown(found: pd.DataFrame) -> str:
         blocks += [f"## {corpus}", "In noise floors.", markdown_table(table)]
     chosen = verdicts(found).set_index("candidate")
     return "\n\n".join([*blocks, "## Choice", markdown_table(chosen)]) + "\n"
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """Return a frame as a Markdown table."""
-    head = [frame.index.name or "", *map(str, frame.columns)]
-    rows = [
-        [str(name), *(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row)] for name, *row in frame.itertuples()
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 if __name__ == "__main__":

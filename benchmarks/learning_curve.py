@@ -24,24 +24,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
 
-from benchmarks.endpoints import known_music, markdown_table
+from benchmarks.endpoints import known_music
+from benchmarks.table import markdown_table, publish
 from eval.distances.endpoint import ENDPOINT, FAMILIES, family_ratios
 from eval.results.sampler_study import sampler_of
 from eval.scoring.set_distances import set_distances
+from replication.corpora.corpus import CORPORA
 from replication.training.scales import SCALES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from baselines.autoregressive import Autoregressive
     from eval.scoring.sample_set import ScoredWindows
-    from replication.midi.piece import TimeGrid
-    from replication.training.neural_model import NeuralModel
     from replication.training.scales import Scale
 
 SEED = 200  # of training and sampling; no comparison uses it
@@ -100,17 +99,21 @@ def curves(budgets: tuple[int, ...]) -> list[Curve]:
 
 
 def measure(curve: Curve, windows: Path, folder: Path, threads: int) -> list[dict[str, Any]]:
-    """Train a model, or resume its training, and return one row per sampler: see `rows_of`; keep them in the folder."""
+    """Train a model, or resume its training, and return one row per sampler; they are kept in the folder.
+
+    Without samplers there is one row with the negative log-likelihood of the validation split, in nats per token.
+    """
     import torch
 
     from benchmarks.models import device
+    from etude.trial.stages import FIT
+    from etude.trial.trial import Trial
+    from etude.trial.workbench import Workbench
     from eval.scoring.experiments import EXPERIMENTS
     from eval.scoring.reference import reference_windows
     from eval.scoring.sample_set import read
-    from replication.tokens.encodings import encoding_on
-    from replication.training.model import Job, token_counts
+    from replication.training.model import token_counts
     from replication.util.files import read_json, write_json
-    from replication.util.generators import seeded
     from replication.windows.prepared import open_windows
 
     path = folder / curve.name / "rows.json"
@@ -118,50 +121,31 @@ def measure(curve: Curve, windows: Path, folder: Path, threads: int) -> list[dic
         kept: list[dict[str, Any]] = read_json(path)["rows"]
         return kept
     torch.set_num_threads(threads)
-    dataset, scale = open_windows(windows), curve.scale()
-    encoding = encoding_on("paper", _grid(scale))
-    tokens = {name: torch.from_numpy(split.tokens.view(np.int16)) for name, split in dataset.splits.items()}
-    real = reference_windows(dataset, encoding, split="validation").scored
-
-    def untrained(scale: Scale) -> NeuralModel:
-        with seeded("model", SEED):
-            model: NeuralModel = EXPERIMENTS[curve.arm].model.build(  # type: ignore[assignment]  # a network
-                vocabulary=len(encoding.vocabulary), scale=scale
-            )
-        return model
-
-    job = Job(
-        train=tokens["train"],
-        validation=tokens["validation"],
-        scale=scale,
-        seed=SEED,
-        folder=path.parent,
-        sibling=lambda _: Path(),
-        log=lambda *_: None,
+    scale = curve.scale()
+    bench = Workbench(
+        trial=Trial(
+            experiment=EXPERIMENTS[curve.arm], scale=scale, corpus=scale.corpus, seed=SEED, comparison=path.parent
+        ),
+        dataset=open_windows(windows),
+        grid=CORPORA[scale.corpus].reading.grid,
         device=device(),
     )
-    model = untrained(scale)
-    model.fit(job)
-    model.save(weights := path.parent / "model.safetensors")
-    setting = {"arm": curve.arm, "width": curve.width, "steps": curve.steps}
-    if not curve.samplers:
-        model.load(weights)
-        held_out = tokens["validation"].long().to(device())
-        nats = cast("Autoregressive", model.to(device())).nll(held_out, seed=SEED).total.sum().item()
-        write_json(path, {"rows": [loss := setting | {"nll": nats / int(token_counts(held_out).sum())}]})
-        return [loss]
-    rows: list[dict[str, Any]] = []
-    for sampler, evaluations in curve.samplers:
-        other = untrained(replace(scale, sampler=sampler_of(sampler, evaluations)))
-        other.load(weights)
-        drawn = other.to(device()).sample(range(len(real.windows)), seed=SEED)
-        sample = read(drawn.numpy().astype(np.uint16), encoding)
-        rows.append(
-            setting
-            | {"sampler": f"{sampler}, {evaluations}"}
-            | measures_of(sample.scored, real)
-            | {"valid": float(sample.valid.mean())}
-        )
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    FIT.run(bench)
+    setting: dict[str, Any] = {"arm": curve.arm, "width": curve.width, "steps": curve.steps}
+    if curve.samplers:
+        real = reference_windows(bench.dataset, bench.encoding, split="validation").scored
+        rows = []
+        for sampler, evaluations in curve.samplers:
+            model = bench.with_scale(replace(scale, sampler=sampler_of(sampler, evaluations)))
+            drawn = model.sample(range(len(real.windows)), seed=SEED)
+            sample = read(drawn.numpy().astype(np.uint16), bench.encoding)
+            found = measures_of(sample.scored, real) | {"valid": float(sample.valid.mean())}
+            rows.append(setting | {"sampler": _label((sampler, evaluations))} | found)
+    else:
+        held_out = bench.tokens("validation").long().to(bench.device)
+        nats = bench.trained().nll(held_out, seed=SEED).total.sum().item()
+        rows = [setting | {"nll": nats / int(token_counts(held_out).sum())}]
     write_json(path, {"rows": rows})
     return rows
 
@@ -173,12 +157,6 @@ def measures_of(sample: ScoredWindows, real: ScoredWindows) -> dict[str, float]:
     return {ENDPOINT: float(found.loc[ENDPOINT, "value"]), **families, "recall": float(found.loc["recall", "value"])}
 
 
-def _grid(scale: Scale) -> TimeGrid:
-    from replication.corpora.corpus import CORPORA
-
-    return CORPORA[scale.corpus].reading.grid
-
-
 def main(
     budgets: Annotated[tuple[int, ...], tyro.conf.arg(metavar="STEPS ...", help="budgets in steps")] = BUDGETS,
     output: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help="folder for curve.csv and README.md")] = None,
@@ -188,14 +166,18 @@ def main(
     import pandas as pd
 
     from etude.runner.executors import PRELOADED, default_workers, threads_per_worker
-    from replication.corpora.corpus import CORPORA, located
+    from replication.corpora.corpus import located
     from replication.tokens.encodings import encoding_on
-    from replication.util.files import atomic
     from replication.util.processes import process_pool
     from replication.windows.prepared import prepare
 
     scale, cache, workers = SCALES["study"], root / "runs" / "cache", default_workers()
-    dataset = prepare(located(CORPORA[scale.corpus]), encoding_on("paper", _grid(scale)), scale.cutting, cache=cache)
+    dataset = prepare(
+        located(CORPORA[scale.corpus]),
+        encoding_on("paper", CORPORA[scale.corpus].reading.grid),
+        scale.cutting,
+        cache=cache,
+    )
     folder, tasks = root / "runs" / "learning-curve" / scale.corpus, curves(budgets)
     rows: list[dict[str, Any]] = []
     with process_pool(workers, preload=PRELOADED) as pool:
@@ -212,13 +194,11 @@ def main(
     text = _markdown(found, yardsticks)
     print(text)
     if output is not None:
-        for name, content in {"curve.csv": found.to_csv(index=False, float_format="%.4g"), "README.md": text}.items():
-            with atomic(output / name) as draft:
-                draft.write_text(content, encoding="utf-8")
+        publish(output, text, curve=found)
 
 
 def enough(found: pd.DataFrame, yardsticks: pd.DataFrame) -> int | None:
-    """Return the smallest budget at which every arm has learned harmony; None if there is none."""
+    """Return the smallest budget at which every arm has begun to learn harmony; None if there is none."""
     limit = SHARE * yardsticks.loc["pitches permuted", "harmony"]
     published = found[(found["sampler"] == _label(PUBLISHED)) & (found["width"] == SCALES["study"].backbone.width)]
     worst = published.groupby("steps")["harmony"].max()

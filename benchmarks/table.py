@@ -1,4 +1,4 @@
-"""Present the results of benchmarks as a table on the terminal and as JSON with a description of the machine."""
+"""Present the results of benchmarks: a table on the terminal, JSON with the machine, Markdown and CSV to publish."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import tyro
 
 from eval.results.environment import environment, version_of
 from replication.util.errors import UserError
-from replication.util.files import read_json, write_json
+from replication.util.files import atomic, read_json, write_json
 from replication.util.program import end_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
 
     from benchmarks.race import Measurement, Row
 
@@ -134,3 +136,21 @@ def command(function: Callable[..., None]) -> None:
         lambda: tyro.cli(function, prog="nox -s bench --", config=(tyro.conf.FlagCreatePairsOff,)),
         name="bench",
     )
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """Return a frame as a Markdown table."""
+    head = [frame.index.name or "", *map(str, frame.columns)]
+    rows = [
+        [str(name), *(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row)] for name, *row in frame.itertuples()
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def publish(folder: Path, text: str, **frames: pd.DataFrame) -> None:
+    """Write README.md and a CSV file for each frame, by its name, to a folder."""
+    files = {"README.md": text}
+    files |= {f"{name}.csv": frame.to_csv(index=False, float_format="%.4g") for name, frame in frames.items()}
+    for name, content in files.items():
+        with atomic(folder / name) as draft:
+            draft.write_text(content, encoding="utf-8")

@@ -94,11 +94,12 @@ margins = {
 }
 found = {name: (paired if "ours" in claim else ranked)(claim, margins[name]) for name, claim in rows.items()}
 different, equal = (holm({name: one[place] for name, one in found.items()}) for place in (3, 4))
+heard = hears()
 print(f"declaration: {broken() or 'holds'}")
 for name, (mean, low, high, *_, usable) in found.items():
     better = mean < 0 if "ours" in rows[name] else mean > 0
     verdict = "inconclusive"
-    if not hears():
+    if not heard:
         verdict = "not testable here"
     elif usable and equal[name] <= declared["alpha"]:
         verdict = "no meaningful difference"

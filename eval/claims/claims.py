@@ -124,7 +124,7 @@ def contrast_evidence(
         claim: The claim.
         values: One row per trial, as `primary_values` returns.
         results: Results that the values are from, for anomalies and secondary measures.
-        scale: EndpointScale of the values.
+        scale: Scale of the values.
     """
     models = [claim.ours, claim.other]
     wrong = _went_wrong(results.anomalies[results.anomalies["experiment"].isin(models)])
@@ -198,10 +198,11 @@ def not_heard(results: Results, names: Sequence[str] | None = None) -> list[str]
     rows = results.measures[results.measures["measure"] == DISTANCE]
     heard = rows.groupby("experiment")[["ratio", "floor_p95"]].mean()
     kinds = results.experiments.set_index("name")
-    controls = [name for name in kinds.index if kinds.loc[name, "control"] and name not in SAME_MUSIC]
+    if names is None:
+        names = [name for name in kinds.index if kinds.loc[name, "control"] and name not in SAME_MUSIC]
     return [
         str(kinds.loc[name, "label"]).removesuffix(" (control)").lower()
-        for name in (controls if names is None else names)
+        for name in names
         if name in heard.index and heard.loc[name, "ratio"] <= heard.loc[name, "floor_p95"]
     ]
 

@@ -88,7 +88,7 @@ class Evidence:
     """What a claim is judged by.
 
     Attributes:
-        scale: EndpointScale of the primary endpoint.
+        scale: Scale of the primary endpoint.
         contrast: Comparison of the two sides over seeds, on that scale.
         secondary: Other measures; they do not count.
         notes: What has to be known beside the verdict, as sentences without a full stop.
@@ -155,7 +155,8 @@ def judge(claims: Sequence[tuple[str, str, Evidence | Refusal]], *, declared: in
     """
     judged = [found.contrast for *_, found in claims if isinstance(found, Evidence)]
     tests = len(claims) if declared is None else declared
-    different, equal = (holm([getattr(one, p) for one in judged], tests=tests) for p in ("p", "p_equivalent"))
+    different = holm([one.p for one in judged], tests=tests)
+    equal = holm([one.p_equivalent for one in judged], tests=tests)
     adjusted = zip(different, equal, strict=True)
     verdicts = []
     for name, statement, found in claims:
