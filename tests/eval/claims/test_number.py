@@ -80,7 +80,7 @@ def test_a_good_number_is_reproduced_and_clocks_and_noise_are_not(
     rng = np.random.default_rng(seeds + 50)
     found = [verdict(pool(kind, seeds=seeds, rng=rng, arms=arms), permutations=199).verdict for _ in range(20)]
     reproduced = found.count(Ruling.REPRODUCED)
-    # Three arms have only six orders: a good number is reproduced in 89 % of 300 pools of 3 x 3 models, in all of 7 x 3.
+    # Three arms have only six orders: of 300 good pools of 3 x 3 models 89 % are reproduced, of 100 of 7 x 3 all.
     # With 89 %, fewer than 14 of 20 happen once in 250 times.
     least = 19 if len(arms) * seeds > 9 else 14
     assert reproduced >= least if kind == "good" else reproduced <= 2
