@@ -120,12 +120,14 @@ def _cost(trial: Trial, scale: Scale, model: NeuralModel, step: float, memory: i
     """Extrapolate from the seconds of a training step to a trial."""
     from baselines.untrained import Untrained
     from replication.models.diffusion_lm import DiffusionLM
+    from replication.training.scales import BestValidation
 
     budget, trains = scale.budget, not isinstance(model, Untrained)
     evaluations, strata = (scale.sampler.evaluations, scale.strata) if isinstance(model, DiffusionLM) else (1, 1)
-    # On disk there are the model, one model per milestone, and the checkpoint with weights, average and two moments.
+    # On disk there are the model, one model per milestone, and the checkpoint with weights, average, two moments
+    # and the best average if it is kept.
     earlier = len(budget.milestones)
-    copies = COPIES + earlier if trains else 1
+    copies = COPIES + earlier + isinstance(budget.keep, BestValidation) if trains else 1
     samples, bounds, scorings = trial.scale.samples, (LIKELIHOOD_WINDOWS + CHOICE_WINDOWS) * strata, 1.0
     if is_audited(trial.experiment):  # the last age has samples already
         drawn = min(SAMPLES, samples)

@@ -73,7 +73,7 @@ def test_estimated_memory_is_the_peak_of_the_trial(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_estimated_disk_is_the_size_of_the_folder(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "e2e", "untrained", "ngram")
+    plan = planned(tmp_path, "e2e", "untrained", "autoregressive-best", "ngram")
     assert (
         run(
             plan.trials,
