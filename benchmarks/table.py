@@ -148,9 +148,10 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 
 def publish(folder: Path, text: str, **frames: pd.DataFrame) -> None:
-    """Write README.md and a CSV file for each frame, by its name, to a folder."""
+    """Write README.md, a CSV file for each frame, by its name, and machine.json, which has the commit, to a folder."""
     files = {"README.md": text}
     files |= {f"{name}.csv": frame.to_csv(index=False, float_format="%.4g") for name, frame in frames.items()}
+    write_json(folder / "machine.json", machine())
     for name, content in files.items():
         with atomic(folder / name) as draft:
             draft.write_text(content, encoding="utf-8")

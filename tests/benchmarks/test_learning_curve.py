@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 import pytest
 
 from benchmarks.learning_curve import ARMS, BUDGETS, PUBLISHED, SAMPLERS, WIDE, curves, enough, over_arms
+from benchmarks.table import publish
+from eval.results.environment import commit
 from replication.training.scales import SCALES
+from replication.util.files import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 YARDSTICKS = pd.DataFrame({"harmony": {"pitches permuted": 20.0, "5-gram": 5.0}})
 
@@ -52,3 +60,12 @@ def test_all_arms_are_tried_alike_and_with_the_published_sampler() -> None:
     assert {(one.arm, one.samplers) for one in tried if one.arm not in ARMS} == {("autoregressive-best", ())}
     assert {one.steps for one in tried if one.samplers == SAMPLERS} == {max(BUDGETS)}
     assert {one.scale().budget.milestones for one in tried} == {()}
+
+
+def test_published_tables_say_at_which_commit_and_where_they_were_made(tmp_path: Path) -> None:
+    publish(tmp_path, "# Title\n", curve=rows({2500: [1.0, 2.0, 3.0]}))
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "# Title\n"
+    assert pd.read_csv(tmp_path / "curve.csv")["distance"].tolist() == [1.0, 2.0, 3.0]
+    about = read_json(tmp_path / "machine.json")
+    assert about["commit"] == commit()
+    assert about["packages"]["torch"]
