@@ -204,6 +204,7 @@ def against_halves(
     origin: SampleOrigin = SampleOrigin.INDEPENDENT,
     songs: ArrayLike | None = None,
     most: int | None = None,
+    floors: NDArray[np.float64] | None = None,
 ) -> Halvings:
     """Return the distances of a set from halves of the reference, and their noise floors; see `floor_ratios`.
 
@@ -218,6 +219,7 @@ def against_halves(
         origin: which samples may be held against a half.
         songs: (s,) the song, as in `reference.songs`, that each sample comes from; needed by `SampleOrigin.OTHER_HALF`.
         most: n at most, so that models with different numbers of samples are compared at one size.
+        floors: (draws,) floors that an earlier call with an equal seed, reference and n has found; None to compute.
 
     Raises:
         UserError: If there are too few songs, windows or samples to tell a distance from noise.
@@ -234,12 +236,13 @@ def against_halves(
     halvings = halvings_of(
         reference.songs, len(sample.songs), rng=rng, draws=draws, origin=origin, songs=songs, most=most
     )
-    gaps, floors = [], []
+    gaps, found = [], []
     for draw in halvings:
-        real = reference.take(draw.first)
-        gaps.append(distance(sample.take(draw.sample), real, for_gaps))
-        floors.append(distance(reference.take(draw.second), real, for_floors))
-    return Halvings(np.array(gaps), np.array(floors), len(halvings[0].first))
+        half = reference.take(draw.first)
+        gaps.append(distance(sample.take(draw.sample), half, for_gaps))
+        if floors is None:
+            found.append(distance(reference.take(draw.second), half, for_floors))
+    return Halvings(np.array(gaps), np.array(found) if floors is None else floors, len(halvings[0].first))
 
 
 def one_per_song(songs: ArrayLike, rng: np.random.Generator) -> NDArray[np.intp]:

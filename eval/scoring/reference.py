@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ from eval.distances.noise_floor import MEAN, SampleOrigin, floor_ratios
 from eval.metrics.table import features_on
 from eval.metrics.windows import evenly
 from eval.scoring.controls import ControlInputs, changed_windows
+from eval.scoring.floors import FloorFiles
 from eval.scoring.measures import SECOND_SAMPLER, WASSERSTEIN, scoring_version
 from eval.scoring.sample_set import (
     SampleSet,
@@ -34,6 +36,7 @@ from replication.util.generators import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pandas as pd
@@ -41,8 +44,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eval.distances.copying import TrainingIndex
+    from eval.distances.endpoint import Endpoint
     from eval.metrics.windows import Windows
     from eval.scoring.controls import FromTest
+    from eval.scoring.floors import Floors
     from replication.models.ablations import Experiment
     from replication.tokens.protocol import Encoding
     from replication.training.scales import Scale
@@ -64,6 +69,7 @@ class ReferenceSet:
         scale: Scale of the trials; its number of samples is the size at which sets are compared.
         teacher: Function from (k, L) token ids to their score, or None if there is no teacher in this encoding.
         seed: Seed of the halves of the real music, the same for all trials.
+        floors: Where the noise floors of this music are kept; None to compute them for every set.
     """
 
     real: SampleSet
@@ -72,6 +78,7 @@ class ReferenceSet:
     scale: Scale
     teacher: Callable[[torch.Tensor], TeacherScore] | None
     seed: int
+    floors: FloorFiles | None = None
 
     @classmethod
     def of(
@@ -98,6 +105,7 @@ class ReferenceSet:
             if teacher is None
             else partial(_teacher_score, weights=teacher, scale=scale, encoding=encoding, device=device),
             seed=seed_of("halves", dataset.digest),
+            floors=FloorFiles(comparison / "reference" / "floors" / f"{dataset.digest[:32]}-{scoring_version()}"),
         )
 
     def control(self, experiment: Experiment, *, seed: int, sibling: Callable[[str], Path]) -> tuple[SampleSet, float]:
@@ -142,11 +150,9 @@ class ReferenceSet:
             *_reference_rows(self._copying_measures(music, self.real), self._copying_measures(self.real, music)),
             *_reference_rows(self._token_measures(music, self.real), self._token_measures(self.real, music)),
         ]
-        parts = [
-            set_distances(sample, real, seed=self.seed, most=most),
-            pd.DataFrame([wasserstein, *alone, undefined]),
-        ]
-        measures = pd.concat(parts, ignore_index=True)
+        with self._known_floors(sample) as floors:
+            distant = set_distances(sample, real, seed=self.seed, most=most, floors=floors)
+        measures = pd.concat([distant, pd.DataFrame([wasserstein, *alone, undefined])], ignore_index=True)
         return distances.drop(MEAN), measures[["measure", "value", "floor", "floor_p95", "ratio", "p", "n"]]
 
     def second_sampler(self, tokens: torch.Tensor) -> pd.DataFrame:
@@ -154,7 +160,7 @@ class ReferenceSet:
         import pandas as pd
 
         sample = read(tokens.numpy().astype(np.uint16), self.encoding).scored
-        found = endpoint_of(sample, self.real.scored, seed=self.seed, most=self.scale.samples)
+        found = self._endpoint(sample)
         row = endpoint_row(SECOND_SAMPLER, found, n=min(len(sample.windows), self.scale.samples))
         return pd.DataFrame([row | {"p": math.nan}])
 
@@ -184,8 +190,15 @@ class ReferenceSet:
 
     def distance(self, tokens: torch.Tensor) -> float:
         """Return the endpoint of (n, L) token ids, in noise floors."""
-        sample = read(tokens.numpy().astype(np.uint16), self.encoding).scored
-        return endpoint_of(sample, self.real.scored, seed=self.seed, most=self.scale.samples).value
+        return self._endpoint(read(tokens.numpy().astype(np.uint16), self.encoding).scored).value
+
+    def _endpoint(self, sample: ScoredWindows) -> Endpoint:
+        with self._known_floors(sample) as floors:
+            return endpoint_of(sample, self.real.scored, seed=self.seed, most=self.scale.samples, floors=floors)
+
+    def _known_floors(self, sample: ScoredWindows) -> AbstractContextManager[Floors]:
+        """Return the floors at the size at which a set is compared; those that are added to them are kept."""
+        return self.floors.at(min(len(sample.windows), self.scale.samples)) if self.floors else nullcontext({})
 
     def _distances(self, sample: ScoredWindows) -> pd.DataFrame:
         real = self.real.scored

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from eval.distances.endpoint import Endpoint
     from eval.distances.noise_floor import Halvings
     from eval.distances.table import Distance
+    from eval.scoring.floors import Floors
     from eval.scoring.sample_set import ScoredWindows
 
 JACKKNIFE_DRAWS = 20  # halvings; each song is left out of all of them
 
 
-def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> pd.DataFrame:
+def set_distances(
+    sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int, floors: Floors | None = None
+) -> pd.DataFrame:
     """Return one row per distance between the sets: measure, value, floor, floor_p95, ratio, p, n.
 
     The first row is the endpoint, in floors. Every set is compared with the same halves of the real windows. The ratio
@@ -41,10 +44,11 @@ def set_distances(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most
         real: Windows of the test split.
         seed: Seed of the halves and of all other random draws.
         most: Maximum number of windows on each side, so that all sets are compared at one size.
+        floors: Floors that are known from other sets of this size; those that it lacks are added.
     """
     import pandas as pd
 
-    halvings = _halvings(sample, real, distances_on(beats=real.windows.beats), seed=seed, most=most)
+    halvings = _halvings(sample, real, distances_on(beats=real.windows.beats), seed=seed, most=most, floors=floors)
     rows = []
     for name, halving in halvings.items():
         found = halving.floor
@@ -64,10 +68,12 @@ def endpoint_row(measure: str, found: Endpoint, *, n: int) -> dict[str, Any]:
     return {"measure": measure, "value": value, "floor": 1.0, "floor_p95": found.floor_p95, "ratio": value, "n": n}
 
 
-def endpoint_of(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> Endpoint:
+def endpoint_of(
+    sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int, floors: Floors | None = None
+) -> Endpoint:
     """Return the endpoint alone, which takes a small part of the time of `set_distances`."""
     heard = distances_on(beats=real.windows.beats, heard=True)
-    return endpoint(_halvings(sample, real, heard, seed=seed, most=most))
+    return endpoint(_halvings(sample, real, heard, seed=seed, most=most, floors=floors))
 
 
 def without_songs(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most: int) -> dict[int, float]:
@@ -83,9 +89,16 @@ def without_songs(sample: ScoredWindows, real: ScoredWindows, *, seed: int, most
 
 
 def _halvings(
-    sample: ScoredWindows, real: ScoredWindows, rows: Mapping[str, Distance], *, seed: int, most: int
+    sample: ScoredWindows,
+    real: ScoredWindows,
+    rows: Mapping[str, Distance],
+    *,
+    seed: int,
+    most: int,
+    floors: Floors | None,
 ) -> dict[str, Halvings]:
-    """Return the distances of some measures from the same halves of the real windows."""
+    """Return the distances of some measures from the same halves of the real windows; add their floors to `floors`."""
+    known = {} if floors is None else floors
     facts = {row.facts for row in rows.values()}  # several distances share them
     theirs = {make: Rows(make(real.windows, real.scores), real.songs) for make in facts}
     ours = {make: Rows(make(sample.windows, sample.scores), song_identities(sample, real)) for make in facts}
@@ -99,9 +112,11 @@ def _halvings(
             origin=sample.origin,
             songs=None if sample.origin is SampleOrigin.INDEPENDENT else sample.songs,
             most=most,
+            floors=known.get(name),
         )
         for name, distance in rows.items()
     }
+    known.update({name: halving.floors for name, halving in found.items()})
     return {
         name: halving._replace(floors=np.maximum(halving.floors, LEAST_FLOOR)) if rows[name].family else halving
         for name, halving in found.items()
