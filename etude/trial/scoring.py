@@ -6,19 +6,18 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from eval.scoring.measures import DISTANCE
 from eval.scoring.reference import SHOWN, ReferenceSet
 from eval.scoring.sample_set import form_of, notes_of, raw_means, read, table_of
 from eval.scoring.trajectory import trajectory
 from replication.util.errors import UserError
-from replication.util.files import DamagedError, sha256, undamaged, write_json, write_parquet
+from replication.util.files import DamagedError, open_arrays, sha256, write_json, write_parquet
 from replication.util.text import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -123,7 +122,7 @@ def read_samples(folder: Path) -> NDArray[np.uint16]:
     """
     path = folder / "samples.npz"
     try:
-        with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             tokens: NDArray[np.uint16] = arrays["tokens"]
     except DamagedError as error:
         raise UserError(f"{path} is damaged ({error}); delete it to sample again") from None

@@ -23,7 +23,7 @@ import numpy as np
 from eval.metrics.windows import Windows, evenly, means
 from replication.midi.piece import NOTE
 from replication.util.errors import UserError
-from replication.util.files import DamagedError, atomic, undamaged
+from replication.util.files import DamagedError, atomic, open_arrays
 from replication.util.locks import locked
 from replication.windows import duplicates
 
@@ -87,7 +87,7 @@ class TrainingIndex:
             UserError: If the file is damaged.
         """
         try:
-            with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with open_arrays(path) as arrays:
                 windows = Windows.cut(arrays["notes"].astype(NOTE, casting="no"), arrays["sizes"], grid)
                 share = float(arrays["share"])
         except DamagedError as error:

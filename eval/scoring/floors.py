@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from replication.util.errors import UserError
-from replication.util.files import DamagedError, atomic, undamaged
+from replication.util.files import DamagedError, atomic, open_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ class FloorFiles:
 
 def _read(path: Path) -> Floors:
     try:
-        with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             return {name: arrays[name].astype(np.float64, casting="no") for name in arrays.files}
     except DamagedError as error:
         raise UserError(f"{path} is damaged ({error}); delete it to compute the noise floors again") from None

@@ -152,6 +152,15 @@ def undamaged() -> Iterator[None]:
         raise DamagedError(error_text(error)) from error
 
 
+@contextmanager
+def open_arrays(path: Path) -> Iterator[Any]:
+    """Open an .npz file and yield its arrays by name; whatever a damaged file causes is a `DamagedError`."""
+    import numpy as np
+
+    with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        yield arrays
+
+
 def describe(value: object) -> Any:  # noqa: ANN401 - plain JSON data of any shape
     """Return `value` as plain JSON data in which every dataclass keeps its class name.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replication.util.files import DamagedError, atomic, undamaged
+from replication.util.files import DamagedError, atomic, open_arrays
 from replication.windows import duplicates
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def find_families(loaded: Loaded) -> Families:
     path = loaded.folder / f"families-{duplicates.EDITION}-{loaded.digest[:16]}.npz"
     if path.exists():
         try:
-            with undamaged(), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with open_arrays(path) as arrays:
                 return Families(unique=arrays["unique"], family=arrays["family"])
         except DamagedError as error:
             print(f"warning: {path} is damaged ({error}); comparing the pieces again", file=sys.stderr)
